@@ -1,0 +1,15 @@
+//! recount recomputes the weather-scoring rollups of a subnet validator from first principles.
+//!
+//! ```text
+//!  PostgreSQL ──COPY BINARY, one exported snapshot, N readers──┐
+//!  snapshot folder (Arrow IPC, one record batch per run) ──────┤
+//!                                                              ▼
+//!    source ──► evidence of one run ──► rollup ──► rollups + findings ──► diff ──► differences ──► sink
+//!                                       (pure,                            (pure)
+//!                                        parallel)
+//! ```
+//!
+//! `limits` ← `error` ← `model` ← {`source`, `rollup`, `diff`, `sink`, `schema`} ← `pipeline` ← `cli` ← `main`.
+
+pub mod error;
+pub mod model;

@@ -1,0 +1,81 @@
+//! What a comparison says (D): classes of cells and rows, and the differences themselves.
+
+use super::value::Value;
+
+/// D2, for a cell. The order is from best to worst.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CellClass {
+    Equal,
+    Within,
+    Drift,
+}
+
+/// D2, for what is not equal: a cell, or a whole row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Class {
+    /// A cell within tolerance.
+    Within,
+    /// A drifted cell.
+    Drift,
+    /// A row recomputed, not stored.
+    Missing,
+    /// A row stored, without evidence left.
+    Extra,
+}
+
+impl Class {
+    pub fn name(self) -> &'static str {
+        match self {
+            Class::Within => "within",
+            Class::Drift => "drift",
+            Class::Missing => "missing",
+            Class::Extra => "extra",
+        }
+    }
+}
+
+/// D2: `|a-b| ≤ atol` or `|a-b| ≤ rtol*max(|a|,|b|)`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Tolerance {
+    pub atol: f64,
+    pub rtol: f64,
+}
+
+impl Default for Tolerance {
+    fn default() -> Self {
+        Tolerance { atol: 1e-9, rtol: 1e-9 }
+    }
+}
+
+/// The key of a rollup row in its table (D1); what a table's key does not have is `None`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RowKey {
+    pub miner_uid: Option<i32>,
+    pub forecast_run_id: Option<String>,
+    pub scope: Option<String>,
+    /// `weather_subnet_stats`: part of the key. `weather_forecast_stats`: the recomputed row's run, else the stored one's.
+    pub run_id: Option<i32>,
+}
+
+/// One difference: a cell, or a row (then `column` is `None` and both values NULL).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Difference {
+    pub table: &'static str,
+    pub key: RowKey,
+    pub column: Option<String>,
+    pub class: Class,
+    pub stored: Value<'static>,
+    pub recomputed: Value<'static>,
+}
+
+impl Difference {
+    /// `recomputed - stored` of two finite numbers.
+    pub fn delta(&self) -> Option<f64> {
+        let number = |value: &Value<'_>| match value {
+            Value::Float(x) if x.is_finite() => Some(*x),
+            Value::Int(x) => Some(*x as f64),
+            _ => None,
+        };
+        Some(number(&self.recomputed)? - number(&self.stored)?)
+    }
+}

@@ -1,0 +1,13 @@
+//! What every stage shares: ids, times, values, the contracts of the tables, settings, evidence, rollups, findings, differences.
+
+pub mod columns;
+pub mod difference;
+pub mod evidence;
+pub mod finding;
+pub mod ids;
+pub mod outcome;
+pub mod rollups;
+pub mod sanitize;
+pub mod settings;
+pub mod time;
+pub mod value;

@@ -1,0 +1,72 @@
+//! What a job found: the tallies that every report is made from.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::difference::Difference;
+use super::finding::Code;
+use super::time::Micros;
+
+/// Rows of one table by class (D2).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RowCounts {
+    pub matching: u64,
+    pub drift: u64,
+    pub missing: u64,
+    pub extra: u64,
+}
+
+/// Cells of one table by class (D2).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CellCounts {
+    pub equal: u64,
+    pub within: u64,
+    pub drift: u64,
+}
+
+/// One column's drift.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct ColumnTally {
+    pub within: u64,
+    pub drift: u64,
+    /// Largest `|recomputed - stored|` of two finite numbers, drifted or within.
+    pub max_abs_diff: f64,
+}
+
+/// One stored rollup table held against its recomputation.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct TableTally {
+    pub rows: RowCounts,
+    pub cells: CellCounts,
+    /// Every compared column, by name.
+    pub columns: BTreeMap<String, ColumnTally>,
+}
+
+/// The result of one job, ready to be shown.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    pub command: &'static str,
+    /// The source as the user may see it: never with a password.
+    pub source: String,
+    pub taken_at: Micros,
+    /// Rows read, by table.
+    pub rows: BTreeMap<&'static str, u64>,
+    /// BLAKE3 over all recomputed rollups, hexadecimal.
+    pub digest: String,
+    /// The tables that were compared, by name. A table that the source lacks is not here but in `notes`.
+    pub tables: BTreeMap<&'static str, TableTally>,
+    pub findings: BTreeMap<Code, u64>,
+    /// All that drifted, is missing or is extra, in order of table and key. Cells within tolerance are only counted.
+    pub differences: Vec<Difference>,
+    /// Stages in order, with the time that passed in each.
+    pub elapsed: Vec<(&'static str, Duration)>,
+    /// What the reader must know: parts that were absent, left out or narrowed.
+    pub notes: Vec<String>,
+}
+
+impl Outcome {
+    /// Nothing drifted, missing or extra in what was compared.
+    pub fn in_sync(&self) -> bool {
+        self.tables.values().all(|t| t.rows.drift + t.rows.missing + t.rows.extra == 0)
+    }
+}
