@@ -11,5 +11,7 @@
 //!
 //! `limits` ← `error` ← `model` ← {`source`, `rollup`, `diff`, `sink`, `schema`} ← `pipeline` ← `cli` ← `main`.
 
+pub mod diff;
 pub mod error;
 pub mod model;
+pub mod rollup;

@@ -2,6 +2,7 @@
 
 pub mod columns;
 pub mod difference;
+pub mod digest;
 pub mod evidence;
 pub mod finding;
 pub mod ids;
