@@ -15,3 +15,4 @@ pub mod diff;
 pub mod error;
 pub mod model;
 pub mod rollup;
+pub mod source;
