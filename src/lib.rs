@@ -14,5 +14,8 @@
 pub mod diff;
 pub mod error;
 pub mod model;
+pub mod pipeline;
 pub mod rollup;
+pub mod sink;
 pub mod source;
+pub mod staging;
