@@ -16,6 +16,7 @@ pub mod error;
 pub mod model;
 pub mod pipeline;
 pub mod rollup;
+pub mod rollup;
 pub mod sink;
 pub mod source;
 pub mod staging;
