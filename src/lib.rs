@@ -11,5 +11,6 @@
 //!
 //! `limits` ← `error` ← `model` ← {`source`, `rollup`, `diff`, `sink`, `schema`} ← `pipeline` ← `cli` ← `main`.
 
+pub mod cli;
 pub mod error;
 pub mod model;

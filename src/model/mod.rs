@@ -3,8 +3,10 @@
 pub mod columns;
 pub mod difference;
 pub mod evidence;
+pub mod filter;
 pub mod finding;
 pub mod ids;
+pub mod job;
 pub mod outcome;
 pub mod rollups;
 pub mod sanitize;

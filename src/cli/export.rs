@@ -1,0 +1,11 @@
+//! `recount export`: write a snapshot folder.
+
+use std::path::Path;
+
+use crate::error::Result;
+use crate::model::job::{Job, Watch};
+use crate::model::outcome::Outcome;
+
+pub fn run(job: &Job, out: &Path, watch: &dyn Watch) -> Result<Outcome> {
+    todo!("pipeline: export {job:?} into {out:?} {}", watch.check().is_ok())
+}
