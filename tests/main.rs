@@ -5,3 +5,5 @@ mod support;
 mod conformance;
 mod harness;
 mod invariance;
+mod schema;
+mod steps;
