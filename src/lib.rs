@@ -12,5 +12,11 @@
 //! `limits` ← `error` ← `model` ← {`source`, `rollup`, `diff`, `sink`, `schema`} ← `pipeline` ← `cli` ← `main`.
 
 pub mod cli;
+pub mod diff;
 pub mod error;
 pub mod model;
+pub mod pipeline;
+pub mod rollup;
+pub mod sink;
+pub mod source;
+pub mod staging;

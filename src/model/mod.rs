@@ -2,6 +2,7 @@
 
 pub mod columns;
 pub mod difference;
+pub mod digest;
 pub mod evidence;
 pub mod filter;
 pub mod finding;
@@ -9,6 +10,7 @@ pub mod ids;
 pub mod job;
 pub mod outcome;
 pub mod rollups;
+pub mod rows;
 pub mod sanitize;
 pub mod settings;
 pub mod time;
