@@ -35,6 +35,13 @@ pub fn render(settings: &Settings) -> String {
     }
 }
 
+/// The settings of scoring, as a snapshot folder keeps them.
+pub fn scoring(settings: &Settings) -> Json {
+    let mut shown = settings.clone();
+    let keys = KEYS.iter().filter_map(|key| Some((key, key.path().strip_prefix("scoring.")?.to_owned())));
+    Json::Object(keys.map(|(key, name)| (name, (key.slot)(&mut shown).show())).collect())
+}
+
 fn as_json(lines: impl Iterator<Item = (String, Line)>) -> String {
     let settings: Map<String, Json> = lines.map(|(path, line)| (path, json!(line))).collect();
     format!("{:#}\n", json!({ "version": 1, "command": "config", "settings": settings }))

@@ -69,7 +69,9 @@ fn execute(cli: Cli) -> Result<u8> {
         }
         Command::Export(export) => {
             let (settings, monitor) = prepare(global, &export.reading)?;
-            report(&export::run(&settings.job()?, &export.out, &monitor)?, global, &settings, monitor)
+            let told = export::run(&settings.job()?, &export.out, &settings, &monitor)?;
+            monitor.finish();
+            output::print(&told).map(|()| IN_SYNC)
         }
         Command::Generate(generate) => {
             resolve(global, None)?;

@@ -1,11 +1,12 @@
-//! `recount recompute`: write the recomputed rollups and the findings as Parquet files.
+//! `recount recompute`: every rollup from first principles, as Parquet.
 
 use std::path::Path;
 
 use crate::error::Result;
 use crate::model::job::{Job, Watch};
 use crate::model::outcome::Outcome;
+use crate::pipeline;
 
 pub fn run(job: &Job, out: &Path, watch: &dyn Watch) -> Result<Outcome> {
-    todo!("pipeline: recompute {job:?} into {out:?} {}", watch.check().is_ok())
+    pipeline::recompute(job, &pipeline::open(job)?, out, watch)
 }

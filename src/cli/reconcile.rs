@@ -3,7 +3,8 @@
 use crate::error::Result;
 use crate::model::job::{Job, Watch};
 use crate::model::outcome::Outcome;
+use crate::pipeline;
 
 pub fn run(job: &Job, watch: &dyn Watch) -> Result<Outcome> {
-    todo!("pipeline: reconcile {job:?} {}", watch.check().is_ok())
+    pipeline::reconcile("reconcile", job, &pipeline::open(job)?, None, watch)
 }

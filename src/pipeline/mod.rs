@@ -2,6 +2,7 @@
 
 mod sweep;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::Value as Json;
@@ -9,20 +10,29 @@ use serde_json::Value as Json;
 use crate::error::Result;
 use crate::model::difference::Difference;
 use crate::model::evidence::{UnitEvidence, units};
-use crate::model::job::{Job, Watch};
+use crate::model::job::{Job, Location, Watch};
 use crate::model::outcome::Outcome;
 use crate::model::rollups::{DifferenceRow, FindingRow, ForecastStat, LeadScore, Rollup};
 use crate::rollup::parallel;
 use crate::sink::tables::{SortedTable, TableFile};
-use crate::source::Source;
 use crate::source::folder::SnapshotWriter;
+use crate::source::{Options, Source};
 use crate::staging::Staging;
 
 use sweep::{Collect, Rest, Sweep, UnitResult};
 
+/// Opens the source of a job.
+pub fn open(job: &Job) -> Result<Source> {
+    let options = Options { connections: job.connections, ..Options::default() };
+    match &job.source {
+        Location::Postgres(url) => Source::open(url, &options),
+        Location::Folder(folder) => Source::open(&folder.to_string_lossy(), &options),
+    }
+}
+
 /// Recomputes and compares. With `out`, all differences go to `differences.parquet` there, those within tolerance too.
 pub fn reconcile(command: &'static str, job: &Job, source: &Source, out: Option<&Path>, watch: &dyn Watch) -> Result<Outcome> {
-    let sweep = Sweep::new(command, job, source, watch).comparing();
+    let sweep = Sweep::new(command, job, source, watch);
     let Some(out) = out else { return sweep.run(&mut ()) };
     let mut differences = Differences::create(out)?;
     let outcome = sweep.run(&mut differences)?;
@@ -33,9 +43,10 @@ pub fn reconcile(command: &'static str, job: &Job, source: &Source, out: Option<
 /// Recomputes alone, into a folder of Parquet files.
 pub fn recompute(job: &Job, source: &Source, out: &Path, watch: &dyn Watch) -> Result<Outcome> {
     let mut tables = Recomputed::create(out)?;
+    // Some findings are about stored rows, so these are looked at as well; what differs is not this command's news.
     let outcome = Sweep::new("recompute", job, source, watch).run(&mut tables)?;
     tables.finish()?;
-    Ok(outcome)
+    Ok(Outcome { tables: BTreeMap::new(), differences: Vec::new(), ..outcome })
 }
 
 /// Copies the snapshot into a folder that stands for the database.

@@ -78,7 +78,6 @@ pub struct Sweep<'j> {
     watch: &'j dyn Watch,
     snapshot: &'j Snapshot,
     rules: Rules,
-    compare: bool,
     read: Stopwatch,
     fold: Stopwatch,
     diff: Stopwatch,
@@ -94,16 +93,10 @@ impl<'j> Sweep<'j> {
             watch,
             snapshot,
             rules: Rules::new(job.scoring.clone(), snapshot.taken_at),
-            compare: false,
             read: Stopwatch::default(),
             fold: Stopwatch::default(),
             diff: Stopwatch::default(),
         }
-    }
-
-    /// Holds the rollups against the stored ones, too.
-    pub fn comparing(self) -> Self {
-        Sweep { compare: true, ..self }
     }
 
     pub fn run(&self, collect: &mut impl Collect) -> Result<Outcome> {
@@ -126,7 +119,7 @@ impl<'j> Sweep<'j> {
         )?;
         let runs = start.elapsed();
         let last = Instant::now();
-        if self.compare && self.snapshot.has_stored_stats {
+        if self.snapshot.has_stored_stats {
             sum.strays(plan.strays(&self.strays()?));
         }
         let outcome = self.finish(sum, &plan, collect)?;
@@ -158,7 +151,7 @@ impl<'j> Sweep<'j> {
             (fold, digest)
         });
         fold.findings.retain(|finding| self.includes(finding.run, finding.miner));
-        let diff = if self.compare && self.snapshot.has_stored_stats {
+        let diff = if self.snapshot.has_stored_stats {
             self.diff.time(|| self.compare_unit(&evidence, &fold, plan))?
         } else {
             StatDiff { table: plan.table.diff(), findings: Vec::new() }
@@ -230,7 +223,7 @@ impl<'j> Sweep<'j> {
         })?;
         let mut tables: BTreeMap<&'static str, TableTally> = BTreeMap::new();
         let mut differences = Vec::new();
-        if self.compare && self.snapshot.has_stored_stats {
+        if self.snapshot.has_stored_stats {
             tables.insert(ForecastStat::TABLE, sum.stats.tally(&plan.table));
             differences.append(&mut sum.stats.differences);
         }
@@ -257,7 +250,7 @@ impl<'j> Sweep<'j> {
     /// `miner_stats` and `weather_subnet_stats`, where they are stored and wanted.
     fn compare_whole(&self, miners: &[MinerStat], subnet: &[SubnetStat]) -> Result<Vec<(TablePlan, TableDiff)>> {
         let mut compared = Vec::new();
-        if !self.compare || !self.job.narrowing.lifetime {
+        if !self.job.narrowing.lifetime {
             return Ok(compared);
         }
         self.diff.time(|| {
@@ -290,10 +283,10 @@ impl<'j> Sweep<'j> {
         if !self.job.narrowing.lifetime {
             notes.push("lifetime and subnet rollups were left out (--no-lifetime)".to_owned());
         }
-        if self.compare && self.job.narrowing.is_narrow() {
+        if self.job.narrowing.is_narrow() {
             notes.push("only part of the rows was compared (--runs, --since, --miner or --no-lifetime)".to_owned());
         }
-        if self.compare && self.job.filter.is_narrow() {
+        if self.job.filter.is_narrow() {
             notes.push("only part of the columns was compared (--columns or --ignore)".to_owned());
         }
         notes
