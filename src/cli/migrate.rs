@@ -16,7 +16,7 @@ fn database(settings: &Settings) -> Result<&str> {
     match settings.source.as_ref() {
         Some(Location::Postgres(url)) => Ok(url),
         Some(Location::Folder(path)) => {
-            let detail = format!("{} is no database URL; only a database can be migrated", path.display());
+            let detail = format!("{path} is no database URL; only a database can be migrated");
             Err(Error::new(ErrorKind::Usage, "choosing a database", detail))
         }
         None => {

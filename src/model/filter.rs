@@ -2,7 +2,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 
-use super::columns::{Column, Group};
+use super::columns::{Column, Group, Type};
 use super::rollups::{ForecastStat, MinerStat, Rollup, SubnetStat};
 
 /// The rollup tables of the database with their columns, wide ones aside.
@@ -11,6 +11,15 @@ pub const STORED_TABLES: [(&str, &[Column]); 3] = [
     (MinerStat::TABLE, MinerStat::COLUMNS),
     (SubnetStat::TABLE, SubnetStat::COLUMNS),
 ];
+
+/// The column of a rollup table of the database, wide ones included.
+pub fn stored_column(table: &str, name: &str) -> Option<Column> {
+    let (_, columns) = STORED_TABLES.iter().find(|(known, _)| *known == table)?;
+    columns.iter().find(|column| column.name == name).cloned().or_else(|| {
+        let wide = Column { name: name.to_owned().into(), kind: Type::Float64, group: Group::Scores };
+        (table == ForecastStat::TABLE && is_wide(name)).then_some(wide)
+    })
+}
 
 /// The columns to compare: all, or those named, less those ignored.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -64,7 +73,7 @@ impl Name {
         };
         let known = STORED_TABLES
             .iter()
-            .find(|(name, columns)| table.is_none_or(|table| table == *name) && has_column(name, columns, column))
+            .find(|(name, _)| table.is_none_or(|table| table == *name) && is_compared(name, column))
             .map(|(name, _)| table.and(Some(*name)));
         match known {
             Some(table) => Ok(Name::Column { table, column: column.to_owned() }),
@@ -90,9 +99,8 @@ pub fn is_wide(column: &str) -> bool {
     lead.is_some_and(|lead| !lead.is_empty() && lead.bytes().all(|b| b.is_ascii_digit()))
 }
 
-fn has_column(table: &str, columns: &[Column], name: &str) -> bool {
-    columns.iter().any(|column| column.group != Group::Key && column.name == name)
-        || (table == ForecastStat::TABLE && is_wide(name))
+fn is_compared(table: &str, name: &str) -> bool {
+    stored_column(table, name).is_some_and(|column| column.group != Group::Key)
 }
 
 /// The error for a name that is neither: it lists what exists.

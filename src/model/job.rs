@@ -1,7 +1,6 @@
 //! What a job is asked to do: where to read, what to compare, how hard to work, and whom to tell.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::str::FromStr;
 
 use chrono::{NaiveDate, NaiveTime};
@@ -30,10 +29,10 @@ pub struct Job {
 /// Where the data is. Shown and debugged without the password.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Location {
-    /// A connection URL as it was given, password and all: only for connecting.
+    /// A connection URL.
     Postgres(String),
-    /// A snapshot folder.
-    Folder(PathBuf),
+    /// The path of a snapshot folder.
+    Folder(String),
 }
 
 impl Location {
@@ -45,7 +44,14 @@ impl Location {
             Some(_) => Err("a URL of another scheme"),
             None if text.trim().is_empty() => Err("an empty text"),
             None if text.contains("host=") || text.contains("dbname=") => Err("a key=value connection string"),
-            None => Ok(Location::Folder(text.into())),
+            None => Ok(Location::Folder(text.to_owned())),
+        }
+    }
+
+    /// As it was given, password and all: only for opening it.
+    pub fn secret(&self) -> &str {
+        match self {
+            Location::Postgres(text) | Location::Folder(text) => text,
         }
     }
 }
@@ -54,7 +60,7 @@ impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Location::Postgres(url) => f.write_str(&redact(url)),
-            Location::Folder(path) => path.display().fmt(f),
+            Location::Folder(path) => f.write_str(path),
         }
     }
 }
