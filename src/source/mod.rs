@@ -6,6 +6,8 @@
 pub mod folder;
 pub mod postgres;
 
+pub mod decode;
+mod ipc;
 mod layout;
 
 use std::collections::BTreeMap;
