@@ -193,7 +193,8 @@ mod tests {
 
     #[test]
     fn batches_with_their_own_dictionaries_come_back() {
-        let batches = [batch(&[]), batch(&[Some("a"), None, Some("b")]), batch(&[None]), batch(&[Some("c"), Some("b"), Some("a")])];
+        let batches =
+            [batch(&[]), batch(&[Some("a"), None, Some("b")]), batch(&[None]), batch(&[Some("c"), Some("b"), Some("a")])];
         let file = IpcFile::open(Buffer::from(write(&batches))).unwrap();
         assert_eq!((file.batches(), file.rows().unwrap()), (4, 7));
         assert_eq!(file.schema().fields(), schema().fields());

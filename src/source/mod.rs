@@ -9,6 +9,7 @@ pub mod postgres;
 pub mod decode;
 mod ipc;
 mod layout;
+mod small;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
