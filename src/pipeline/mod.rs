@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 use crate::error::Result;
 use crate::model::difference::Difference;
 use crate::model::evidence::{UnitEvidence, units};
-use crate::model::job::{Job, Location, Watch};
+use crate::model::job::{Job, Watch};
 use crate::model::outcome::Outcome;
 use crate::model::rollups::{DifferenceRow, FindingRow, ForecastStat, LeadScore, Rollup};
 use crate::rollup::parallel;
@@ -24,10 +24,7 @@ use sweep::{Collect, Rest, Sweep, UnitResult};
 /// Opens the source of a job.
 pub fn open(job: &Job) -> Result<Source> {
     let options = Options { connections: job.connections, ..Options::default() };
-    match &job.source {
-        Location::Postgres(url) => Source::open(url, &options),
-        Location::Folder(folder) => Source::open(&folder.to_string_lossy(), &options),
-    }
+    Source::open(job.source.secret(), &options)
 }
 
 /// Recomputes and compares. With `out`, all differences go to `differences.parquet` there, those within tolerance too.
