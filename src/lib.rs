@@ -17,6 +17,7 @@ pub mod error;
 pub mod model;
 pub mod pipeline;
 pub mod rollup;
+pub mod schema;
 pub mod sink;
 pub mod source;
 pub mod staging;

@@ -4,3 +4,6 @@ mod support;
 
 mod conformance;
 mod harness;
+mod invariance;
+mod schema;
+mod steps;
