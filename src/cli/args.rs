@@ -9,7 +9,8 @@ use crate::model::ids::MinerUid;
 use crate::model::job::{Narrowing, RunRange, parse_since};
 use crate::model::time::Micros;
 
-use super::keys::{KEYS, Place};
+use super::keys::{KEYS, Key, Place};
+use super::settings::Settings;
 
 const ABOUT: &str = "\
 Recomputes the weather-scoring rollups of a subnet validator from the scores behind them,
@@ -24,8 +25,8 @@ Exit status:
   130  interrupted
 
 SOURCE is a PostgreSQL URL or a snapshot folder; without it, DATABASE_URL is taken.
-Settings come from flags, then the environment (RECOUNT_THREADS for --threads), then recount.toml, then
-defaults; `recount config` shows what is in force and where it came from.";
+Flags win over the environment (RECOUNT_THREADS for --threads), that over recount.toml, and that
+over defaults; `recount config` shows what is in force and where it came from.";
 
 const RECONCILE_EXAMPLES: &str = "\
 Examples:
@@ -51,19 +52,19 @@ Examples:
 const EXPORT_EXAMPLES: &str = "\
 Examples:
   recount export postgres://reader@db.example/validator --out snapshots/2025-01-31
-  recount export --out snapshots/tonight --connections 4        (the source is DATABASE_URL)";
+  recount export --out snapshots/tonight --connections 4     (the source is DATABASE_URL)";
 
 const GENERATE_EXAMPLES: &str = "\
 Examples:
-  recount generate --runs 10 --miners 16 --seed 1 --out data/sample --drift 12 --planted planted.json
-  recount generate --runs 100 --miners 256 --seed 7 --leads 24,48,72 --messy --database-url postgres://localhost/try
+  recount generate --runs 10 --miners 16 --seed 1 --drift 12 --out data/sample
+  recount generate --runs 99 --miners 256 --seed 7 --messy --database-url postgres://localhost/try
 
-The database is always named: DATABASE_URL is not taken, so that a real one is never filled by accident.";
+DATABASE_URL is not taken here, so that a real database is never filled by accident.";
 
 const MIGRATE_EXAMPLES: &str = "\
 Examples:
   recount migrate status --database-url postgres://owner@db.example/validator
-  recount migrate                                               (the database is DATABASE_URL)
+  recount migrate                                            (the database is DATABASE_URL)
 
 Only Phase 1 is applied: it adds, and drops or renames nothing.";
 
@@ -258,6 +259,17 @@ impl<const GLOBAL: bool> Flags<GLOBAL> {
     }
 }
 
+/// The help of a key with its default.
+fn help(key: &Key) -> String {
+    let default = (key.slot)(&mut Settings::default()).show();
+    match super::config::plain(&default).as_str() {
+        "-" => key.help.to_owned(),
+        // One machine has more cores than the next.
+        _ if key.flag == "threads" => format!("{} [default: one for each core]", key.help),
+        default => format!("{} [default: {default}]", key.help),
+    }
+}
+
 impl<const GLOBAL: bool> Args for Flags<GLOBAL> {
     fn augment_args(command: ClapCommand) -> ClapCommand {
         KEYS.iter().fold(command, |command, key| match Self::heading(key.place) {
@@ -265,7 +277,7 @@ impl<const GLOBAL: bool> Args for Flags<GLOBAL> {
                 Arg::new(key.flag)
                     .long(key.flag)
                     .value_name(key.value_name)
-                    .help(key.help)
+                    .help(help(key))
                     .help_heading(heading)
                     .allow_negative_numbers(true)
                     .global(GLOBAL),

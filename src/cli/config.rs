@@ -56,7 +56,7 @@ fn as_table(lines: impl Iterator<Item = (String, Line)>, look: Look) -> String {
 }
 
 /// A value as one would type it.
-fn plain(value: &Json) -> String {
+pub fn plain(value: &Json) -> String {
     match value {
         Json::Null => "-".to_owned(),
         Json::String(text) => text.clone(),

@@ -9,6 +9,7 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 use crate::error::{Error, Result};
+use crate::model::job::redact;
 use crate::model::outcome::Outcome;
 
 use args::{Cli, Command, Global, Reading};
@@ -37,19 +38,31 @@ const DIFFERENCES: u8 = 1;
 
 /// Runs the command line and says how it went.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(args) {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
-        Err(usage) => {
-            // Help and version come this way too; where nobody listens, there is nobody to tell.
-            let _ = usage.print();
-            return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2));
-        }
+        Err(usage) => return misuse(&usage, &args),
     };
     trace(&cli.global);
     ExitCode::from(execute(cli).unwrap_or_else(|error| {
         tell(&error);
         error.exit_status()
     }))
+}
+
+/// Prints what clap has to say: help and version too. It repeats what was typed, and that may be a URL.
+fn misuse(usage: &clap::Error, args: &[OsString]) -> ExitCode {
+    let words =
+        args.iter().filter_map(|arg| arg.to_str()).flat_map(|arg| [Some(arg), arg.split_once('=').map(|(_, value)| value)]);
+    let secrets: Vec<_> = words.flatten().map(|word| (word, redact(word))).filter(|(word, shown)| word != shown).collect();
+    // Where nobody listens, there is nobody to tell.
+    if secrets.is_empty() {
+        let _ = usage.print();
+    } else {
+        let told = usage.render().to_string();
+        eprint!("{}", secrets.iter().fold(told, |told, (word, shown)| told.replace(word, shown)));
+    }
+    ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2))
 }
 
 fn execute(cli: Cli) -> Result<u8> {
@@ -145,6 +158,6 @@ fn trace(global: &Global) {
 fn tell(error: &Error) {
     eprintln!("error: {error}");
     if let Some(hint) = error.hint_text() {
-        eprintln!("hint: {hint}");
+        eprintln!("hint: {}", hint.replace('\n', "\n      "));
     }
 }

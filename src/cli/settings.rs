@@ -168,7 +168,7 @@ impl Settings {
             .filter_map(|key| Some(format!("{} is set by {}", key.name(), self.origins.get(key.flag)?)))
             .chain(error.hint_text().map(str::to_owned))
             .collect();
-        if origins.is_empty() { error } else { error.hint(origins.join("; ")) }
+        if origins.is_empty() { error } else { error.hint(origins.join("\n")) }
     }
 
     pub fn origin(&self, key: &Key) -> &Origin {

@@ -136,7 +136,7 @@ fn what_makes_no_sense_together_is_refused_with_its_origin() {
             "[scoring]\nera5_weight = 0",
             ("day1-weight", "0"),
             "setting era5_weight + day1_weight: is 0; the sum must be above zero and finite",
-            "era5_weight is set by recount.toml; day1_weight is set by --day1-weight",
+            "era5_weight is set by recount.toml\nday1_weight is set by --day1-weight",
         ),
         ("", ("day1-weight", "-1"), "setting day1_weight: is -1; expected a finite number that is not negative", ""),
         ("", ("atol", "NaN"), "setting atol: is NaN; expected a finite number that is not negative", "atol is set by --atol"),

@@ -112,7 +112,7 @@ fn unknown(key: &str, text: &str) -> Error {
         format!("of {table}: {}", names.chain(wide).collect::<Vec<_>>().join(", "))
     });
     Error::new(ErrorKind::Usage, format!("setting {key}"), format!("{text:?} is neither a group nor a column that is compared"))
-        .hint(format!("groups: {groups}; columns {}", tables.join("; columns ")))
+        .hint(format!("groups: {groups}\ncolumns {}", tables.join("\ncolumns ")))
 }
 
 #[cfg(test)]

@@ -44,6 +44,7 @@ impl Location {
             Some(_) => Err("a URL of another scheme"),
             None if text.trim().is_empty() => Err("an empty text"),
             None if text.contains("host=") || text.contains("dbname=") => Err("a key=value connection string"),
+            None if redact(text) != text => Err("a URL without its postgres://"),
             None => Ok(Location::Folder(text.to_owned())),
         }
     }
@@ -219,6 +220,8 @@ mod tests {
         assert_eq!(Location::parse("data/sample"), Ok(Location::Folder("data/sample".into())));
         assert_eq!(Location::parse("mysql://h/db"), Err("a URL of another scheme"));
         assert_eq!(Location::parse("host=h password=pw"), Err("a key=value connection string"));
+        assert_eq!(Location::parse("user:pw@host/db"), Err("a URL without its postgres://"));
+        assert_eq!(Location::parse("postgres:/user:pw@host"), Err("a URL without its postgres://"));
         assert_eq!(Location::parse(" "), Err("an empty text"));
     }
 

@@ -1,6 +1,7 @@
 //! The report for people: first what matters, then where, then how it was found.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use crate::model::columns::Group;
@@ -22,6 +23,8 @@ use super::text::{counted, elapsed, grouped, key, magnitude, value};
 const PATTERNS_MAX: usize = 25;
 /// Worst differences shown; `recount diff --out` writes all.
 const WORST_MAX: usize = 10;
+/// Of them in a row from one column, where others have any.
+const WORST_OF_COLUMN: usize = 3;
 
 const BOLD: &str = "1";
 const RED: &str = "1;31";
@@ -99,16 +102,14 @@ fn drift_patterns(patterns: &[Pattern<'_>], look: Look) -> String {
         ]);
     }
     let rest = patterns.len().saturating_sub(PATTERNS_MAX) as u64;
-    let rest = if rest > 0 { format!(" and {} more: see --format json\n", counted(rest, "pattern")) } else { String::new() };
+    let rest = if rest > 0 { format!(" and {} more: see --format json\n", grouped(rest)) } else { String::new() };
     format!("{}\n{grid}{rest}", look.paint(BOLD, "Drift by pattern"))
 }
 
 /// The differences that matter most: large errors of scores, then of other numbers, whole rows, the rest.
 fn worst(differences: &[Difference], look: Look) -> String {
-    let mut order: Vec<_> = differences.iter().map(|difference| (rank(difference), difference)).collect();
-    order.sort_by(|((a, small), _), ((b, large), _)| a.cmp(b).then(large.total_cmp(small)));
     let mut grid = Grid::new(&["table", "column", "row", "stored", "recomputed", "error"], look).right([5]);
-    for (_, difference) in order.iter().take(WORST_MAX) {
+    for difference in worst_first(differences).into_iter().take(WORST_MAX) {
         let (stored, recomputed) = match difference.class {
             Class::Missing => ("no row".to_owned(), "a row".to_owned()),
             Class::Extra => ("a row".to_owned(), "no evidence".to_owned()),
@@ -126,26 +127,42 @@ fn worst(differences: &[Difference], look: Look) -> String {
     format!("{}\n{grid}", look.paint(BOLD, "Worst differences"))
 }
 
+/// Large errors first, a few of each column at a time, so that one column does not hide the others.
+fn worst_first(differences: &[Difference]) -> Vec<&Difference> {
+    let by_size = |((a, small), _): &((u8, f64), _), ((b, large), _): &((u8, f64), _)| a.cmp(b).then(large.total_cmp(small));
+    let mut ranked: Vec<_> = differences.iter().map(|difference| (rank(difference), difference)).collect();
+    ranked.sort_by(by_size);
+    let mut seen = BTreeMap::new();
+    let mut rounds: Vec<_> = ranked
+        .into_iter()
+        .map(|((class, _), difference)| {
+            let seen = seen.entry((difference.table, &difference.column)).or_insert(0_usize);
+            *seen += 1;
+            (class, (*seen - 1) / WORST_OF_COLUMN, difference)
+        })
+        .collect();
+    rounds.sort_by_key(|(class, round, _)| (*class, *round));
+    rounds.into_iter().map(|(_, _, difference)| difference).collect()
+}
+
 /// Class, then size within it. Scores are all of one size, so their errors compare; other numbers by their relative error.
 fn rank(difference: &Difference) -> (u8, f64) {
-    let column = difference.column.as_deref().and_then(|name| stored_column(difference.table, name));
     let Some(delta) = difference.delta().map(f64::abs) else {
         return (if difference.column.is_none() { 2 } else { 3 }, 0.0);
     };
+    let column = difference.column.as_deref().and_then(|name| stored_column(difference.table, name));
     match column {
         Some(column) if column.group == Group::Scores => (0, delta),
-        _ => (1, delta / larger(difference)),
+        _ => (1, delta / size(&difference.stored).max(size(&difference.recomputed)).max(f64::MIN_POSITIVE)),
     }
 }
 
-/// The larger of the two numbers of a difference, at least the least positive one.
-fn larger(difference: &Difference) -> f64 {
-    let size = |value: &Value<'_>| match value {
+fn size(value: &Value<'_>) -> f64 {
+    match value {
         Value::Float(x) => x.abs(),
         Value::Int(x) => (*x as f64).abs(),
         _ => 0.0,
-    };
-    size(&difference.stored).max(size(&difference.recomputed)).max(f64::MIN_POSITIVE)
+    }
 }
 
 /// Rollup tables by one word, where room is scarce.

@@ -3,7 +3,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::model::columns::Type;
 use crate::model::difference::{Class, Difference, RowKey};
+use crate::model::filter::{STORED_TABLES, stored_column};
 use crate::model::finding::Code;
 use crate::model::outcome::{CellCounts, ColumnTally, RowCounts, TableTally};
 use crate::model::time::Micros;
@@ -330,5 +332,92 @@ fn the_json_report_of_a_drifted_source() {
         "miner_stats is not in the source and was not compared"
       ]
     }
+    "#);
+}
+
+/// The differences that the conformance set of production's own rollups expects.
+fn production() -> Vec<Difference> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/production/expected/differences.json");
+    let lines: Vec<serde_json::Value> = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    lines.iter().map(difference).collect()
+}
+
+fn difference(line: &serde_json::Value) -> Difference {
+    let (table, _) = STORED_TABLES.into_iter().find(|(table, _)| line["table"] == *table).unwrap();
+    let column = line["column"].as_str();
+    let cell = |json: &serde_json::Value| match column.and_then(|name| stored_column(table, name)).map(|column| column.kind) {
+        _ if json.is_null() => Value::Null,
+        Some(Type::Float64) => Value::Float(json.as_f64().unwrap_or(f64::NAN)),
+        Some(Type::Time) => Value::Time(Micros::parse(json.as_str().unwrap()).unwrap()),
+        Some(Type::Text) => text(json.as_str().unwrap()),
+        Some(Type::Json) => Value::Json(std::borrow::Cow::Owned(json.clone())),
+        _ => Value::Int(json.as_i64().unwrap()),
+    };
+    let key = &line["key"];
+    let number = |name: &str| key[name].as_i64().map(|id| id as i32);
+    let word = |name: &str| key[name].as_str().map(str::to_owned);
+    Difference {
+        table,
+        key: RowKey {
+            miner_uid: number("miner_uid"),
+            forecast_run_id: word("forecast_run_id"),
+            scope: word("scope"),
+            // The list does not say which run; a report always knows.
+            run_id: number("run_id").or_else(|| key["forecast_run_id"].is_string().then_some(4)),
+        },
+        column: column.map(str::to_owned),
+        class: match line["class"].as_str().unwrap() {
+            "within" => Class::Within,
+            "missing" => Class::Missing,
+            "extra" => Class::Extra,
+            _ => Class::Drift,
+        },
+        stored: cell(&line["stored"]),
+        recomputed: cell(&line["expected"]),
+    }
+}
+
+#[test]
+fn a_first_night_in_production_is_a_page() {
+    let mut differences = production();
+    differences.retain(|difference| difference.class != Class::Within);
+    let outcome = Outcome { differences, ..drifted() };
+    let report = render(&outcome, Format::Terminal, false, LOOK).unwrap();
+    assert!(outcome.differences.len() > 600);
+    let lines: Vec<_> =
+        report.lines().skip_while(|line| *line != "Drift by pattern").take_while(|line| !line.is_empty()).collect();
+    insta::assert_snapshot!(lines.join("\n"), @r#"
+    Drift by pattern
+     count   table      column                               stored → recomputed       for example
+    ────────────────────────────────────────────────────────────────────────────────────────────────────
+       109   forecast   hosting_status                       NULL → accessible         run 4, miner 3
+       108   forecast   current_forecast_status              inference_complete →      run 4, miner 3
+                                                             completed
+        56   forecast   current_forecast_stage               completed → complete      run 4, miner 3
+        52   forecast   miner_rank                           number → NULL             run 4, miner 0
+        52   forecast   era5_completeness                    NULL → 0.0                run 4, miner 0
+        25   forecast   forecast_status                      seeded → pending          run 4, miner 0
+        25   forecast   current_forecast_stage               NULL → day1_scoring       run 4, miner 0
+        25   forecast   current_forecast_status              NULL → initialized        run 4, miner 0
+        20   miner      first_seen                           time → time               miner 3
+        20   miner      last_active                          time → time               miner 3
+        19   miner      hosting_successes                    0 → number                miner 3 (by 6)
+        19   miner      host_reliability_ratio               0.0 → number              miner 3 (by 1)
+        19   miner      last_successful_forecast             time → time               miner 3
+        17   forecast   forecast_status                      pending → day1_scored     run 4, miner 3
+        17   forecast   current_forecast_stage               pending → day1_scoring    run 4, miner 3
+        16   miner      consecutive_successes                0 → number                miner 3 (by 3)
+         9   forecast   forecast_status                      seeded → failed           run 4, miner 95
+         6   forecast   last_error_message                   text → text               run 4, miner 95
+         6   forecast   forecast_error_msg                   NULL → object             run 4, miner 104
+         6   forecast   current_forecast_status              polling_for_inference →   run 4, miner 150
+                                                             in_progress
+         5   forecast   forecast_inference_duration_second   NULL → number             run 4, miner 150
+                        s
+         5   forecast   hosting_status                       NULL → inaccessible       run 4, miner 150
+         5   miner      miner_rank                           number → NULL             miner 0
+         4   forecast   forecast_error_msg                   object → object           run 4, miner 95
+         4   forecast   last_error_message                   NULL → text               run 4, miner 104
+     and 30 more: see --format json
     "#);
 }
