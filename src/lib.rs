@@ -12,4 +12,5 @@
 //! `limits` ← `error` ← `model` ← {`source`, `rollup`, `diff`, `sink`, `schema`} ← `pipeline` ← `cli` ← `main`.
 
 pub mod error;
+pub mod generate;
 pub mod model;
