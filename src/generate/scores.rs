@@ -22,7 +22,10 @@ pub struct ScoreTypes {
 }
 
 /// Places in `era5_types`.
-const [RMSE, ACC, SKILL_GFS, SKILL_CLIM]: [usize; 4] = [0, 1, 2, 3];
+const RMSE: usize = 0;
+const ACC: usize = 1;
+const SKILL_GFS: usize = 2;
+const SKILL_CLIM: usize = 3;
 
 impl ScoreTypes {
     pub fn new(plan: &Plan, vocabulary: &mut Vocabulary) -> Self {
