@@ -14,3 +14,4 @@
 pub mod error;
 pub mod generate;
 pub mod model;
+pub mod rollup;
