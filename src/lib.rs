@@ -15,3 +15,4 @@ pub mod error;
 pub mod generate;
 pub mod model;
 pub mod rollup;
+pub mod source;

@@ -146,21 +146,24 @@ impl InputTable {
 impl Input {
     /// The Arrow fields that this column becomes.
     pub fn fields(&self) -> Vec<Field> {
+        self.wire.fields(self.name, self.nullable)
+    }
+}
+
+impl Wire {
+    /// The Arrow fields that a column of this kind becomes.
+    pub fn fields(self, name: &str, nullable: bool) -> Vec<Field> {
         let text = || DataType::Utf8;
-        match self.wire {
-            Wire::Plain(Type::Text) => {
-                vec![Field::new_dictionary(self.name, DataType::Int32, text(), self.nullable)]
+        match self {
+            Wire::Plain(Type::Text) => vec![Field::new_dictionary(name, DataType::Int32, text(), nullable)],
+            Wire::Plain(kind) => vec![Field::new(name, kind.arrow(), nullable)],
+            Wire::Id => vec![Field::new(name, DataType::Int64, nullable)],
+            Wire::Error => {
+                vec![Field::new(format!("{name}_type"), text(), true), Field::new(format!("{name}_message"), text(), true)]
             }
-            Wire::Plain(kind) => vec![Field::new(self.name, kind.arrow(), self.nullable)],
-            Wire::Id => vec![Field::new(self.name, DataType::Int64, self.nullable)],
-            Wire::Error => vec![
-                Field::new(format!("{}_type", self.name), text(), true),
-                Field::new(format!("{}_message", self.name), text(), true),
-            ],
-            Wire::Sanitized | Wire::ErrorObject => vec![
-                Field::new(self.name, text(), true),
-                Field::new(format!("{}_unsanitized", self.name), DataType::Boolean, false),
-            ],
+            Wire::Sanitized | Wire::ErrorObject => {
+                vec![Field::new(name, text(), true), Field::new(format!("{name}_unsanitized"), DataType::Boolean, false)]
+            }
         }
     }
 }
@@ -173,6 +176,14 @@ pub struct Run {
     pub target: Micros,
     /// R1, from the two times.
     pub forecast_run_id: String,
+}
+
+impl Run {
+    /// A run with its `forecast_run_id` (R1).
+    pub fn new(id: RunId, gfs_init: Micros, target: Micros) -> Run {
+        let forecast_run_id = format!("forecast_{}_to_{}", gfs_init.hour_stamp(), target.hour_stamp());
+        Run { id, gfs_init, target, forecast_run_id }
+    }
 }
 
 /// A row of `node_table`.

@@ -7,6 +7,7 @@ pub mod finding;
 pub mod ids;
 pub mod outcome;
 pub mod rollups;
+pub mod rows;
 pub mod sanitize;
 pub mod settings;
 pub mod time;

@@ -27,6 +27,14 @@ impl Micros {
         }
     }
 
+    /// `20250131_06`, as R1 writes a time; what is not a calendar time as [`Micros::iso`] has it.
+    pub fn hour_stamp(self) -> String {
+        match self.utc() {
+            Some(t) if self != Micros::MAX && self != Micros::MIN => t.format("%Y%m%d_%H").to_string(),
+            _ => self.iso(),
+        }
+    }
+
     /// Reads ISO 8601 with a zone (`2025-01-17T00:00:00Z`, `2025-06-19T00:00:00+00:00`).
     pub fn parse(text: &str) -> Option<Micros> {
         DateTime::parse_from_rfc3339(text).ok().map(|t| Micros(t.timestamp_micros()))

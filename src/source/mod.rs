@@ -1,0 +1,152 @@
+//! Where the evidence comes from: a database, or a snapshot folder that stands for one.
+//!
+//! Both give the same rows; the order of rows and the codes of dictionaries may differ. The way of the data is *pull*:
+//! a worker asks for one unit, folds it, drops it. So memory holds one unit per worker, whatever the size of the history.
+
+pub mod folder;
+pub mod postgres;
+
+mod layout;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::evidence::{COMPONENTS, NODES, RESPONSES, RUNS, SCORES, STEPS, Snapshot, StoredStat, Unit, UnitEvidence};
+use crate::model::rollups::{ForecastStat, MinerStat, Rollup, SubnetStat};
+
+use self::folder::Folder;
+use self::postgres::Postgres;
+
+/// How to reach and use a source. A folder needs none of it.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Reader connections; the one that exports the snapshot comes on top.
+    pub connections: usize,
+    /// How long connecting may take.
+    pub connect_timeout: Duration,
+    /// Bound of a single statement; zero: none.
+    pub statement_timeout: Duration,
+    /// How long a statement may wait for a lock; zero: without end.
+    pub lock_timeout: Duration,
+    /// Where a table without an index on its run is copied to while the job runs.
+    pub spool_dir: PathBuf,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            connections: 2,
+            connect_timeout: Duration::from_secs(10),
+            statement_timeout: Duration::from_secs(3600),
+            lock_timeout: Duration::from_secs(30),
+            spool_dir: std::env::temp_dir(),
+        }
+    }
+}
+
+/// A database or a snapshot folder, opened and checked.
+#[derive(Debug)]
+pub enum Source {
+    Postgres(Box<Postgres>),
+    Folder(Box<Folder>),
+}
+
+impl Source {
+    /// Opens a `postgres://` or `postgresql://` URL, or else a snapshot folder. Everything that can be checked before the
+    /// first run is read is checked here.
+    ///
+    /// The source blocks and has its own runtime: call it from plain threads, never from an async task.
+    pub fn open(location: &str, options: &Options) -> Result<Source> {
+        match location.split_once("://") {
+            Some((scheme, _)) if ["postgres", "postgresql"].contains(&scheme.to_ascii_lowercase().as_str()) => {
+                Postgres::open(location, options).map(|source| Source::Postgres(Box::new(source)))
+            }
+            Some((scheme, _)) if scheme.chars().all(|c| c.is_ascii_alphanumeric()) => {
+                Err(Error::new(ErrorKind::Usage, "opening the source", format!("no such kind of source: {scheme}://"))
+                    .hint("give a postgres:// URL or the path of a snapshot folder"))
+            }
+            _ => Folder::open(location.as_ref()).map(|source| Source::Folder(Box::new(source))),
+        }
+    }
+
+    /// What is known before any run is read.
+    pub fn snapshot(&self) -> &Snapshot {
+        match self {
+            Source::Postgres(source) => source.snapshot(),
+            Source::Folder(source) => source.snapshot(),
+        }
+    }
+
+    /// Reads one unit. Blocks; may be called from many threads at once.
+    pub fn read(&self, unit: &Unit) -> Result<UnitEvidence> {
+        match self {
+            Source::Postgres(source) => source.read(unit),
+            Source::Folder(source) => source.read(unit),
+        }
+    }
+
+    /// The stored rows that [`Source::read`] gives for no unit: their `forecast_run_id` belongs to none, or their miner is not
+    /// in `node_table`. Each stored row comes out exactly once, here or there.
+    pub fn strays(&self) -> Result<Vec<StoredStat>> {
+        match self {
+            Source::Postgres(source) => source.strays(),
+            Source::Folder(source) => source.strays(),
+        }
+    }
+
+    /// Rows read so far, by table. Tables that the source lacks are not in it.
+    pub fn rows_read(&self) -> BTreeMap<&'static str, u64> {
+        match self {
+            Source::Postgres(source) => source.counters().by_table(source.snapshot()),
+            Source::Folder(source) => source.counters().by_table(source.snapshot()),
+        }
+    }
+
+    /// The source as a user may see it: a URL without password or parameters, or the folder.
+    pub fn display(&self) -> String {
+        match self {
+            Source::Postgres(source) => source.display(),
+            Source::Folder(source) => source.display(),
+        }
+    }
+}
+
+/// The tables of a source, in the order of their foreign keys; each is also the name of a file in a snapshot folder.
+pub const TABLES: [&str; 9] = [
+    NODES.name,
+    RUNS.name,
+    RESPONSES.name,
+    SCORES.name,
+    COMPONENTS.name,
+    STEPS.name,
+    ForecastStat::TABLE,
+    MinerStat::TABLE,
+    SubnetStat::TABLE,
+];
+
+/// Rows read, counted from many threads.
+#[derive(Debug, Default)]
+pub(crate) struct Counters([AtomicU64; TABLES.len()]);
+
+impl Counters {
+    pub(crate) fn add(&self, table: &str, rows: usize) {
+        if let Some(index) = TABLES.iter().position(|name| *name == table) {
+            self.0[index].fetch_add(rows as u64, Ordering::Relaxed);
+        }
+    }
+
+    fn by_table(&self, snapshot: &Snapshot) -> BTreeMap<&'static str, u64> {
+        let absent = |table: &str| match table {
+            table if table == STEPS.name => !snapshot.has_steps,
+            table if table == ForecastStat::TABLE => !snapshot.has_stored_stats,
+            table if table == MinerStat::TABLE => snapshot.stored_miners.is_none(),
+            table if table == SubnetStat::TABLE => snapshot.stored_subnet.is_none(),
+            _ => false,
+        };
+        let rows = TABLES.iter().zip(&self.0).map(|(table, rows)| (*table, rows.load(Ordering::Relaxed)));
+        rows.filter(|(table, _)| !absent(table)).collect()
+    }
+}

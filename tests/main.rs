@@ -1,0 +1,5 @@
+//! The one integration binary: a folder of modules, one harness, one throw-away server.
+
+mod support;
+
+mod harness;

@@ -1,0 +1,13 @@
+//! What the integration tests share. Each file says what it is for; the common names are lifted here.
+
+// Each test module uses a part of the harness, and none of it is public outside this binary.
+#![allow(dead_code, unused_imports)]
+
+pub mod cluster;
+pub mod command;
+pub mod conformance;
+pub mod database;
+
+pub use cluster::Cluster;
+pub use command::recount;
+pub use database::{Database, block_on, database};
