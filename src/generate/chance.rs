@@ -23,7 +23,7 @@ pub enum Stream {
     Mess(usize),
     /// Which differences go where.
     Schedule,
-    /// The differences of one unit, by its first run.
+    /// The differences of one unit, by its place among the units; after the last, those of the lifetime rollups.
     Planted(usize),
 }
 

@@ -27,7 +27,10 @@ pub fn inference(miner: &Miner, chance: &mut Chance) -> String {
 /// Why a manifest or a store does not verify.
 pub fn verification(miner: &Miner, run: i32, chance: &mut Chance) -> Json {
     let (kind, message) = match chance.below(3) {
-        0 => ("VerificationError", format!("manifest hash mismatch for run {run} at https://{}/kerchunk/{run}.json", miner.address)),
+        0 => (
+            "VerificationError",
+            format!("manifest hash mismatch for run {run} at https://{}/kerchunk/{run}.json", miner.address),
+        ),
         1 => ("FileNotFoundError", format!("404 not found: http://{}/forecasts/2025/{run}.zarr/.zmetadata", miner.address)),
         _ => ("ConnectionError", format!("Connection reset by peer [{}]", miner.address)),
     };
@@ -44,7 +47,10 @@ pub fn slow_store(miner: &Miner, chance: &mut Chance) -> Json {
 pub fn scoring(lead: i32, chance: &mut Chance) -> Json {
     match chance.below(3) {
         0 => with_traceback("ValueError", &format!("no time step for lead {lead} in /tmp/era5_work/forecast.nc")),
-        1 => with_traceback("RuntimeError", &format!("dask worker tcp://10.0.0.{}:8786 lost while scoring {lead}h", chance.below(200))),
+        1 => with_traceback(
+            "RuntimeError",
+            &format!("dask worker tcp://10.0.0.{}:8786 lost while scoring {lead}h", chance.below(200)),
+        ),
         _ => with_traceback("KeyError", "'air_pressure_at_mean_sea_level'"),
     }
 }
@@ -60,7 +66,8 @@ pub fn message(error: &Json) -> Option<String> {
 }
 
 fn with_traceback(kind: &str, message: &str) -> Json {
-    let traceback = format!("Traceback (most recent call last):\n  File \"/srv/validator/scoring.py\", line 118\n{kind}: {message}");
+    let traceback =
+        format!("Traceback (most recent call last):\n  File \"/srv/validator/scoring.py\", line 118\n{kind}: {message}");
     json!({ "type": kind, "message": message, "traceback": traceback })
 }
 

@@ -203,7 +203,13 @@ impl Mess<'_> {
             row.error_json = Some(errors::scoring(row.lead_hours.unwrap_or(0), chance));
         });
         self.add_step("day1", |row, chance| {
-            let odd = [json!("timeout while waiting for 10.0.0.7:8786"), json!(["a", "b"]), json!({"message": ""}), json!(null), json!({"code": 7})];
+            let odd = [
+                json!("timeout while waiting for 10.0.0.7:8786"),
+                json!(["a", "b"]),
+                json!({"message": ""}),
+                json!(null),
+                json!({"code": 7}),
+            ];
             row.substep = Some("");
             row.status = "failed";
             row.error_json = Some(chance.of(&odd).clone());

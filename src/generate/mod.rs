@@ -7,33 +7,99 @@
 //! Every run is made alone from (seed, index of the run): nothing is held from one run to the next, and a history of any
 //! length needs the memory of one unit.
 
+mod alter;
 mod batch;
 mod chance;
 mod errors;
+pub mod load;
 mod messy;
 mod miner;
 mod plan;
+pub mod planted;
 mod rows;
 mod scores;
+mod sink;
+mod stored;
 mod story;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::error::Result;
-use crate::model::evidence::{Node, Run, RunEvidence, Unit, units};
+use crate::model::difference::Difference;
+use crate::model::evidence::{COMPONENTS, NODES, Node, RESPONSES, RUNS, Run, RunEvidence, SCORES, STEPS, Unit, units};
 use crate::model::ids::RunId;
+use crate::model::rollups::{ForecastStat, MinerStat, Rollup};
 use crate::model::time::Micros;
 
 use chance::{Chance, Stream};
 use messy::{Mess, MessyTexts};
 use miner::Miner;
 pub use plan::{Plan, Strides};
+pub use planted::{Planter, StoredUnit};
 pub use rows::{ComponentRow, ResponseRow, RunRows, ScoreRow, StepRow, Symbol, Vocabulary};
 use scores::{Author, ScoreTypes};
+use sink::Part;
+pub use sink::Target;
+pub use stored::StoredRow;
 use story::{Story, Teller};
+
+/// What computes the rollups that the evidence should have. Its settings must expect the plan's leads and variables.
+pub trait Engine {
+    /// The right rows of one unit, for every run and miner. Units come in order, each once.
+    fn fold(&mut self, unit: &Unit, evidence: &[RunEvidence]) -> Vec<ForecastStat>;
+
+    /// The right lifetime rows, once all units were folded.
+    fn lifetime(&mut self) -> Vec<MinerStat>;
+}
+
+/// What was generated.
+#[derive(Debug)]
+pub struct Summary {
+    /// Rows by table.
+    pub rows: BTreeMap<&'static str, u64>,
+    /// Every planted difference, as a comparison would find it (`stored` is what was planted). Noise has the class `within`.
+    pub planted: Vec<Difference>,
+}
+
+/// Generates a plan into a target: evidence, and beside it the engine's rollups with the plan's differences planted in them.
+/// Blocks; to be called from a plain thread, never from an async task.
+pub fn run(plan: &Plan, target: &Target, engine: &mut dyn Engine) -> Result<Summary> {
+    let generator = Generator::new(plan.clone())?;
+    let units = generator.units();
+    let mut planter = Planter::new(plan, units.len())?;
+    let mut sink = target.open(&generator)?;
+    let mut rows = BTreeMap::from([(NODES.name, generator.nodes().len() as u64), (RUNS.name, plan.runs as u64)]);
+    for (place, unit) in units.iter().enumerate() {
+        let raw = generator.unit_rows(unit);
+        let evidence: Vec<RunEvidence> = raw.iter().map(|rows| generator.batches(rows)).collect();
+        let stored = planter.unit(place, unit, engine.fold(unit, &evidence))?;
+        count(&mut rows, &evidence, &stored);
+        sink.unit(Part { rows: raw, evidence, stored })?;
+    }
+    let miners = planter.miners(engine.lifetime())?;
+    rows.insert(MinerStat::TABLE, miners.len() as u64);
+    sink.finish(miners)?;
+    Ok(Summary { rows, planted: planter.into_planted() })
+}
+
+fn count(rows: &mut BTreeMap<&'static str, u64>, evidence: &[RunEvidence], stored: &StoredUnit) {
+    let mut add = |table, more: usize| *rows.entry(table).or_default() += more as u64;
+    for run in evidence {
+        add(RESPONSES.name, run.responses.num_rows());
+        add(SCORES.name, run.scores.num_rows());
+        add(COMPONENTS.name, run.components.num_rows());
+        add(STEPS.name, run.steps.num_rows());
+    }
+    add(ForecastStat::TABLE, stored.rows.len() + stored.strays.len());
+}
 
 /// Makes the evidence of a [`Plan`]. Pure: the same plan gives the same rows, in whatever order runs are asked for.
 pub struct Generator {
     plan: Plan,
-    vocabulary: Vocabulary,
+    vocabulary: Arc<Vocabulary>,
     miners: Vec<Miner>,
     types: ScoreTypes,
     messy: MessyTexts,
@@ -51,6 +117,7 @@ impl Generator {
         let types = ScoreTypes::new(&plan, &mut vocabulary);
         let messy = MessyTexts::new(&plan, &mut vocabulary);
         let variable_levels = if plan.components { plan.variable_levels() } else { Vec::new() };
+        let vocabulary = Arc::new(vocabulary);
         Ok(Generator { plan, vocabulary, miners, types, messy, coordinator, variable_levels })
     }
 
@@ -61,6 +128,10 @@ impl Generator {
     /// The texts behind the rows' symbols.
     pub fn vocabulary(&self) -> &Vocabulary {
         &self.vocabulary
+    }
+
+    fn shared_vocabulary(&self) -> Arc<Vocabulary> {
+        self.vocabulary.clone()
     }
 
     /// The time of the snapshot.

@@ -156,21 +156,20 @@ impl Plan {
 
     /// The time of the snapshot: while the last run's miners compute.
     pub fn taken_at(&self) -> Micros {
-        plus(self.times(self.runs - 1).initiated, 4_200.0)
+        plus(self.times(self.runs - 1).initiated, 2_700.0)
     }
 
     /// Row `index` of `weather_forecast_runs`; its id is `index + 1`.
     pub fn run(&self, index: usize) -> Run {
         let gfs_init = self.times(index).gfs_init;
         // The production writer takes the initialisation for the target too.
-        let forecast_run_id = forecast_run_id(gfs_init, gfs_init);
-        Run { id: RunId(index as i32 + 1), gfs_init, target: gfs_init, forecast_run_id }
+        Run::new(RunId(index as i32 + 1), gfs_init, gfs_init)
     }
 
-    /// The `forecast_run_id` of a run that retention has deleted, the `n`th before the first.
-    pub fn purged_run_id(&self, n: usize) -> (String, Micros) {
+    /// A run that retention has deleted, the `n`th before the first. It has no id any more.
+    pub fn purged_run(&self, n: usize) -> Run {
         let init = plus(self.start, -86_400.0 * (n as f64 + 1.0));
-        (forecast_run_id(init, init), init)
+        Run::new(RunId(0), init, init)
     }
 
     /// Whether a messy run repeats the initialisation of the one before it.
@@ -193,12 +192,6 @@ impl Plan {
     fn last_day(&self) -> i64 {
         self.day(self.runs - 1) as i64
     }
-}
-
-/// R1
-fn forecast_run_id(gfs_init: Micros, target: Micros) -> String {
-    let hour = |time: Micros| time.utc().map_or_else(|| time.0.to_string(), |t| t.format("%Y%m%d_%H").to_string());
-    format!("forecast_{}_to_{}", hour(gfs_init), hour(target))
 }
 
 /// `time` and some seconds.
