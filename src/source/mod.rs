@@ -6,7 +6,10 @@
 pub mod folder;
 pub mod postgres;
 
+pub mod decode;
+mod ipc;
 mod layout;
+mod small;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

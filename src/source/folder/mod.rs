@@ -1,48 +1,242 @@
-//! A snapshot folder: the database as it was on one night, in Arrow IPC files.
+//! A snapshot folder: the database as it was at one moment, in Arrow IPC files beside a manifest.
 
+mod manifest;
 mod writer;
 
-use std::path::Path;
+#[cfg(test)]
+mod tests;
 
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use serde_json::Value as Json;
 
-use crate::error::Result;
-use crate::model::evidence::{Snapshot, StoredStat, Unit, UnitEvidence};
-
-use super::Counters;
+use self::manifest::{FileEntry, Manifest};
+use super::ipc::{self, IpcFile};
+use super::{Counters, TABLES, small};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::evidence::{
+    COMPONENTS, InputTable, NODES, RESPONSES, RUN_TABLES, RUNS, Run, RunEvidence, SCORES, STEPS, Snapshot, StoredStat, Unit,
+    UnitEvidence, units,
+};
+use crate::model::ids::LeadHours;
+use crate::model::rollups::{ForecastStat, MinerStat, Rollup, SubnetStat};
+use crate::model::rows::{rows_from_batch, schema_of, stats_from_batch, stats_schema};
+use crate::model::time::Micros;
 
 pub use self::writer::SnapshotWriter;
 
+/// A snapshot folder whose files are mapped and checked.
 #[derive(Debug)]
-pub struct Folder {}
+pub struct Folder {
+    dir: PathBuf,
+    snapshot: Snapshot,
+    settings: Json,
+    files: HashMap<&'static str, IpcFile>,
+    batch_of_run: HashMap<i32, usize>,
+    batch_of_unit: HashMap<String, usize>,
+    counters: Counters,
+}
 
 impl Folder {
-    pub fn open(_dir: &Path) -> Result<Folder> {
-        todo!()
+    /// Opens a folder and checks every byte of it.
+    pub fn open(dir: &Path) -> Result<Folder> {
+        if !dir.is_dir() {
+            let detail = if dir.exists() { "it is not a folder" } else { "there is no such folder" };
+            return Err(refused(dir, detail).hint("give the path of a snapshot folder, or a postgres:// URL"));
+        }
+        let manifest = Manifest::read(dir)?;
+        let wide_leads: Vec<LeadHours> = manifest.wide_leads.iter().map(|&lead| LeadHours(lead)).collect();
+        let mut files = HashMap::new();
+        for table in TABLES {
+            if let Some(entry) = manifest.files.get(&file_name(table)) {
+                files.insert(table, open_file(dir, table, entry, &schema(table, &wide_leads))?);
+            }
+        }
+        let snapshot = read_small(dir, &manifest, &files, wide_leads)?;
+        check_batches(dir, &manifest, &files, &snapshot.runs)?;
+        let counters = Counters::default();
+        for (table, file) in files.iter().filter(|(table, _)| !is_read_by_batch(table)) {
+            counters.add(table, rows(dir, table, file)? as usize);
+        }
+        Ok(Folder {
+            dir: dir.to_owned(),
+            snapshot,
+            settings: manifest.settings,
+            files,
+            batch_of_run: manifest.runs.into_iter().zip(0..).collect(),
+            batch_of_unit: manifest.units.into_iter().zip(0..).collect(),
+            counters,
+        })
     }
 
     pub fn snapshot(&self) -> &Snapshot {
-        todo!()
+        &self.snapshot
     }
 
-    /// The settings that were in force when the snapshot was taken.
+    /// The settings that were handed to [`SnapshotWriter::finish`].
     pub fn settings(&self) -> &Json {
-        todo!()
-    }
-
-    pub fn read(&self, _unit: &Unit) -> Result<UnitEvidence> {
-        todo!()
-    }
-
-    pub fn strays(&self) -> Result<Vec<StoredStat>> {
-        todo!()
+        &self.settings
     }
 
     pub fn display(&self) -> String {
-        todo!()
+        self.dir.display().to_string()
     }
 
     pub(super) fn counters(&self) -> &Counters {
-        todo!()
+        &self.counters
     }
+
+    pub fn read(&self, unit: &Unit) -> Result<UnitEvidence> {
+        let runs = unit.runs.iter().map(|run| self.read_run(run)).collect::<Result<_>>()?;
+        let stored = match self.batch_of_unit.get(&unit.forecast_run_id) {
+            Some(&index) => self.read_stored(index)?,
+            None => return Err(refused(&self.dir, format!("it has no unit {}", unit.forecast_run_id))),
+        };
+        Ok(UnitEvidence { runs, stored })
+    }
+
+    fn read_run(&self, run: &Run) -> Result<RunEvidence> {
+        let index = self.batch_of_run.get(&run.id.0).copied();
+        let index = index.ok_or_else(|| refused(&self.dir, format!("it has no run {}", run.id)))?;
+        Ok(RunEvidence {
+            run: run.clone(),
+            responses: self.batch(&RESPONSES, index)?,
+            scores: self.batch(&SCORES, index)?,
+            components: self.batch(&COMPONENTS, index)?,
+            steps: self.batch(&STEPS, index)?,
+        })
+    }
+
+    fn batch(&self, table: &InputTable, index: usize) -> Result<RecordBatch> {
+        match self.files.get(table.name) {
+            Some(file) => self.read_batch(file, table.name, index, &table.schema()),
+            None => Ok(RecordBatch::new_empty(table.schema())),
+        }
+    }
+
+    fn read_batch(&self, file: &IpcFile, table: &str, index: usize, schema: &SchemaRef) -> Result<RecordBatch> {
+        let batch = file.batch(index, schema).map_err(|e| damaged(&self.dir, &file_name(table), e))?;
+        self.counters.add(table, batch.num_rows());
+        Ok(batch)
+    }
+
+    fn read_stored(&self, index: usize) -> Result<Vec<StoredStat>> {
+        let Some(file) = self.files.get(ForecastStat::TABLE) else { return Ok(Vec::new()) };
+        let wide_leads = &self.snapshot.wide_leads;
+        let batch = self.read_batch(file, ForecastStat::TABLE, index, &stats_schema(wide_leads))?;
+        stats_from_batch(&batch, wide_leads)
+    }
+
+    pub fn strays(&self) -> Result<Vec<StoredStat>> {
+        self.read_stored(self.batch_of_unit.len())
+    }
+}
+
+fn file_name(table: &str) -> String {
+    format!("{table}.arrow")
+}
+
+/// The tables of which a unit is read at a time; the others are whole in [`Snapshot`].
+fn is_read_by_batch(table: &str) -> bool {
+    table == ForecastStat::TABLE || RUN_TABLES.iter().any(|run_table| run_table.name == table)
+}
+
+/// The schema of the file of a table.
+fn schema(table: &str, wide_leads: &[LeadHours]) -> SchemaRef {
+    match table {
+        MinerStat::TABLE => schema_of(MinerStat::COLUMNS),
+        SubnetStat::TABLE => schema_of(SubnetStat::COLUMNS),
+        ForecastStat::TABLE => stats_schema(wide_leads),
+        _ => {
+            let contract = [&NODES, &RUNS].into_iter().chain(RUN_TABLES).find(|contract| contract.name == table);
+            contract.expect("every other table has a contract").schema()
+        }
+    }
+}
+
+fn open_file(dir: &Path, table: &str, entry: &FileEntry, schema: &SchemaRef) -> Result<IpcFile> {
+    let name = file_name(table);
+    let path = dir.join(&name);
+    let unreadable = |e: std::io::Error| match e.kind() {
+        std::io::ErrorKind::NotFound => damaged(dir, &name, "is missing"),
+        _ => Error::new(ErrorKind::Io, format!("reading {}", path.display()), &e).caused_by(e),
+    };
+    let file = File::open(&path).map_err(unreadable)?;
+    let bytes = file.metadata().map_err(unreadable)?.len();
+    if bytes != entry.bytes {
+        return Err(damaged(dir, &name, format!("has {bytes} bytes, the manifest says {}", entry.bytes)));
+    }
+    let map = ipc::map(&file).map_err(unreadable)?;
+    if blake3::Hasher::new().update_rayon(&map).finalize().to_hex().as_str() != entry.blake3 {
+        return Err(damaged(dir, &name, "does not match its hash"));
+    }
+    let file = IpcFile::open(map).map_err(|e| damaged(dir, &name, e))?;
+    if file.schema().fields() != schema.fields() {
+        return Err(damaged(dir, &name, "does not have the columns that this recount reads"));
+    }
+    if (rows(dir, table, &file)?, file.batches()) != (entry.rows, entry.batches) {
+        return Err(damaged(dir, &name, "does not have the rows and batches that the manifest says"));
+    }
+    Ok(file)
+}
+
+fn rows(dir: &Path, table: &str, file: &IpcFile) -> Result<u64> {
+    file.rows().map_err(|e| damaged(dir, &file_name(table), e))
+}
+
+/// The tables that are held whole.
+fn read_small(dir: &Path, manifest: &Manifest, files: &HashMap<&str, IpcFile>, wide_leads: Vec<LeadHours>) -> Result<Snapshot> {
+    let whole = |table: &'static str| match files.get(table) {
+        Some(file) => file.batch(0, &schema(table, &[])).map(Some).map_err(|e| damaged(dir, &file_name(table), e)),
+        None => Ok(None),
+    };
+    let needed = |table| whole(table)?.ok_or_else(|| damaged(dir, &file_name(table), "is missing"));
+    let taken_at = Micros::parse(&manifest.taken_at).ok_or_else(|| damaged(dir, manifest::MANIFEST, "has no time"))?;
+    Ok(Snapshot {
+        taken_at,
+        server_version: manifest.server_version.clone(),
+        runs: small::runs_of(&needed(RUNS.name)?),
+        nodes: small::nodes_of(&needed(NODES.name)?),
+        stored_miners: whole(MinerStat::TABLE)?.map(|batch| rows_from_batch(&batch)).transpose()?,
+        stored_subnet: whole(SubnetStat::TABLE)?.map(|batch| rows_from_batch(&batch)).transpose()?,
+        wide_leads,
+        has_steps: manifest.has_steps,
+        has_stored_stats: manifest.has_stored_stats,
+        notes: manifest.notes.clone(),
+    })
+}
+
+/// Every run and unit has its batch, and every file that must be there is.
+fn check_batches(dir: &Path, manifest: &Manifest, files: &HashMap<&str, IpcFile>, runs: &[Run]) -> Result<()> {
+    let units = units(runs);
+    let in_order: Vec<i32> = units.iter().flat_map(|unit| &unit.runs).map(|run| run.id.0).collect();
+    if manifest.runs != in_order || !units.iter().map(|unit| &unit.forecast_run_id).eq(&manifest.units) {
+        return Err(damaged(dir, manifest::MANIFEST, "does not list the runs of weather_forecast_runs"));
+    }
+    let run_tables = RUN_TABLES.iter().filter(|table| table.name != STEPS.name || manifest.has_steps);
+    let run_tables = run_tables.map(|table| (table.name, manifest.runs.len()));
+    let stats = manifest.has_stored_stats.then_some((ForecastStat::TABLE, units.len() + 1));
+    for (table, batches) in run_tables.chain(stats) {
+        match files.get(table) {
+            Some(file) if file.batches() == batches => {}
+            Some(_) => return Err(damaged(dir, &file_name(table), format!("does not have its {batches} batches"))),
+            None => return Err(damaged(dir, &file_name(table), "is missing")),
+        }
+    }
+    Ok(())
+}
+
+/// A folder that cannot serve as a snapshot.
+fn refused(dir: &Path, detail: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Snapshot, format!("opening snapshot {}", dir.display()), detail)
+}
+
+/// A file of the folder that is not what was written.
+fn damaged(dir: &Path, file: &str, detail: impl std::fmt::Display) -> Error {
+    refused(dir, format!("{file} {detail}"))
+        .hint("the folder is damaged, incomplete or edited: copy it again from where it was written, or export it anew")
 }

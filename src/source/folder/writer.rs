@@ -1,30 +1,254 @@
 //! Writes a snapshot folder: under a temporary name beside the target, renamed when it is complete.
 
-use std::path::Path;
+use std::fmt;
+use std::fs::{File, Permissions};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
 use serde_json::Value as Json;
+use tempfile::TempDir;
 
-use crate::error::Result;
-use crate::model::evidence::{Snapshot, StoredStat, UnitEvidence};
+use super::manifest::{FileEntry, MANIFEST, Manifest};
+use super::{file_name, schema};
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::model::evidence::{NODES, RUN_TABLES, RUNS, STEPS, Snapshot, StoredStat, Unit, UnitEvidence, units};
+use crate::model::rollups::{ForecastStat, MinerStat, Rollup, SubnetStat};
+use crate::model::rows::{batch_of, stats_batch};
+use crate::source::ipc::IpcWriter;
+use crate::source::small;
+
+const BUFFER_BYTES: usize = 1 << 20;
 
 /// A snapshot folder in the making. Dropped before [`SnapshotWriter::finish`], it leaves nothing behind.
-#[derive(Debug)]
-pub struct SnapshotWriter {}
+pub struct SnapshotWriter {
+    target: PathBuf,
+    temporary: TempDir,
+    snapshot: Snapshot,
+    /// In the order of [`units`]; those before `next` are written.
+    units: Vec<Unit>,
+    next: usize,
+    /// One for each of [`RUN_TABLES`] that the source has.
+    run_files: Vec<Option<TableFile>>,
+    stats_file: Option<TableFile>,
+}
 
 impl SnapshotWriter {
-    /// Refuses a target that exists and is not an empty folder.
-    pub fn create(_target: &Path, _snapshot: &Snapshot) -> Result<SnapshotWriter> {
-        todo!()
+    /// Refuses a target that exists, unless it is an empty folder.
+    pub fn create(target: &Path, snapshot: &Snapshot) -> Result<SnapshotWriter> {
+        check_target(target)?;
+        let name = target.file_name().unwrap_or_default().to_string_lossy();
+        let mut builder = tempfile::Builder::new();
+        // As open as any new folder would be; the user's mask takes its part away.
+        let prefix = format!(".{name}.partial-");
+        builder.prefix(&prefix).permissions(Permissions::from_mode(0o777));
+        let temporary = builder.tempdir_in(parent_of(target));
+        let mut writer = SnapshotWriter {
+            target: target.to_owned(),
+            temporary: temporary.doing(ErrorKind::Io, || doing(target))?,
+            snapshot: snapshot.clone(),
+            units: units(&snapshot.runs),
+            next: 0,
+            run_files: Vec::new(),
+            stats_file: None,
+        };
+        for table in RUN_TABLES {
+            let present = table.name != STEPS.name || snapshot.has_steps;
+            let file = if present { Some(writer.file(table.name)?) } else { None };
+            writer.run_files.push(file);
+        }
+        if snapshot.has_stored_stats {
+            writer.stats_file = Some(writer.file(ForecastStat::TABLE)?);
+        }
+        Ok(writer)
     }
 
-    /// Appends one unit; units come in the order of [`crate::model::evidence::units`], each once.
-    pub fn append(&mut self, _unit: &UnitEvidence) -> Result<()> {
-        todo!()
+    fn file(&self, table: &'static str) -> Result<TableFile> {
+        TableFile::create(&self.target, self.temporary.path(), table, &schema(table, &self.snapshot.wide_leads))
     }
 
-    /// Writes what is left and gives the folder its name.
-    pub fn finish(self, _strays: &[StoredStat], _settings: &Json) -> Result<()> {
-        todo!()
+    /// Appends one unit; units come in the order of [`units`], each once.
+    pub fn append(&mut self, evidence: &UnitEvidence) -> Result<()> {
+        let expected = self.units.get(self.next).map_or(&[][..], |unit| &unit.runs);
+        if expected.is_empty() || !evidence.runs.iter().map(|run| &run.run).eq(expected) {
+            return Err(Error::new(ErrorKind::Data, doing(&self.target), "a unit came out of its order"));
+        }
+        self.next += 1;
+        for run in &evidence.runs {
+            let batches = [&run.responses, &run.scores, &run.components, &run.steps];
+            for (file, batch) in self.run_files.iter_mut().zip(batches) {
+                file.as_mut().map_or(Ok(()), |file| file.write(batch))?;
+            }
+        }
+        self.append_stored(&evidence.stored)
+    }
+
+    fn append_stored(&mut self, rows: &[StoredStat]) -> Result<()> {
+        match &mut self.stats_file {
+            Some(file) => file.write(&stats_batch(rows, &self.snapshot.wide_leads)),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes what is left, makes it durable, and gives the folder its name.
+    pub fn finish(mut self, strays: &[StoredStat], settings: &Json) -> Result<()> {
+        if self.next != self.units.len() {
+            let detail = format!("{} of {} units were appended", self.next, self.units.len());
+            return Err(Error::new(ErrorKind::Data, doing(&self.target), detail));
+        }
+        self.append_stored(strays)?;
+        let mut files: Vec<TableFile> = self.run_files.drain(..).chain([self.stats_file.take()]).flatten().collect();
+        for (table, batch) in self.small_tables() {
+            let mut file = self.file(table)?;
+            file.write(&batch)?;
+            files.push(file);
+        }
+        let mut manifest = self.manifest(settings);
+        for file in files {
+            let (name, entry) = file.finish()?;
+            manifest.files.insert(name, entry);
+        }
+        self.publish(&manifest.seal()).map_err(|e| Error::new(ErrorKind::Io, doing(&self.target), &e).caused_by(e))
+    }
+
+    fn small_tables(&self) -> Vec<(&'static str, RecordBatch)> {
+        let snapshot = &self.snapshot;
+        let mut tables = vec![(RUNS.name, small::runs_batch(&snapshot.runs)), (NODES.name, small::nodes_batch(&snapshot.nodes))];
+        tables.extend(snapshot.stored_miners.as_ref().map(|rows| (MinerStat::TABLE, batch_of(rows))));
+        tables.extend(snapshot.stored_subnet.as_ref().map(|rows| (SubnetStat::TABLE, batch_of(rows))));
+        tables
+    }
+
+    fn manifest(&self, settings: &Json) -> Manifest {
+        Manifest {
+            taken_at: self.snapshot.taken_at.iso(),
+            server_version: self.snapshot.server_version.clone(),
+            has_steps: self.snapshot.has_steps,
+            has_stored_stats: self.snapshot.has_stored_stats,
+            wide_leads: self.snapshot.wide_leads.iter().map(|lead| lead.0).collect(),
+            notes: self.snapshot.notes.clone(),
+            settings: settings.clone(),
+            runs: self.units.iter().flat_map(|unit| &unit.runs).map(|run| run.id.0).collect(),
+            units: self.units.iter().map(|unit| unit.forecast_run_id.clone()).collect(),
+            ..Manifest::new()
+        }
+    }
+
+    /// The manifest comes last, then the name: whoever sees the folder sees all of it.
+    fn publish(&mut self, manifest: &str) -> io::Result<()> {
+        let mut file = File::create(self.temporary.path().join(MANIFEST))?;
+        file.write_all(manifest.as_bytes())?;
+        file.sync_all()?;
+        File::open(self.temporary.path())?.sync_all()?;
+        std::fs::rename(self.temporary.path(), &self.target)?;
+        // The folder has its name now, and the guard would find nothing to remove.
+        self.temporary.disable_cleanup(true);
+        File::open(parent_of(&self.target))?.sync_all()
+    }
+}
+
+impl fmt::Debug for SnapshotWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SnapshotWriter").field("target", &self.target).field("units", &self.next).finish_non_exhaustive()
+    }
+}
+
+fn parent_of(target: &Path) -> &Path {
+    match target.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn doing(target: &Path) -> String {
+    format!("writing snapshot {}", target.display())
+}
+
+fn check_target(target: &Path) -> Result<()> {
+    let refuse = |detail: &str| {
+        let error = Error::new(ErrorKind::Usage, doing(target), detail);
+        Err(error.hint("name a folder that does not exist yet; recount never overwrites a snapshot"))
+    };
+    match std::fs::read_dir(target).map(|mut entries| entries.next().is_some()) {
+        Ok(true) => refuse("the folder exists and is not empty"),
+        Ok(false) => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotADirectory => refuse("it exists and is not a folder"),
+        Err(e) => Err(Error::new(ErrorKind::Io, doing(target), &e).caused_by(e)),
+    }
+}
+
+/// One file of the folder.
+struct TableFile {
+    name: String,
+    doing: String,
+    writer: IpcWriter<Sink>,
+    batches: usize,
+}
+
+impl TableFile {
+    fn create(target: &Path, dir: &Path, table: &'static str, schema: &SchemaRef) -> Result<TableFile> {
+        let name = file_name(table);
+        let doing = format!("{}/{name}", doing(target));
+        let file = File::create_new(dir.join(&name)).doing(ErrorKind::Io, || doing.clone())?;
+        let writer = IpcWriter::new(Sink::new(file), schema).map_err(|e| cannot_write(&doing, e))?;
+        Ok(TableFile { name, doing, writer, batches: 0 })
+    }
+
+    fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.batches += 1;
+        self.writer.write(batch).map_err(|e| cannot_write(&self.doing, e))
+    }
+
+    fn finish(self) -> Result<(String, FileEntry)> {
+        let (rows, batches) = (self.writer.rows(), self.batches);
+        let sink = self.writer.finish().map_err(|e| cannot_write(&self.doing, e))?;
+        let (bytes, blake3) = sink.finish().doing(ErrorKind::Io, || self.doing.clone())?;
+        Ok((self.name, FileEntry { rows, bytes, batches, blake3 }))
+    }
+}
+
+fn cannot_write(doing: &str, error: ArrowError) -> Error {
+    match error {
+        ArrowError::IoError(_, e) => Error::new(ErrorKind::Io, doing, &e).caused_by(e),
+        e => Error::new(ErrorKind::Data, doing, &e).caused_by(e),
+    }
+}
+
+/// A file that is hashed and counted as it is written.
+struct Sink {
+    file: BufWriter<File>,
+    hasher: blake3::Hasher,
+    bytes: u64,
+}
+
+impl Sink {
+    fn new(file: File) -> Sink {
+        Sink { file: BufWriter::with_capacity(BUFFER_BYTES, file), hasher: blake3::Hasher::new(), bytes: 0 }
+    }
+
+    /// Makes the file durable; gives its length and hash.
+    fn finish(self) -> io::Result<(u64, String)> {
+        self.file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        Ok((self.bytes, self.hasher.finalize().to_hex().to_string()))
+    }
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        #[cfg(test)]
+        super::tests::disk::write(bytes.len())?;
+        self.file.write_all(bytes)?;
+        self.hasher.update(bytes);
+        self.bytes += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
     }
 }
 

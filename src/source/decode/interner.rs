@@ -1,0 +1,124 @@
+//! Distinct texts, each with a code: the dictionary of a text column as it grows.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::str::Utf8Error;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, StringArray};
+
+/// Gives equal texts equal codes, counted from zero in the order of their first appearance.
+#[derive(Debug, Default)]
+pub struct Interner {
+    codes: HashMap<Box<[u8]>, i32, BuildHasherDefault<TextHasher>>,
+    texts: Vec<Box<str>>,
+    /// The code that last came after each code. Rows come in cycles of a few hundred texts, so this guess mostly holds,
+    /// and a comparison is cheaper than a look-up.
+    followers: Vec<i32>,
+    last: usize,
+    /// The texts as an array, until there is a new one.
+    array: Option<ArrayRef>,
+}
+
+impl Interner {
+    /// The code of a text; an error where it is new and not UTF-8.
+    pub fn code(&mut self, text: &[u8]) -> Result<i32, Utf8Error> {
+        if let Some(&guess) = self.followers.get(self.last)
+            && self.texts[guess as usize].as_bytes() == text
+        {
+            self.last = guess as usize;
+            return Ok(guess);
+        }
+        let code = match self.codes.get(text) {
+            Some(&code) => code,
+            None => self.add(text)?,
+        };
+        if let Some(follower) = self.followers.get_mut(self.last) {
+            *follower = code;
+        }
+        self.last = code as usize;
+        Ok(code)
+    }
+
+    fn add(&mut self, bytes: &[u8]) -> Result<i32, Utf8Error> {
+        let text = std::str::from_utf8(bytes)?;
+        let code = i32::try_from(self.texts.len()).expect("fewer distinct texts than a code can count");
+        self.codes.insert(bytes.into(), code);
+        self.texts.push(text.into());
+        self.followers.push(code);
+        self.array = None;
+        Ok(code)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.texts.is_empty()
+    }
+
+    /// All texts in the order of their codes. The same array as long as no text is new.
+    pub fn values(&mut self) -> ArrayRef {
+        let texts = &self.texts;
+        self.array.get_or_insert_with(|| Arc::new(StringArray::from_iter_values(texts))).clone()
+    }
+}
+
+/// A multiplicative hash over words, as in the Rust compiler: the texts are short and come from our own database.
+#[derive(Debug, Default)]
+struct TextHasher(u64);
+
+impl TextHasher {
+    fn add(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x51_7c_c1_b7_27_22_0a_95);
+    }
+}
+
+impl Hasher for TextHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        let (words, rest) = bytes.as_chunks::<8>();
+        for word in words {
+            self.add(u64::from_le_bytes(*word));
+        }
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        self.add(u64::from_le_bytes(last));
+    }
+
+    fn write_usize(&mut self, length: usize) {
+        self.add(length as u64);
+    }
+
+    fn finish(&self) -> u64 {
+        // The table takes its bucket from the low bits, which a product mixes least.
+        self.0 ^ (self.0 >> 32)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_texts_have_equal_codes_in_order_of_appearance() {
+        let mut interner = Interner::default();
+        let codes: Vec<_> = ["b", "a", "b", "", "a", "a", "b"].iter().map(|t| interner.code(t.as_bytes()).unwrap()).collect();
+        assert_eq!(codes, [0, 1, 0, 2, 1, 1, 0]);
+        assert_eq!(interner.values().len(), 3);
+    }
+
+    #[test]
+    fn what_is_not_utf8_is_refused_and_not_kept() {
+        let mut interner = Interner::default();
+        assert!(interner.code(b"\xff").is_err());
+        assert!(interner.is_empty());
+    }
+
+    #[test]
+    fn values_are_one_array_until_a_text_is_new() {
+        let mut interner = Interner::default();
+        interner.code(b"a").unwrap();
+        let first = interner.values();
+        interner.code(b"a").unwrap();
+        assert!(Arc::ptr_eq(&first, &interner.values()));
+        interner.code(b"b").unwrap();
+        assert!(!Arc::ptr_eq(&first, &interner.values()));
+    }
+}

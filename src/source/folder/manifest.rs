@@ -1,0 +1,167 @@
+//! `manifest.json`: what a snapshot folder holds, and the hashes that tell whether it still holds it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use super::{damaged, refused};
+use crate::error::{Error, ErrorKind, Result};
+
+pub const MANIFEST: &str = "manifest.json";
+/// The format that this recount writes, and the only one that it reads.
+pub const FORMAT_VERSION: u64 = 1;
+const FORMAT: &str = "recount snapshot";
+/// What stands for the manifest's own hash while that is computed.
+const NO_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+const HASH_KEY: &str = "\"manifest_blake3\": \"";
+
+/// The content of a snapshot folder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    pub format: String,
+    pub version: u64,
+    /// ISO 8601, UTC.
+    pub taken_at: String,
+    pub server_version: String,
+    pub has_steps: bool,
+    pub has_stored_stats: bool,
+    pub wide_leads: Vec<i32>,
+    pub notes: Vec<String>,
+    /// What was in force when the snapshot was written.
+    pub settings: Json,
+    /// The files by name.
+    pub files: BTreeMap<String, FileEntry>,
+    /// Which run the batches of the four run tables hold: the first batch of each the first run, and so on.
+    pub runs: Vec<i32>,
+    /// Which unit the batches of `weather_forecast_stats` hold, by `forecast_run_id`; one more holds the stray rows.
+    pub units: Vec<String>,
+    /// BLAKE3 of this very file, with zeros in place of this hash.
+    pub manifest_blake3: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileEntry {
+    pub rows: u64,
+    pub bytes: u64,
+    pub batches: usize,
+    pub blake3: String,
+}
+
+impl Manifest {
+    pub fn new() -> Manifest {
+        Manifest {
+            format: FORMAT.to_owned(),
+            version: FORMAT_VERSION,
+            taken_at: String::new(),
+            server_version: String::new(),
+            has_steps: false,
+            has_stored_stats: false,
+            wide_leads: Vec::new(),
+            notes: Vec::new(),
+            settings: Json::Null,
+            files: BTreeMap::new(),
+            runs: Vec::new(),
+            units: Vec::new(),
+            manifest_blake3: NO_HASH.to_owned(),
+        }
+    }
+
+    /// The text of the file, with its own hash in it.
+    pub fn seal(mut self) -> String {
+        self.manifest_blake3 = NO_HASH.to_owned();
+        let text = serde_json::to_string_pretty(&self).expect("plain data") + "\n";
+        let at = hash_at(&text).expect("the hash is the last field");
+        let hash = blake3::hash(text.as_bytes()).to_hex();
+        [&text[..at], hash.as_str(), &text[at + NO_HASH.len()..]].concat()
+    }
+
+    /// Reads the manifest of a folder and holds it against its own hash.
+    pub fn read(dir: &Path) -> Result<Manifest> {
+        let path = dir.join(MANIFEST);
+        let bytes = std::fs::read(&path).map_err(|e| match e.kind() {
+            std::io::ErrorKind::NotFound => refused(dir, format!("there is no {MANIFEST} in it"))
+                .hint("give the path of a folder that `recount export` wrote, or a postgres:// URL"),
+            _ => Error::new(ErrorKind::Io, format!("reading {}", path.display()), &e).caused_by(e),
+        })?;
+        Manifest::parse(dir, &bytes)
+    }
+
+    fn parse(dir: &Path, bytes: &[u8]) -> Result<Manifest> {
+        let bad = |detail: String| damaged(dir, MANIFEST, detail);
+        let text = std::str::from_utf8(bytes).map_err(|e| bad(format!("is not text: {e}")))?;
+        let json: Json = serde_json::from_str(text).map_err(|e| bad(format!("is not JSON: {e}")))?;
+        if json.get("format").and_then(Json::as_str) != Some(FORMAT) {
+            return Err(bad("is not of a recount snapshot".to_owned()));
+        }
+        match json.get("version").and_then(Json::as_u64) {
+            Some(FORMAT_VERSION) => {}
+            Some(newer) if newer > FORMAT_VERSION => {
+                let detail = format!("{MANIFEST} has format version {newer}, this recount reads version {FORMAT_VERSION}");
+                return Err(refused(dir, detail).hint("read it with a newer recount, or export it again with this one"));
+            }
+            _ => return Err(bad("has no format version that was ever written".to_owned())),
+        }
+        if !is_intact(text) {
+            return Err(bad("does not match its own hash".to_owned()));
+        }
+        serde_json::from_value(json).map_err(|e| bad(format!("does not have its fields: {e}")))
+    }
+}
+
+/// Where in the text the hash stands.
+fn hash_at(text: &str) -> Option<usize> {
+    text.rfind(HASH_KEY).map(|at| at + HASH_KEY.len())
+}
+
+fn is_intact(text: &str) -> bool {
+    let Some(at) = hash_at(text) else { return false };
+    let (Some(stated), Some(rest)) = (text.get(at..at + NO_HASH.len()), text.get(at + NO_HASH.len()..)) else { return false };
+    let mut hasher = blake3::Hasher::new();
+    for part in [&text[..at], NO_HASH, rest] {
+        hasher.update(part.as_bytes());
+    }
+    hasher.finalize().to_hex().as_str() == stated
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sealed() -> String {
+        Manifest { notes: vec!["a \"note\"".to_owned()], ..Manifest::new() }.seal()
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Manifest> {
+        Manifest::parse(Path::new("night"), bytes)
+    }
+
+    #[test]
+    fn what_was_sealed_is_read() {
+        let manifest = parse(sealed().as_bytes()).unwrap();
+        assert_eq!(manifest.notes, ["a \"note\""]);
+        assert_ne!(manifest.manifest_blake3, NO_HASH);
+    }
+
+    #[test]
+    fn any_changed_or_missing_byte_is_found() {
+        let sealed = sealed().into_bytes();
+        for at in 0..sealed.len() {
+            for change in [1, 4, 32, 128] {
+                let mut bytes = sealed.clone();
+                bytes[at] ^= change;
+                assert_eq!(parse(&bytes).unwrap_err().kind(), ErrorKind::Snapshot, "byte {at} ^ {change}");
+            }
+            assert_eq!(parse(&sealed[..at]).unwrap_err().kind(), ErrorKind::Snapshot, "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn a_newer_format_says_so() {
+        let newer = sealed().replace("\"version\": 1", "\"version\": 2");
+        let error = parse(newer.as_bytes()).unwrap_err();
+        insta::assert_snapshot!(error, @"opening snapshot night: manifest.json has format version 2, this recount reads version 1");
+        insta::assert_snapshot!(error.hint_text().unwrap(), @"read it with a newer recount, or export it again with this one");
+    }
+}

@@ -1,0 +1,226 @@
+//! Arrow IPC files with one batch for each run: written front to back, read at any batch out of a memory map.
+
+use std::fs::File;
+use std::io::Write;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, DictionaryArray, Int32Array, RecordBatch};
+use arrow::buffer::Buffer;
+use arrow::datatypes::{DataType, Int32Type, SchemaRef};
+use arrow::error::ArrowError;
+use arrow::ipc::convert::fb_to_schema;
+use arrow::ipc::reader::{FileDecoder, read_footer_length};
+use arrow::ipc::writer::{DictionaryHandling, FileWriter, IpcWriteOptions};
+use arrow::ipc::{Block, MessageHeader, root_as_footer, root_as_message};
+use bytes::Bytes;
+use memmap2::Mmap;
+
+use super::decode::Interner;
+
+type Result<T> = std::result::Result<T, ArrowError>;
+
+/// Length of the footer and the closing magic word.
+const TRAILER_BYTES: usize = 10;
+/// Continuation mark and length in front of the metadata of a message.
+const MESSAGE_PREFIX_BYTES: usize = 8;
+
+/// Writes batches of one schema. Such a file has one dictionary for each text column, so the codes of each batch are
+/// exchanged for codes of a dictionary that only ever grows, in order of appearance: equal batches give equal files.
+pub struct IpcWriter<W: Write> {
+    writer: FileWriter<W>,
+    dictionaries: Vec<Interner>,
+    rows: u64,
+}
+
+impl<W: Write> IpcWriter<W> {
+    pub fn new(writer: W, schema: &SchemaRef) -> Result<IpcWriter<W>> {
+        let options = IpcWriteOptions::default().with_dictionary_handling(DictionaryHandling::Delta);
+        let dictionaries = schema.fields().iter().map(|_| Interner::default()).collect();
+        Ok(IpcWriter { writer: FileWriter::try_new_with_options(writer, schema, options)?, dictionaries, rows: 0 })
+    }
+
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        let columns = batch.columns().iter().zip(&mut self.dictionaries);
+        let columns = columns.map(|(column, dictionary)| match column.data_type() {
+            DataType::Dictionary(..) => recode(column, dictionary),
+            _ => Ok(column.clone()),
+        });
+        let batch = RecordBatch::try_new(self.writer.schema().clone(), columns.collect::<Result<_>>()?)?;
+        self.rows += batch.num_rows() as u64;
+        self.writer.write(&batch)
+    }
+
+    /// Rows written so far.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Writes the footer and gives the writer back.
+    pub fn finish(self) -> Result<W> {
+        self.writer.into_inner()
+    }
+}
+
+fn recode(column: &ArrayRef, dictionary: &mut Interner) -> Result<ArrayRef> {
+    let coded = column.as_dictionary::<Int32Type>();
+    let texts = coded.values().as_string::<i32>();
+    let mut known: Vec<Option<i32>> = vec![None; texts.len()];
+    let mut code = |old: i32| -> Result<i32> {
+        let slot = &mut known[old as usize];
+        match *slot {
+            Some(code) => Ok(code),
+            None => {
+                let code = dictionary.code(texts.value(old as usize).as_bytes())?;
+                *slot = Some(code);
+                Ok(code)
+            }
+        }
+    };
+    let codes = coded.keys().iter().map(|old| old.map(&mut code).transpose()).collect::<Result<Int32Array>>()?;
+    Ok(Arc::new(DictionaryArray::try_new(codes, dictionary.values())?))
+}
+
+/// An IPC file in memory or in a memory map; batches are decoded without copying them.
+#[derive(Debug)]
+pub struct IpcFile {
+    bytes: Buffer,
+    decoder: FileDecoder,
+    schema: SchemaRef,
+    batches: Vec<Block>,
+}
+
+impl IpcFile {
+    /// Reads the footer and the dictionaries.
+    pub fn open(bytes: Buffer) -> Result<IpcFile> {
+        let damaged = || ArrowError::ParseError("it is not a complete Arrow file".to_owned());
+        let trailer_at = bytes.len().checked_sub(TRAILER_BYTES).ok_or_else(damaged)?;
+        let trailer = bytes[trailer_at..].try_into().map_err(|_| damaged())?;
+        let footer_at = trailer_at.checked_sub(read_footer_length(trailer)?).ok_or_else(damaged)?;
+        let footer = root_as_footer(&bytes[footer_at..trailer_at]).map_err(|e| ArrowError::ParseError(e.to_string()))?;
+        let schema = Arc::new(fb_to_schema(footer.schema().ok_or_else(damaged)?));
+        let mut decoder = FileDecoder::new(schema.clone(), footer.version());
+        for block in footer.dictionaries().iter().flatten() {
+            decoder.read_dictionary(block, &slice(&bytes, block)?)?;
+        }
+        let batches = footer.recordBatches().iter().flatten().copied().collect();
+        Ok(IpcFile { bytes, decoder, schema, batches })
+    }
+
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    pub fn batches(&self) -> usize {
+        self.batches.len()
+    }
+
+    /// Rows of all batches, from their headers.
+    pub fn rows(&self) -> Result<u64> {
+        self.batches.iter().map(|block| rows_of(&slice(&self.bytes, block)?)).sum()
+    }
+
+    /// One batch, in this schema, which must equal the file's.
+    pub fn batch(&self, index: usize, schema: &SchemaRef) -> Result<RecordBatch> {
+        let absent = || ArrowError::ParseError(format!("there is no batch {index}"));
+        let block = self.batches.get(index).ok_or_else(absent)?;
+        let batch = self.decoder.read_record_batch(block, &slice(&self.bytes, block)?)?;
+        // The file's own fields carry ids of dictionaries, which no reader needs.
+        RecordBatch::try_new(schema.clone(), batch.ok_or_else(absent)?.columns().to_vec())
+    }
+}
+
+fn slice(bytes: &Buffer, block: &Block) -> Result<Buffer> {
+    let outside = || ArrowError::ParseError("a block lies outside of the file".to_owned());
+    let offset = usize::try_from(block.offset()).map_err(|_| outside())?;
+    let metadata = usize::try_from(block.metaDataLength()).map_err(|_| outside())?;
+    let body = usize::try_from(block.bodyLength()).map_err(|_| outside())?;
+    let length = metadata.checked_add(body).filter(|length| *length >= MESSAGE_PREFIX_BYTES).ok_or_else(outside)?;
+    match offset.checked_add(length) {
+        Some(end) if end <= bytes.len() => Ok(bytes.slice_with_length(offset, length)),
+        _ => Err(outside()),
+    }
+}
+
+fn rows_of(message: &[u8]) -> Result<u64> {
+    let message = root_as_message(&message[MESSAGE_PREFIX_BYTES..]).map_err(|e| ArrowError::ParseError(e.to_string()))?;
+    let rows = match message.header_type() {
+        MessageHeader::RecordBatch => message.header_as_record_batch().map(|batch| batch.length()),
+        _ => None,
+    };
+    rows.and_then(|rows| u64::try_from(rows).ok()).ok_or_else(|| ArrowError::ParseError("a block is not a batch".to_owned()))
+}
+
+/// The whole file as a memory map.
+pub fn map(file: &File) -> std::io::Result<Buffer> {
+    // SAFETY: the bytes of a map must not change while it lives. A spool is an unlinked file that nobody else can open. A
+    // snapshot folder gets its name when its files are complete, and nothing of ours ever writes into them again; their
+    // hashes are checked on this very map. Whoever overwrites a snapshot in place while it is read breaks this rule, as
+    // with every tool that maps its input; what is decoded out of the map is validated by Arrow all the same.
+    let map = unsafe { Mmap::map(file)? };
+    Ok(Buffer::from(Bytes::from_owner(map)))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::{Field, Schema};
+
+    use super::*;
+
+    fn schema() -> SchemaRef {
+        Arc::new(Schema::new(vec![
+            Field::new_dictionary("name", DataType::Int32, DataType::Utf8, true),
+            Field::new("n", DataType::Int32, false),
+        ]))
+    }
+
+    fn batch(names: &[Option<&str>]) -> RecordBatch {
+        let coded: DictionaryArray<Int32Type> = names.iter().copied().collect();
+        let numbers: Int32Array = (0..names.len() as i32).collect();
+        RecordBatch::try_new(schema(), vec![Arc::new(coded), Arc::new(numbers)]).unwrap()
+    }
+
+    fn write(batches: &[RecordBatch]) -> Vec<u8> {
+        let mut writer = IpcWriter::new(Vec::new(), &schema()).unwrap();
+        batches.iter().for_each(|batch| writer.write(batch).unwrap());
+        writer.finish().unwrap()
+    }
+
+    fn names(batch: &RecordBatch) -> Vec<Option<String>> {
+        let coded = batch.column(0).as_dictionary::<Int32Type>();
+        let texts = coded.values().as_string::<i32>();
+        coded.keys().iter().map(|code| code.map(|code| texts.value(code as usize).to_owned())).collect()
+    }
+
+    #[test]
+    fn batches_with_their_own_dictionaries_come_back() {
+        let batches =
+            [batch(&[]), batch(&[Some("a"), None, Some("b")]), batch(&[None]), batch(&[Some("c"), Some("b"), Some("a")])];
+        let file = IpcFile::open(Buffer::from(write(&batches))).unwrap();
+        assert_eq!((file.batches(), file.rows().unwrap()), (4, 7));
+        assert_eq!(file.schema().fields(), schema().fields());
+        for index in [3, 0, 1, 2] {
+            let back = file.batch(index, &schema()).unwrap();
+            assert_eq!(names(&back), names(&batches[index]));
+            assert_eq!(back.column(1), batches[index].column(1));
+        }
+    }
+
+    #[test]
+    fn a_file_depends_on_its_rows_and_not_on_the_codes() {
+        let rows = [Some("x"), Some("y"), Some("x")];
+        let coded = |codes: [i32; 3], texts: &[&str]| {
+            let texts = arrow::array::StringArray::from(texts.to_vec());
+            let coded = DictionaryArray::new(Int32Array::from(codes.to_vec()), Arc::new(texts));
+            RecordBatch::try_new(schema(), vec![Arc::new(coded), batch(&rows).column(1).clone()]).unwrap()
+        };
+        assert_eq!(write(&[coded([0, 1, 0], &["x", "y"])]), write(&[coded([2, 1, 2], &["unused", "y", "x"])]));
+    }
+
+    #[test]
+    fn a_truncated_file_is_refused_at_every_length() {
+        let bytes = write(&[batch(&[Some("a")])]);
+        for length in 0..bytes.len() {
+            assert!(IpcFile::open(Buffer::from(bytes[..length].to_vec())).is_err(), "{length} of {} bytes", bytes.len());
+        }
+    }
+}
