@@ -15,4 +15,5 @@ pub mod error;
 pub mod generate;
 pub mod model;
 pub mod rollup;
+pub mod schema;
 pub mod source;
