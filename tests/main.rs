@@ -2,4 +2,8 @@
 
 mod support;
 
+mod conformance;
 mod harness;
+mod invariance;
+mod schema;
+mod steps;

@@ -54,7 +54,7 @@ impl<'c> Database<'c> {
 
     /// Runs statements that should fail, and gives the server's message.
     pub fn refuses(&self, sql: &str) -> String {
-        match block_on(run(self.cluster.socket_url(&self.name), sql.to_owned())) {
+        match block_on_anywhere(run(self.cluster.socket_url(&self.name), sql.to_owned())) {
             Ok(rows) => panic!("this should have failed, but gave {} rows:\n{sql}", rows.len()),
             Err(error) => error.to_string(),
         }
@@ -78,19 +78,26 @@ impl Drop for Database<'_> {
     fn drop(&mut self) {
         // A test may have stopped its server, and a panic in here would hide the one that matters.
         let sql = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
-        let _ = block_on(run(self.cluster.socket_url("postgres"), sql));
+        let _ = block_on_anywhere(run(self.cluster.socket_url("postgres"), sql));
     }
 }
 
-/// Runs a future to its end, in a test with or without a runtime of its own.
-pub fn block_on<F: Future<Output: Send> + Send>(future: F) -> F::Output {
-    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-    let runtime = RUNTIME.get_or_init(|| Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime"));
-    // A runtime must not be entered from within another one, hence a thread for it.
-    std::thread::scope(|scope| match scope.spawn(|| runtime.block_on(future)).join() {
+/// Runs a future to its end, in a test without a runtime of its own.
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    runtime().block_on(future)
+}
+
+/// The same for tests with and without a runtime: one must not be entered from within another, hence a thread for it.
+fn block_on_anywhere<F: Future<Output: Send> + Send>(future: F) -> F::Output {
+    std::thread::scope(|scope| match scope.spawn(|| runtime().block_on(future)).join() {
         Ok(output) => output,
         Err(panic) => std::panic::resume_unwind(panic),
     })
+}
+
+fn runtime() -> &'static Runtime {
+    static RUNTIME: OnceLock<Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(|| Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime"))
 }
 
 async fn connect(url: &str) -> PgConnection {
@@ -98,7 +105,7 @@ async fn connect(url: &str) -> PgConnection {
 }
 
 fn execute(url: &str, sql: &str) -> Vec<PgRow> {
-    block_on(run(url.to_owned(), sql.to_owned())).unwrap_or_else(|error| panic!("{error}\nin\n{sql}"))
+    block_on_anywhere(run(url.to_owned(), sql.to_owned())).unwrap_or_else(|error| panic!("{error}\nin\n{sql}"))
 }
 
 async fn run(url: String, sql: String) -> Result<Vec<PgRow>, sqlx::Error> {

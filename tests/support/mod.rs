@@ -3,6 +3,7 @@
 // Each test module uses a part of the harness, and none of it is public outside this binary.
 #![allow(dead_code, unused_imports)]
 
+pub mod catalogue;
 pub mod cluster;
 pub mod command;
 pub mod conformance;

@@ -1,0 +1,135 @@
+//! The migrations, phase by phase: what is applied, what is pending, and applying Phase 1.
+//!
+//! The SQL stands in `migrations/phase1`, one statement about the database a file, each safe to run twice, and is part of the program.
+//! sqlx's migrator runs it, with a history table of our own: the validator's tables have a history of their own, by another tool.
+//! A file that builds an index stands for itself alone, outside of a transaction (`CREATE INDEX CONCURRENTLY`); whether it is needed, and
+//! what an interrupted build left behind, is seen to in [`index`].
+
+mod history;
+mod index;
+mod session;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::time::Micros;
+use session::{Session, describe};
+use sqlx::PgConnection;
+use sqlx::migrate::{Migrate, MigrateError, Migration, Migrator};
+use std::time::{Duration, Instant};
+
+static PHASE1: Migrator = sqlx::migrate!("migrations/phase1");
+
+/// A phase and its migrations, in their order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PhaseStatus {
+    pub phase: &'static str,
+    pub migrations: Vec<MigrationStatus>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MigrationStatus {
+    /// The number its file begins with; the first digits name the phase.
+    pub version: i64,
+    /// The rest of the name of its file, in words.
+    pub description: String,
+    pub state: State,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// Done at this time, or found to be without need.
+    Applied {
+        at: Micros,
+    },
+    Pending,
+    /// Applied, but with another text than this program has: by another version of it.
+    Changed {
+        at: Micros,
+    },
+}
+
+/// What a run of the migrations did, file by file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    pub phase: &'static str,
+    pub migrations: Vec<Migrated>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Migrated {
+    pub version: i64,
+    pub description: String,
+    pub outcome: Outcome,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    Applied {
+        elapsed: Duration,
+    },
+    /// An earlier run did it.
+    AlreadyApplied,
+    /// There is nothing to do here: an index like this is there under another name, or is for other versions of PostgreSQL.
+    NotNeeded,
+}
+
+/// Tells, per phase, which migrations are applied and which pending. Changes nothing, and needs no more than the right to read.
+pub async fn status(url: &str) -> Result<Vec<PhaseStatus>> {
+    let mut session = Session::open(url).await?;
+    let history = history::read(&mut session.connection).await?;
+    let migrations = PHASE1.iter().map(|m| MigrationStatus {
+        version: m.version,
+        description: m.description.to_string(),
+        state: history::state(&history, m),
+    });
+    let phases = vec![PhaseStatus { phase: "phase1", migrations: migrations.collect() }];
+    session.close().await;
+    Ok(phases)
+}
+
+/// Applies what is pending of Phase 1. A second run finds nothing to do, and two at once wait for each other.
+///
+/// A failure leaves what was applied before it in place; the next run goes on from there.
+pub async fn migrate(url: &str) -> Result<Report> {
+    let mut session = Session::open(url).await?;
+    session.prepare().await?;
+    let mut migrations = Vec::new();
+    for migration in PHASE1.iter() {
+        let outcome = apply(&mut session, migration).await?;
+        migrations.push(Migrated { version: migration.version, description: migration.description.to_string(), outcome });
+    }
+    // The lock of the migrations ends with the session.
+    session.close().await;
+    Ok(Report { phase: "phase1", migrations })
+}
+
+async fn apply(session: &mut Session, migration: &Migration) -> Result<Outcome> {
+    let history = history::read(&mut session.connection).await?;
+    match history::state(&history, migration) {
+        State::Applied { .. } => return Ok(Outcome::AlreadyApplied),
+        State::Changed { .. } => return Err(changed(migration)),
+        State::Pending => {}
+    }
+    let started = Instant::now();
+    let needed = index::prepare(session, migration).await?;
+    session.set_lock_timeout(migration.no_tx).await?;
+    record(&mut session.connection, migration, needed).await.map_err(|error| describe(error, migration))?;
+    Ok(if needed { Outcome::Applied { elapsed: started.elapsed() } } else { Outcome::NotNeeded })
+}
+
+/// The steps of sqlx's own `Migrator::run`, without its lock: that one waits inside of a statement, and the snapshot of the one who waits
+/// would hold up `CREATE INDEX CONCURRENTLY` of the one who works, so that both would wait for ever. Ours is in [`session`].
+async fn record(connection: &mut PgConnection, migration: &Migration, needed: bool) -> std::result::Result<(), MigrateError> {
+    connection.ensure_migrations_table(history::TABLE).await?;
+    if needed {
+        connection.apply(history::TABLE, migration).await?;
+    } else {
+        connection.skip(history::TABLE, migration).await?;
+    }
+    Ok(())
+}
+
+fn changed(migration: &Migration) -> Error {
+    let doing = format!("checking migration {} ({})", migration.version, migration.description);
+    Error::new(ErrorKind::Contract, doing, "it was applied with another text than this version of recount has")
+        .hint("use the version of recount that applied it, or a later one")
+}
