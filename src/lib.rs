@@ -14,6 +14,7 @@
 pub mod cli;
 pub mod diff;
 pub mod error;
+pub mod generate;
 pub mod model;
 pub mod pipeline;
 pub mod rollup;

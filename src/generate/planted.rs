@@ -1,0 +1,349 @@
+//! Plants known differences in the stored rollups: exactly as many as asked for, each of a class that is certain.
+//!
+//! What goes where is drawn before anything is generated: a list of columns for each unit. So the units stay independent,
+//! and the number holds over all of them. Noise within tolerance comes on top and is told apart by its class.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+
+use serde_json::{Value as Json, json};
+
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::model::columns::{Column, Group, Type};
+use crate::model::difference::{CellClass, Class, Difference, RowKey};
+use crate::model::evidence::Unit;
+use crate::model::rollups::{ForecastStat, MinerStat, Rollup};
+use crate::model::sanitize::sanitize;
+use crate::model::value::{Field, Value};
+
+use super::alter::{class, drifted, within};
+use super::chance::{Chance, Stream};
+use super::plan::Plan;
+use super::stored::{StoredRow, placed, sanitized_error, spread_wide, wide_leads};
+
+/// One cell of noise for so many real differences.
+const DRIFT_PER_NOISE: usize = 4;
+
+/// A stored text of before errors were sanitized.
+const RAW_TEXT: &str = "timeout while reading https://198.51.100.77:8443/forecasts/a/b/run.json?sig=4f1e9c";
+
+/// A rollup whose stored rows can be tampered with.
+trait Stored: Rollup {
+    /// Columns that the table does not let be NULL.
+    const NOT_NULL: &'static [&'static str];
+    fn cell(&self, index: usize) -> Value<'_>;
+    fn put(&mut self, index: usize, value: Value<'_>) -> bool;
+    fn key(&self) -> RowKey;
+}
+
+impl Stored for ForecastStat {
+    const NOT_NULL: &'static [&'static str] = &["miner_hotkey", "forecast_init_time", "forecast_status"];
+
+    fn cell(&self, index: usize) -> Value<'_> {
+        match index.checked_sub(Self::COLUMNS.len()) {
+            Some(wide) => self.wide[wide].value(),
+            None => self.value(index),
+        }
+    }
+
+    fn put(&mut self, index: usize, value: Value<'_>) -> bool {
+        match index.checked_sub(Self::COLUMNS.len()) {
+            Some(wide) => Field::from_value(value).map(|x| self.wide[wide] = x).is_some(),
+            None => self.set(index, value),
+        }
+    }
+
+    fn key(&self) -> RowKey {
+        let forecast_run_id = self.forecast_run_id.clone();
+        RowKey { miner_uid: self.miner_uid, forecast_run_id, run_id: self.run_id, ..RowKey::default() }
+    }
+}
+
+impl Stored for MinerStat {
+    const NOT_NULL: &'static [&'static str] = &[
+        "miner_hotkey",
+        "successful_forecasts",
+        "failed_forecasts",
+        "hosting_successes",
+        "hosting_failures",
+        "consecutive_successes",
+        "consecutive_failures",
+        "total_inference_time",
+    ];
+
+    fn cell(&self, index: usize) -> Value<'_> {
+        self.value(index)
+    }
+
+    fn put(&mut self, index: usize, value: Value<'_>) -> bool {
+        self.set(index, value)
+    }
+
+    fn key(&self) -> RowKey {
+        RowKey { miner_uid: self.miner_uid, ..RowKey::default() }
+    }
+}
+
+/// What becomes of one unit, or of the lifetime rollups. Columns are places in the planter's lists.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Share {
+    cells: Vec<usize>,
+    noise: Vec<usize>,
+    missing: usize,
+    extra: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Slot {
+    Cell(usize),
+    Missing,
+    Extra,
+}
+
+/// The stored rows of one unit.
+#[derive(Debug, Default)]
+pub struct StoredUnit {
+    pub rows: Vec<StoredRow>,
+    /// Rows whose `forecast_run_id` belongs to no unit: retention has deleted their runs.
+    pub strays: Vec<StoredRow>,
+}
+
+/// Turns right rollups into stored ones.
+pub struct Planter {
+    plan: Plan,
+    /// Every column, and whether it can be tampered with: the key cannot.
+    forecast_columns: Vec<Column>,
+    shares: Vec<Share>,
+    lifetime: Share,
+    planted: Vec<Difference>,
+    next_id: i64,
+}
+
+impl Planter {
+    /// Distributes the plan's differences over its units. Refuses more than there are rows.
+    pub fn new(plan: &Plan, units: usize) -> Result<Self> {
+        let mut forecast_columns = ForecastStat::COLUMNS.to_vec();
+        forecast_columns.extend(wide_leads().into_iter().map(Column::wide));
+        let mut planter = Planter {
+            plan: plan.clone(),
+            forecast_columns,
+            shares: vec![Share::default(); units],
+            lifetime: Share::default(),
+            planted: Vec::new(),
+            next_id: 1,
+        };
+        let most = units * plan.miners;
+        if plan.drift > most {
+            let detail = format!("is {}; {units} forecasts of {} miners allow {most}", plan.drift, plan.miners);
+            return Err(Error::new(ErrorKind::Usage, "generate: drift", detail));
+        }
+        planter.distribute();
+        Ok(planter)
+    }
+
+    fn distribute(&mut self) {
+        let mut chance = Chance::new(self.plan.seed, Stream::Schedule);
+        let lifetime = (self.plan.drift / 4).min(self.plan.miners);
+        let forecast = self.plan.drift - lifetime;
+        let wide = |column: &Column| self.plan.leads.iter().any(|&lead| column.name == Column::wide(lead).name);
+        let expected = |(at, column): &(usize, &Column)| *at < ForecastStat::COLUMNS.len() || wide(column);
+        let columns: Vec<_> = self.forecast_columns.iter().enumerate().filter(expected).collect();
+        let mut units: Vec<usize> = (0..self.shares.len()).collect();
+        chance.shuffle(&mut units);
+        for (slot, unit) in slots(&columns, &mut chance).take(forecast).zip(units.iter().cycle()) {
+            self.shares[*unit].take(slot);
+        }
+        for (column, unit) in floats(&columns, &mut chance).take(forecast / DRIFT_PER_NOISE).zip(units.iter().cycle()) {
+            self.shares[*unit].noise.push(column);
+        }
+        let columns: Vec<_> = MinerStat::COLUMNS.iter().enumerate().collect();
+        let mut extra = self.plan.idle_uids().len();
+        let fits = |slot: &Slot| *slot != Slot::Extra || extra.checked_sub(1).map(|left| extra = left).is_some();
+        slots(&columns, &mut chance).filter(fits).take(lifetime).for_each(|slot| self.lifetime.take(slot));
+        self.lifetime.noise = floats(&columns, &mut chance).take(lifetime / DRIFT_PER_NOISE).collect();
+    }
+
+    /// The stored rows of the unit at `place` among the units, from what is right.
+    pub fn unit(&mut self, place: usize, unit: &Unit, right: Vec<ForecastStat>) -> Result<StoredUnit> {
+        let mut rows = placed(right);
+        rows.iter_mut().for_each(|row| spread_wide(&self.plan, row));
+        let mut chance = Chance::new(self.plan.seed, Stream::Planted(place));
+        let share = &self.shares[place];
+        let templates = rows.clone();
+        let found = plant(&mut rows, &self.forecast_columns, share, self.plan.messy, &mut chance)?;
+        self.planted.extend(found);
+        let (mut stored, mut strays) = (rows, Vec::new());
+        let mut idle = self.plan.idle_uids().into_iter();
+        for (number, template) in templates.into_iter().cycle().take(self.shares[place].extra).enumerate() {
+            // Either a node that was never asked, or a run that retention has deleted.
+            let idle = if (place + number).is_multiple_of(2) { idle.next() } else { None };
+            match idle {
+                Some(uid) => stored.push(self.extra(ForecastStat { miner_uid: Some(uid), ..template })),
+                None => {
+                    let purged = self.plan.purged_run(self.shares.len() * number + place);
+                    let forecast_run_id = Some(purged.forecast_run_id);
+                    let forecast_init_time = Some(purged.gfs_init);
+                    strays.push(self.extra(ForecastStat { forecast_run_id, forecast_init_time, run_id: None, ..template }));
+                }
+            }
+        }
+        debug_assert!(stored.iter().all(|row| row.forecast_run_id.as_ref() == Some(&unit.forecast_run_id)));
+        Ok(StoredUnit { rows: self.numbered(stored), strays: self.numbered(strays) })
+    }
+
+    /// The stored lifetime rollups, from what is right.
+    pub fn miners(&mut self, mut rows: Vec<MinerStat>) -> Result<Vec<MinerStat>> {
+        let mut chance = Chance::new(self.plan.seed, Stream::Planted(self.shares.len()));
+        let template = rows.first().cloned().unwrap_or_default();
+        let found = plant(&mut rows, MinerStat::COLUMNS, &self.lifetime, false, &mut chance)?;
+        self.planted.extend(found);
+        for uid in self.plan.idle_uids().into_iter().take(self.lifetime.extra) {
+            rows.push(self.extra(MinerStat { miner_uid: Some(uid), ..template.clone() }));
+        }
+        Ok(rows)
+    }
+
+    /// All that was planted so far, in the form that a comparison gives it: `stored` is what was planted.
+    pub fn into_planted(self) -> Vec<Difference> {
+        self.planted
+    }
+
+    fn extra<R: Stored>(&mut self, row: R) -> R {
+        self.planted.push(whole_row(&row, Class::Extra));
+        row
+    }
+
+    fn numbered(&mut self, rows: Vec<ForecastStat>) -> Vec<StoredRow> {
+        let first = self.next_id;
+        self.next_id += rows.len() as i64;
+        (first..).zip(rows).map(|(id, row)| StoredRow { id, row }).collect()
+    }
+}
+
+impl Share {
+    fn take(&mut self, slot: Slot) {
+        match slot {
+            Slot::Cell(column) => self.cells.push(column),
+            Slot::Missing => self.missing += 1,
+            Slot::Extra => self.extra += 1,
+        }
+    }
+}
+
+/// Every kind of difference in turn, without end: each column, a missing row, an extra row, in an order of chance.
+fn slots(columns: &[(usize, &Column)], chance: &mut Chance) -> impl Iterator<Item = Slot> + use<> {
+    let cells = columns.iter().filter(|(_, column)| column.group != Group::Key).map(|(at, _)| Slot::Cell(*at));
+    let mut slots: Vec<Slot> = cells.chain([Slot::Missing, Slot::Extra]).collect();
+    chance.shuffle(&mut slots);
+    slots.into_iter().cycle()
+}
+
+fn floats(columns: &[(usize, &Column)], chance: &mut Chance) -> impl Iterator<Item = usize> + use<> {
+    let mut floats: Vec<_> = columns.iter().filter(|(_, column)| column.kind == Type::Float64).map(|(at, _)| *at).collect();
+    chance.shuffle(&mut floats);
+    floats.into_iter().cycle()
+}
+
+/// Alters these rows as the share says, and tells what it did.
+fn plant<R: Stored>(
+    rows: &mut Vec<R>,
+    columns: &[Column],
+    share: &Share,
+    raw_texts: bool,
+    chance: &mut Chance,
+) -> Result<Vec<Difference>> {
+    if share.missing + share.cells.len() > rows.len() {
+        let detail = format!("{} rows are too few for {share:?}", rows.len());
+        return Err(Error::new(ErrorKind::Data, format!("planting differences in {}", R::TABLE), detail));
+    }
+    let mut order: Vec<usize> = (0..rows.len()).collect();
+    chance.shuffle(&mut order);
+    let (gone, kept) = order.split_at(share.missing);
+    let mut used = HashSet::new();
+    let mut planted = Vec::new();
+    for (number, &at) in share.cells.iter().enumerate() {
+        // Two in a row of the table, mostly: one row may well have several wrong cells.
+        let row = kept.iter().cycle().skip(number / 2).find(|&&row| used.insert((row, at)));
+        let row = &mut rows[*row.expect("a column is planted at most once for each row")];
+        let column = &columns[at];
+        let nullable = !R::NOT_NULL.contains(&column.name.as_ref());
+        let before = row.cell(at).into_owned();
+        let raw = raw_texts && column.name == "last_error_message" && chance.yes(0.5);
+        let after = if raw { Value::Text(RAW_TEXT.into()) } else { drifted(column, nullable, &before, chance) };
+        assert_eq!(class(&before, &after), CellClass::Drift, "what was planted in {} is a difference", column.name);
+        planted.push(change(row, at, column, Class::Drift, before, after));
+    }
+    for &at in &share.noise {
+        let start = chance.below(kept.len().max(1));
+        let spot = kept
+            .iter()
+            .cycle()
+            .skip(start)
+            .take(kept.len())
+            .find(|&&row| !used.contains(&(row, at)) && within(&rows[row].cell(at)).is_some());
+        let Some(&row) = spot else { continue };
+        used.insert((row, at));
+        let before = rows[row].cell(at).into_owned();
+        let Some(after) = within(&before) else { continue };
+        planted.push(change(&mut rows[row], at, &columns[at], Class::Within, before, after));
+    }
+    planted.extend(gone.iter().map(|&row| whole_row(&rows[row], Class::Missing)));
+    let gone: HashSet<usize> = gone.iter().copied().collect();
+    let mut place = 0..;
+    rows.retain(|_| place.next().is_some_and(|row| !gone.contains(&row)));
+    Ok(planted)
+}
+
+fn change<R: Stored>(
+    row: &mut R,
+    at: usize,
+    column: &Column,
+    class: Class,
+    before: Value<'static>,
+    after: Value<'static>,
+) -> Difference {
+    let key = row.key();
+    assert!(row.put(at, after.clone()), "{} takes values of its own type", column.name);
+    let stored = match (column.name.as_ref(), after) {
+        ("last_error_message", Value::Text(text)) => Value::Text(sanitize(&text).into()),
+        ("forecast_error_msg", Value::Json(error)) => Value::Json(std::borrow::Cow::Owned(sanitized_error(&error))),
+        (_, after) => after,
+    };
+    Difference { table: R::TABLE, key, column: Some(column.name.to_string()), class, stored, recomputed: before }
+}
+
+fn whole_row<R: Stored>(row: &R, class: Class) -> Difference {
+    Difference { table: R::TABLE, key: row.key(), column: None, class, stored: Value::Null, recomputed: Value::Null }
+}
+
+/// One planted difference as JSON: `before` is what is right, `after` what is stored.
+pub fn to_json(difference: &Difference) -> Json {
+    let key = &difference.key;
+    let key = match difference.table {
+        ForecastStat::TABLE => json!({"miner_uid": key.miner_uid, "forecast_run_id": key.forecast_run_id}),
+        _ => json!({"miner_uid": key.miner_uid}),
+    };
+    json!({
+        "table": difference.table,
+        "key": key,
+        "column": difference.column,
+        "class": difference.class.name(),
+        "before": difference.recomputed.to_json(),
+        "after": difference.stored.to_json(),
+    })
+}
+
+/// Writes what was planted, one JSON object a line.
+pub fn write(planted: &[Difference], path: &Path) -> Result<()> {
+    let doing = || format!("writing {}", path.display());
+    let mut file = BufWriter::new(File::create(path).doing(ErrorKind::Io, doing)?);
+    for difference in planted {
+        writeln!(file, "{}", to_json(difference)).doing(ErrorKind::Io, doing)?;
+    }
+    file.flush().doing(ErrorKind::Io, doing)
+}
+
+#[cfg(test)]
+mod tests;
