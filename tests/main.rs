@@ -2,6 +2,7 @@
 
 mod support;
 
+mod generate;
 mod harness;
 mod schema;
 mod steps;
