@@ -4,6 +4,7 @@ mod support;
 
 mod cli;
 mod conformance;
+mod generate;
 mod harness;
 mod invariance;
 mod schema;
