@@ -24,7 +24,7 @@ struct Fake {
 }
 
 impl Engine for Fake {
-    fn fold(&mut self, unit: &Unit, evidence: &[RunEvidence]) -> Vec<ForecastStat> {
+    fn fold(&mut self, unit: &Unit, evidence: &[RunEvidence]) -> recount::error::Result<Vec<ForecastStat>> {
         let mut rows = Vec::new();
         for run in evidence {
             let uids = run.steps.column_by_name("miner_uid").unwrap().as_primitive::<Int32Type>();
@@ -44,7 +44,7 @@ impl Engine for Fake {
                 });
             }
         }
-        rows
+        Ok(rows)
     }
 
     fn lifetime(&mut self) -> Vec<MinerStat> {
