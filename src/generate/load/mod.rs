@@ -55,7 +55,11 @@ pub struct Loader {
 impl Loader {
     /// Connects, checks the tables and makes them ready.
     pub fn start(url: &str, generator: &Generator) -> Result<Self> {
-        let options = PgConnectOptions::from_str(url).doing(ErrorKind::Usage, || "reading the database URL".to_owned())?;
+        // The parser's messages repeat parts of what they could not read, which may be a password.
+        let options = PgConnectOptions::from_str(url).map_err(|_| {
+            Error::new(ErrorKind::Usage, "reading the URL of the database", "it is not a valid PostgreSQL URL")
+                .hint("postgres://USER:PASSWORD@HOST:PORT/DATABASE")
+        })?;
         let task = Task {
             options: options.application_name("recount generate"),
             vocabulary: generator.shared_vocabulary(),

@@ -85,6 +85,11 @@ impl SnapshotWriter {
         }
     }
 
+    /// The stored lifetime rollups, where they are known only after the last unit.
+    pub fn set_stored_miners(&mut self, rows: Vec<MinerStat>) {
+        self.snapshot.stored_miners = Some(rows);
+    }
+
     /// Writes what is left, makes it durable, and gives the folder its name.
     pub fn finish(mut self, strays: &[StoredStat], settings: &Json) -> Result<()> {
         if self.next != self.units.len() {
@@ -211,9 +216,4 @@ impl Write for Sink {
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
     }
-}
-
-impl SnapshotWriter {
-    /// The stored lifetime rollups, where they are known only after the last unit.
-    pub fn set_stored_miners(&mut self, _rows: Vec<crate::model::rollups::MinerStat>) {}
 }
