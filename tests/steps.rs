@@ -318,7 +318,9 @@ fn what_piled_up_is_merged_by_the_rule() {
     db.execute(
         "INSERT INTO weather_forecast_steps (id, run_id, miner_uid, miner_hotkey, step_name, substep, lead_hours, status,
             started_at, completed_at, retry_count, error_json, job_id)
-         SELECT v.id, 1, 7, 'hk7', v.* FROM (VALUES
+         SELECT id, 1, 7, 'hk7', step_name, substep, lead_hours, status,
+            started_at::timestamptz, completed_at::timestamptz, retry_count, error_json, job_id
+         FROM (VALUES
             -- start and end became two rows: the end stays, and takes over the start
             (11, 'query', 'fetch', NULL, 'in_progress', '2025-01-01 01:00Z', NULL, 3, NULL::jsonb, 1),
             (12, 'query', 'fetch', NULL, 'succeeded', NULL, '2025-01-01 02:00Z', 0, NULL, NULL),
@@ -336,13 +338,7 @@ fn what_piled_up_is_merged_by_the_rule() {
             (53, 'era5', 'score', NULL, 'succeeded', NULL, '2025-01-01 04:00Z', 0, NULL, NULL),
             (54, 'era5', '', NULL, 'succeeded', NULL, '2025-01-01 04:00Z', 0, NULL, NULL),
             (55, 'era5', '', 0, 'succeeded', NULL, '2025-01-01 04:00Z', 0, NULL, NULL)
-         ) AS v (id, step_name, substep, lead_hours, status, started_at, completed_at, retry_count, error_json, job_id)"
-            .replace(
-                "SELECT v.id, 1, 7, 'hk7', v.*",
-                "SELECT v.id, 1, 7, 'hk7', v.step_name, v.substep, v.lead_hours, v.status,
-                v.started_at::timestamptz, v.completed_at::timestamptz, v.retry_count, v.error_json, v.job_id",
-            )
-            .as_str(),
+         ) AS v (id, step_name, substep, lead_hours, status, started_at, completed_at, retry_count, error_json, job_id)",
     );
     // Jobs point at steps, and would go with them.
     db.execute(
