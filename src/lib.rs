@@ -11,9 +11,14 @@
 //!
 //! `limits` ← `error` ← `model` ← {`source`, `rollup`, `diff`, `sink`, `schema`} ← `pipeline` ← `cli` ← `main`.
 
+pub mod cli;
+pub mod diff;
 pub mod error;
 pub mod generate;
 pub mod model;
+pub mod pipeline;
 pub mod rollup;
 pub mod schema;
+pub mod sink;
 pub mod source;
+pub mod staging;

@@ -15,7 +15,7 @@ use recount::source::folder::Folder;
 use serde_json::{Value as Json, json};
 
 use crate::schema::migrate;
-use crate::support::{Cluster, Database, catalogue, conformance, database};
+use crate::support::{Database, catalogue, conformance, database};
 
 /// Stands in for the rollup: rows with the right keys and some numbers in them.
 #[derive(Default)]
@@ -312,25 +312,4 @@ fn what_was_planted_is_written_as_lines() {
     let lines = std::fs::read_to_string(path).unwrap();
     let classes = lines.lines().map(|line| line.parse::<Json>().unwrap()["class"].as_str().unwrap().to_owned());
     assert_eq!(classes.filter(|class| class != "within").count(), 40);
-}
-
-#[test]
-#[ignore]
-fn speed() {
-    let runs: usize = std::env::var("RUNS").unwrap().parse().unwrap();
-    let components = std::env::var("COMPONENTS").is_ok();
-    let db = database();
-    migrate(&db);
-    let started = std::time::Instant::now();
-    let plan = Plan { runs, miners: 256, components, drift: 100, ..plan() };
-    let summary = into_database(&db, &plan);
-    let rows: u64 = summary.rows.values().sum();
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let hwm = status.lines().find(|l| l.starts_with("VmHWM")).unwrap().to_owned();
-    println!("{runs} runs {rows} rows {:?} {:.0}/s {hwm}", started.elapsed(), rows as f64 / started.elapsed().as_secs_f64());
-    println!("{}", Cluster::shared().log().lines().filter(|l| l.contains("duration")).collect::<Vec<_>>().join("\n"));
-    let folder = tempfile::tempdir().unwrap();
-    let started = std::time::Instant::now();
-    run(&plan, &Target::Folder { path: folder.path().join("s"), settings: json!({}) }, &mut Fake::default()).unwrap();
-    println!("folder {:?} ", started.elapsed());
 }

@@ -2,7 +2,9 @@
 
 mod support;
 
+mod conformance;
 mod generate;
 mod harness;
+mod invariance;
 mod schema;
 mod steps;

@@ -2,9 +2,12 @@
 
 pub mod columns;
 pub mod difference;
+pub mod digest;
 pub mod evidence;
+pub mod filter;
 pub mod finding;
 pub mod ids;
+pub mod job;
 pub mod outcome;
 pub mod rollups;
 pub mod rows;

@@ -3,6 +3,8 @@
 use serde_json::Value as Json;
 
 use super::columns::{Column, Group, Type};
+use super::difference::Difference;
+use super::finding::Finding;
 use super::time::Micros;
 use super::value::{Field, Value};
 
@@ -155,5 +157,67 @@ rollup! {
         host_reliability_ratio: Float64 Hosting,
         top_miners: Json Ranks,
         bottom_miners: Json Ranks,
+    }
+}
+
+rollup! {
+    /// A finding as a row of `findings.parquet`.
+    FindingRow, "findings", {
+        code: Text Key,
+        severity: Text Status,
+        run_id: Int32 Key,
+        miner_uid: Int32 Key,
+        lead_hours: Int32 Key,
+        table: Text Key,
+        row_id: Int64 Key,
+        detail: Text Status,
+    }
+}
+
+rollup! {
+    /// A difference as a row of `differences.parquet`; `stored` and `recomputed` as text.
+    DifferenceRow, "differences", {
+        table: Text Key,
+        run_id: Int32 Key,
+        forecast_run_id: Text Key,
+        miner_uid: Int32 Key,
+        scope: Text Key,
+        column: Text Key,
+        class: Text Status,
+        stored: Text Status,
+        recomputed: Text Status,
+        delta: Float64 Status,
+    }
+}
+
+impl From<&Finding> for FindingRow {
+    fn from(finding: &Finding) -> Self {
+        FindingRow {
+            code: Some(finding.code.name().to_owned()),
+            severity: Some(finding.code.severity().name().to_owned()),
+            run_id: finding.run.map(|run| run.0),
+            miner_uid: finding.miner.map(|miner| miner.0),
+            lead_hours: finding.lead.map(|lead| lead.0),
+            table: Some(finding.table.to_owned()),
+            row_id: finding.row_id,
+            detail: Some(finding.detail.clone()),
+        }
+    }
+}
+
+impl From<&Difference> for DifferenceRow {
+    fn from(difference: &Difference) -> Self {
+        DifferenceRow {
+            table: Some(difference.table.to_owned()),
+            run_id: difference.key.run_id,
+            forecast_run_id: difference.key.forecast_run_id.clone(),
+            miner_uid: difference.key.miner_uid,
+            scope: difference.key.scope.clone(),
+            column: difference.column.clone(),
+            class: Some(difference.class.name().to_owned()),
+            stored: difference.stored.to_text(),
+            recomputed: difference.recomputed.to_text(),
+            delta: difference.delta().filter(|delta| delta.is_finite()),
+        }
     }
 }

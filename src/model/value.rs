@@ -35,6 +35,18 @@ impl Value<'_> {
         }
     }
 
+    /// The cell as one text; NULL is none. A double has the fewest digits that read back to its bits.
+    pub fn to_text(&self) -> Option<String> {
+        match self {
+            Value::Null => None,
+            Value::Json(x) => Some(canonical_json(x)),
+            other => Some(match other.to_json() {
+                Json::String(text) => text,
+                scalar => scalar.to_string(),
+            }),
+        }
+    }
+
     /// The cell as JSON: times as ISO text, a non-finite double as `"NaN"`, `"Infinity"`, `"-Infinity"`.
     pub fn to_json(&self) -> Json {
         match self {

@@ -1,0 +1,163 @@
+//! The command line: as typed → settings → one command → its result on stdout and an exit status.
+//!
+//! stdout is data, stderr is messages. Exit statuses are decided here and in [`crate::error::Error::exit_status`], nowhere else.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use crate::error::{Error, Result};
+use crate::model::job::redact;
+use crate::model::outcome::Outcome;
+
+use args::{Cli, Command, Global, Reading};
+use progress::Monitor;
+use settings::{Layers, Settings};
+
+pub mod args;
+mod config;
+mod diff;
+mod export;
+mod generate;
+pub mod keys;
+mod migrate;
+mod output;
+mod progress;
+mod recompute;
+mod reconcile;
+pub mod report;
+pub mod settings;
+pub mod values;
+
+/// 0: done and, where something was compared, in sync.
+const IN_SYNC: u8 = 0;
+/// 1: differences were found.
+const DIFFERENCES: u8 = 1;
+
+/// Runs the command line and says how it went.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let cli = match Cli::try_parse_from(&args) {
+        Ok(cli) => cli,
+        Err(usage) => return misuse(&usage, &args),
+    };
+    trace(&cli.global);
+    ExitCode::from(execute(cli).unwrap_or_else(|error| {
+        tell(&error);
+        error.exit_status()
+    }))
+}
+
+/// Prints what clap has to say: help and version too. It repeats what was typed, and that may be a URL.
+fn misuse(usage: &clap::Error, args: &[OsString]) -> ExitCode {
+    let words =
+        args.iter().filter_map(|arg| arg.to_str()).flat_map(|arg| [Some(arg), arg.split_once('=').map(|(_, value)| value)]);
+    let secrets: Vec<_> = words.flatten().map(|word| (word, redact(word))).filter(|(word, shown)| word != shown).collect();
+    // Where nobody listens, there is nobody to tell.
+    if secrets.is_empty() {
+        let _ = usage.print();
+    } else {
+        let told = usage.render().to_string();
+        eprint!("{}", secrets.iter().fold(told, |told, (word, shown)| told.replace(word, shown)));
+    }
+    ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2))
+}
+
+fn execute(cli: Cli) -> Result<u8> {
+    let global = &cli.global;
+    match &cli.command {
+        Command::Reconcile(reading) => {
+            let (settings, monitor) = prepare(global, reading)?;
+            report(&reconcile::run(&settings.job()?, &monitor)?, global, &settings, monitor)
+        }
+        Command::Diff(diff) => {
+            let (settings, monitor) = prepare(global, &diff.reading)?;
+            report(&diff::run(&settings.job()?, diff.out.as_deref(), &monitor)?, global, &settings, monitor)
+        }
+        Command::Recompute(recompute) => {
+            let (settings, monitor) = prepare(global, &recompute.reading)?;
+            report(&recompute::run(&settings.job()?, &recompute.out, &monitor)?, global, &settings, monitor)
+        }
+        Command::Export(export) => {
+            let (settings, monitor) = prepare(global, &export.reading)?;
+            let told = export::run(&settings.job()?, &export.out, &settings, &monitor)?;
+            monitor.finish();
+            output::print(&told).map(|()| IN_SYNC)
+        }
+        Command::Generate(generate) => {
+            resolve(global, None)?;
+            generate::run(generate, &Monitor::start(global.quiet)?).map(|()| IN_SYNC)
+        }
+        Command::Migrate(migrate) => {
+            let settings = resolve_with(global, None, migrate.database_url.as_deref())?;
+            migrate::run(migrate.action, &settings).map(|()| IN_SYNC)
+        }
+        Command::Config(reading) => {
+            let settings = resolve(global, Some(reading))?;
+            output::print(&config::render(&settings)).map(|()| IN_SYNC)
+        }
+    }
+}
+
+/// Settings of a reading command, and what watches over it.
+fn prepare(global: &Global, reading: &Reading) -> Result<(Settings, Monitor)> {
+    Ok((resolve(global, Some(reading))?, Monitor::start(global.quiet)?))
+}
+
+/// Prints the outcome, and gives its exit status.
+fn report(outcome: &Outcome, global: &Global, settings: &Settings, monitor: Monitor) -> Result<u8> {
+    monitor.finish();
+    let look = output::Look::of(settings.color);
+    output::print(&report::render(outcome, settings.format, global.quiet, look)?)?;
+    Ok(if outcome.in_sync() { IN_SYNC } else { DIFFERENCES })
+}
+
+fn resolve(global: &Global, reading: Option<&Reading>) -> Result<Settings> {
+    resolve_with(global, reading, reading.and_then(|reading| reading.source.as_deref()))
+}
+
+fn resolve_with(global: &Global, reading: Option<&Reading>, source: Option<&str>) -> Result<Settings> {
+    let mut flags = global.flags.0.clone();
+    flags.extend(reading.iter().flat_map(|reading| reading.flags.0.clone()));
+    flags.extend(source.map(|source| ("source", source.to_owned())));
+    let env = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let settings = Settings::resolve(&Layers {
+        file: settings::read_file(global.config.as_deref())?,
+        env: env.collect(),
+        flags,
+        narrowing: reading.map(|reading| reading.narrow.narrowing()).unwrap_or_default(),
+    })?;
+    if !global.quiet {
+        for warning in &settings.warnings {
+            eprintln!("warning: {warning}");
+        }
+    }
+    Ok(settings)
+}
+
+/// What the program tells of its doings goes to stderr.
+fn trace(global: &Global) {
+    let level = match global.verbose {
+        0 => "warn",
+        1 => "info",
+        2 => "debug",
+        _ => "trace",
+    };
+    let filter = if global.quiet { "off".to_owned() } else { format!("recount={level}") };
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(filter))
+        .with_writer(std::io::stderr)
+        .with_ansi(output::Look::for_stderr().color)
+        .with_target(false)
+        .init();
+}
+
+/// An error, and on a line of its own what can be done about it.
+fn tell(error: &Error) {
+    eprintln!("error: {error}");
+    if let Some(hint) = error.hint_text() {
+        eprintln!("hint: {}", hint.replace('\n', "\n      "));
+    }
+}

@@ -1,0 +1,56 @@
+//! stdout: what it looks like, and that a closed pipe is no failure.
+
+use std::io::{self, IsTerminal, Write};
+
+use crate::error::{Error, ErrorKind, Result};
+
+use super::values::Color;
+
+/// Columns where nobody tells how wide the reader's window is.
+const UNKNOWN_WIDTH: u16 = 100;
+/// Wider lines are hard to follow, however wide the window.
+const MAX_WIDTH: u16 = 160;
+
+/// How a report for people is laid out.
+#[derive(Debug, Clone, Copy)]
+pub struct Look {
+    pub color: bool,
+    pub width: u16,
+}
+
+impl Look {
+    /// For stdout, as it is now.
+    pub fn of(color: Color) -> Look {
+        let color = match color {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto => io::stdout().is_terminal() && wants_color(),
+        };
+        let width = comfy_table::Table::new().width().unwrap_or(UNKNOWN_WIDTH);
+        Look { color, width: width.min(MAX_WIDTH) }
+    }
+
+    pub fn for_stderr() -> Look {
+        Look { color: io::stderr().is_terminal() && wants_color(), width: UNKNOWN_WIDTH }
+    }
+
+    /// The text in an ANSI style, for example `1;31`.
+    pub fn paint(self, style: &str, text: &str) -> String {
+        if self.color { format!("\x1b[{style}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+}
+
+/// https://no-color.org: set and not empty means no colours.
+fn wants_color() -> bool {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    set("NO_COLOR").is_none() && set("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// Writes all of `text`. Where the reader has closed the pipe, it has read enough.
+pub fn print(text: &str) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Error::new(ErrorKind::Io, "writing to stdout", &e).caused_by(e)),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,54 @@
+//! The one sentence that a tired operator reads.
+
+use crate::model::outcome::{Outcome, RowCounts};
+
+use super::text::{counted, grouped};
+
+/// How things stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    Good,
+    Drift,
+    /// Nothing was compared though it was asked for.
+    Empty,
+}
+
+/// What the job found, in one sentence.
+pub fn headline(outcome: &Outcome) -> (Standing, String) {
+    let rows: u64 = outcome.tables.values().map(|table| all(&table.rows)).sum();
+    let within: u64 = outcome.tables.values().map(|table| table.cells.within).sum();
+    if !outcome.in_sync() {
+        let found: Vec<_> = outcome.tables.iter().filter_map(|(name, table)| deviation(name, &table.rows)).collect();
+        return (Standing::Drift, format!("DRIFT: {}.", found.join("; ")));
+    }
+    if outcome.command == "recompute" {
+        return (Standing::Good, format!("Recomputed from {}.", counted(outcome.rows.values().sum(), "row")));
+    }
+    if outcome.tables.is_empty() {
+        return (Standing::Empty, "Nothing was compared: no stored rollups were read.".to_owned());
+    }
+    let within = match within {
+        0 => String::new(),
+        cells => format!(" ({} within tolerance, not equal to the bit)", counted(cells, "cell")),
+    };
+    let tables = counted(outcome.tables.len() as u64, "table");
+    (Standing::Good, format!("In sync: all {} of {tables} match{within}.", counted(rows, "compared row")))
+}
+
+/// What is wrong with one table, where something is.
+fn deviation(name: &str, rows: &RowCounts) -> Option<String> {
+    let lone = [(rows.missing, "missing"), (rows.extra, "extra")];
+    let lone: Vec<_> = lone.iter().filter(|(count, _)| *count > 0).map(|(n, what)| format!("{} {what}", grouped(*n))).collect();
+    let lone = lone.join(", ");
+    if rows.drift == 0 {
+        return (!lone.is_empty()).then(|| format!("rows of {name}: {lone}"));
+    }
+    let stored = counted(all(rows) - rows.missing, "row");
+    let verb = if rows.drift == 1 { "differs" } else { "differ" };
+    let lone = if lone.is_empty() { lone } else { format!(" ({lone})") };
+    Some(format!("{} of {stored} of {name} {verb}{lone}", grouped(rows.drift)))
+}
+
+fn all(rows: &RowCounts) -> u64 {
+    rows.matching + rows.drift + rows.missing + rows.extra
+}

@@ -1,0 +1,423 @@
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::model::columns::Type;
+use crate::model::difference::{Class, Difference, RowKey};
+use crate::model::filter::{STORED_TABLES, stored_column};
+use crate::model::finding::Code;
+use crate::model::outcome::{CellCounts, ColumnTally, RowCounts, TableTally};
+use crate::model::time::Micros;
+use crate::model::value::Value;
+
+use super::*;
+
+const LOOK: Look = Look { color: false, width: 100 };
+
+fn forecast(run: i32, miner: i32, column: &str, stored: Value<'static>, recomputed: Value<'static>) -> Difference {
+    Difference {
+        table: "weather_forecast_stats",
+        key: RowKey {
+            miner_uid: Some(miner),
+            forecast_run_id: Some(format!("forecast_2025060{run}_18_to_2025060{run}_18")),
+            run_id: Some(run),
+            ..RowKey::default()
+        },
+        column: Some(column.to_owned()),
+        class: Class::Drift,
+        stored,
+        recomputed,
+    }
+}
+
+fn tally(rows: [u64; 4], cells: [u64; 3], columns: &[(&str, u64, f64)]) -> TableTally {
+    let column =
+        |&(name, drift, max_abs_diff): &(&str, u64, f64)| (name.to_owned(), ColumnTally { within: 0, drift, max_abs_diff });
+    TableTally {
+        rows: RowCounts { matching: rows[0], drift: rows[1], missing: rows[2], extra: rows[3] },
+        cells: CellCounts { equal: cells[0], within: cells[1], drift: cells[2] },
+        columns: columns.iter().map(column).collect(),
+    }
+}
+
+fn text(text: &str) -> Value<'static> {
+    Value::Text(text.to_owned().into())
+}
+
+/// A source in sync.
+fn clean() -> Outcome {
+    Outcome {
+        command: "reconcile",
+        source: "data/sample".to_owned(),
+        taken_at: Micros::parse("2025-06-19T00:00:00Z").unwrap(),
+        rows: BTreeMap::from([("weather_forecast_runs", 6), ("weather_miner_scores", 41_280)]),
+        digest: "af1349b9f5f9a1a6a0404dea36dcc949".to_owned(),
+        tables: BTreeMap::from([("weather_forecast_stats", tally([3504, 0, 0, 0], [70_000, 2, 0], &[("avg_rmse", 0, 1e-12)]))]),
+        findings: BTreeMap::new(),
+        differences: Vec::new(),
+        elapsed: vec![("runs", Duration::from_millis(1234)), ("total", Duration::from_millis(1300))],
+        notes: Vec::new(),
+    }
+}
+
+/// A night with drift of every kind.
+fn drifted() -> Outcome {
+    let mut differences: Vec<_> =
+        (1..=3).map(|miner| forecast(5, miner, "era5_completeness", Value::Null, Value::Float(0.0))).collect();
+    differences.extend([
+        forecast(5, 1, "forecast_status", text("seeded"), text("pending")),
+        forecast(5, 2, "forecast_status", text("seeded"), text("pending")),
+        forecast(6, 1, "era5_combined_score", Value::Float(0.5), Value::Float(0.5042)),
+        forecast(6, 2, "miner_rank", Value::Int(4), Value::Null),
+        forecast(6, 3, "hosting_latency_ms", Value::Int(1200), Value::Int(300)),
+        forecast(6, 4, "last_error_message", text("GET [REDACTED]\u{1b}[0m failed after three attempts"), Value::Null),
+        Difference { class: Class::Missing, column: None, ..forecast(6, 9, "", Value::Null, Value::Null) },
+    ]);
+    differences.push(Difference {
+        table: "weather_subnet_stats",
+        key: RowKey { scope: Some("lifetime".to_owned()), ..RowKey::default() },
+        column: Some("top_miners".to_owned()),
+        class: Class::Drift,
+        stored: Value::Json(std::borrow::Cow::Owned(json!([]))),
+        recomputed: Value::Json(std::borrow::Cow::Owned(json!([{"miner_uid": 1, "score": 0.75, "rank": 1}]))),
+    });
+    let columns = [
+        ("era5_combined_score", 1, 0.0042),
+        ("era5_completeness", 3, 0.0),
+        ("forecast_status", 2, 0.0),
+        ("hosting_latency_ms", 1, 900.0),
+        ("avg_acc", 0, 0.0),
+    ];
+    Outcome {
+        tables: BTreeMap::from([
+            ("weather_forecast_stats", tally([3466, 37, 1, 0], [70_000, 0, 9], &columns)),
+            ("weather_subnet_stats", tally([6, 1, 0, 0], [132, 0, 1], &[("top_miners", 1, 0.0)])),
+        ]),
+        findings: BTreeMap::from([(Code::PartialLead, 12), (Code::OrphanScore, 1), (Code::DuplicateScore, 1480)]),
+        differences,
+        notes: vec!["miner_stats is not in the source and was not compared".to_owned()],
+        ..clean()
+    }
+}
+
+#[test]
+fn the_terminal_report_of_a_drifted_source() {
+    insta::assert_snapshot!(render(&drifted(), Format::Terminal, false, LOOK).unwrap(), @r#"
+    DRIFT: 37 of 3,503 rows of weather_forecast_stats differ (1 missing); 1 of 7 rows of weather_subnet_stats differs.
+    reconcile: data/sample, as of 2025-06-19T00:00:00Z, 41,286 rows read; nothing was changed.
+
+    weather_forecast_stats  rows: 3,466 match, 37 drift, 1 missing, 0 extra
+     column                drifted cells   largest error
+    ─────────────────────────────────────────────────────
+     era5_completeness                 3
+     forecast_status                   2
+     era5_combined_score               1          0.0042
+     hosting_latency_ms                1             900
+
+    weather_subnet_stats  rows: 6 match, 1 drift, 0 missing, 0 extra
+     column       drifted cells   largest error
+    ────────────────────────────────────────────
+     top_miners               1
+
+    Drift by pattern
+     count   table      column                stored → recomputed   for example
+    ───────────────────────────────────────────────────────────────────────────────────────────
+         3   forecast   era5_completeness     NULL → 0.0            run 5, miner 1
+         2   forecast   forecast_status       seeded → pending      run 5, miner 1
+         1   forecast   era5_combined_score   number ≈ 1e-3 apart   run 6, miner 1 (by 0.0042)
+         1   forecast   miner_rank            number → NULL         run 6, miner 2
+         1   forecast   hosting_latency_ms    number ≈ 100 apart    run 6, miner 3 (by -900)
+         1   forecast   last_error_message    text → NULL           run 6, miner 4
+         1   forecast   (whole row)           not stored            run 6, miner 9
+         1   subnet     top_miners            array → array         lifetime
+
+    Worst differences
+     table      column                row              stored                       recomputed    error
+    ────────────────────────────────────────────────────────────────────────────────────────────────────
+     forecast   era5_combined_score   run 6, miner 1   0.5                          0.5042       0.0042
+     forecast   hosting_latency_ms    run 6, miner 3   1200                         300            -900
+     forecast   (missing)             run 6, miner 9   no row                       a row
+     forecast   era5_completeness     run 5, miner 1   NULL                         0.0
+     forecast   era5_completeness     run 5, miner 2   NULL                         0.0
+     forecast   era5_completeness     run 5, miner 3   NULL                         0.0
+     forecast   forecast_status       run 5, miner 1   seeded                       pending
+     forecast   forecast_status       run 5, miner 2   seeded                       pending
+     forecast   miner_rank            run 6, miner 2   4                            NULL
+     forecast   last_error_message    run 6, miner 4   GET [REDACTED] [0m failed    NULL
+                                                       after…
+
+    Findings in the evidence
+     count   severity   finding
+    ────────────────────────────────────
+         1   error      orphan_score
+        12   warning    partial_lead
+     1,480   info       duplicate_score
+
+    note: miner_stats is not in the source and was not compared
+    time: runs 1.2 s, total 1.3 s
+    digest: af1349b9f5f9a1a6a0404dea36dcc949
+    "#);
+}
+
+#[test]
+fn the_terminal_report_of_a_source_in_sync() {
+    insta::assert_snapshot!(render(&clean(), Format::Terminal, false, LOOK).unwrap(), @r#"
+    In sync: all 3,504 compared rows of 1 table match (2 cells within tolerance, not equal to the bit).
+    reconcile: data/sample, as of 2025-06-19T00:00:00Z, 41,286 rows read; nothing was changed.
+
+    weather_forecast_stats  rows: 3,504 match, 0 drift, 0 missing, 0 extra
+
+    time: runs 1.2 s, total 1.3 s
+    digest: af1349b9f5f9a1a6a0404dea36dcc949
+    "#);
+}
+
+#[test]
+fn quiet_is_the_headline() {
+    let text = render(&drifted(), Format::Terminal, true, LOOK).unwrap();
+    insta::assert_snapshot!(text, @"DRIFT: 37 of 3,503 rows of weather_forecast_stats differ (1 missing); 1 of 7 rows of weather_subnet_stats differs.");
+}
+
+#[test]
+fn a_source_without_stored_rollups_is_not_called_in_sync() {
+    let bare = |command| Outcome { command, tables: BTreeMap::new(), ..clean() };
+    insta::assert_snapshot!(render(&bare("reconcile"), Format::Terminal, true, LOOK).unwrap(), @"Nothing was compared: no stored rollups were read.");
+    insta::assert_snapshot!(render(&bare("recompute"), Format::Terminal, true, LOOK).unwrap(), @"Recomputed from 41,286 rows.");
+}
+
+#[test]
+fn colours_are_only_there_where_they_are_wanted() {
+    let colored = render(&drifted(), Format::Terminal, false, Look { color: true, ..LOOK }).unwrap();
+    assert!(colored.starts_with("\x1b[1;31mDRIFT"), "{colored}");
+    assert!(!render(&drifted(), Format::Terminal, false, LOOK).unwrap().contains('\x1b'));
+}
+
+#[test]
+fn the_json_report_of_a_drifted_source() {
+    let outcome = Outcome { differences: drifted().differences.split_off(8), ..drifted() };
+    insta::assert_snapshot!(render(&outcome, Format::Json, true, LOOK).unwrap(), @r#"
+    {
+      "version": 1,
+      "command": "reconcile",
+      "source": "data/sample",
+      "snapshot": {
+        "taken_at": "2025-06-19T00:00:00.000000Z",
+        "rows": {
+          "weather_forecast_runs": 6,
+          "weather_miner_scores": 41280
+        }
+      },
+      "digest": "af1349b9f5f9a1a6a0404dea36dcc949",
+      "tables": {
+        "weather_forecast_stats": {
+          "rows": {
+            "match": 3466,
+            "drift": 37,
+            "missing": 1,
+            "extra": 0
+          },
+          "cells": {
+            "equal": 70000,
+            "within": 0,
+            "drift": 9
+          },
+          "columns": {
+            "avg_acc": {
+              "drift": 0,
+              "max_abs_diff": 0.0
+            },
+            "era5_combined_score": {
+              "drift": 1,
+              "max_abs_diff": 0.0042
+            },
+            "era5_completeness": {
+              "drift": 3,
+              "max_abs_diff": 0.0
+            },
+            "forecast_status": {
+              "drift": 2,
+              "max_abs_diff": 0.0
+            },
+            "hosting_latency_ms": {
+              "drift": 1,
+              "max_abs_diff": 900.0
+            }
+          }
+        },
+        "weather_subnet_stats": {
+          "rows": {
+            "match": 6,
+            "drift": 1,
+            "missing": 0,
+            "extra": 0
+          },
+          "cells": {
+            "equal": 132,
+            "within": 0,
+            "drift": 1
+          },
+          "columns": {
+            "top_miners": {
+              "drift": 1,
+              "max_abs_diff": 0.0
+            }
+          }
+        }
+      },
+      "findings": {
+        "duplicate_score": 1480,
+        "orphan_score": 1,
+        "partial_lead": 12
+      },
+      "elapsed_ms": {
+        "runs": 1234,
+        "total": 1300
+      },
+      "patterns": [
+        {
+          "table": "weather_forecast_stats",
+          "column": "last_error_message",
+          "pattern": "text → NULL",
+          "count": 1,
+          "example": {
+            "key": {
+              "miner_uid": 4,
+              "forecast_run_id": "forecast_20250606_18_to_20250606_18",
+              "run_id": 6
+            },
+            "column": "last_error_message",
+            "stored": "GET [REDACTED]\u001b[0m failed after three attempts",
+            "recomputed": null
+          }
+        },
+        {
+          "table": "weather_forecast_stats",
+          "column": "(whole row)",
+          "pattern": "not stored",
+          "count": 1,
+          "example": {
+            "key": {
+              "miner_uid": 9,
+              "forecast_run_id": "forecast_20250606_18_to_20250606_18",
+              "run_id": 6
+            },
+            "column": null,
+            "stored": null,
+            "recomputed": null
+          }
+        },
+        {
+          "table": "weather_subnet_stats",
+          "column": "top_miners",
+          "pattern": "array → array",
+          "count": 1,
+          "example": {
+            "key": {
+              "scope": "lifetime"
+            },
+            "column": "top_miners",
+            "stored": [],
+            "recomputed": [
+              {
+                "miner_uid": 1,
+                "rank": 1,
+                "score": 0.75
+              }
+            ]
+          }
+        }
+      ],
+      "notes": [
+        "miner_stats is not in the source and was not compared"
+      ]
+    }
+    "#);
+}
+
+/// The differences that the conformance set of production's own rollups expects.
+fn production() -> Vec<Difference> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/conformance/production/expected/differences.json");
+    let lines: Vec<serde_json::Value> = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    lines.iter().map(difference).collect()
+}
+
+fn difference(line: &serde_json::Value) -> Difference {
+    let (table, _) = STORED_TABLES.into_iter().find(|(table, _)| line["table"] == *table).unwrap();
+    let column = line["column"].as_str();
+    let cell = |json: &serde_json::Value| match column.and_then(|name| stored_column(table, name)).map(|column| column.kind) {
+        _ if json.is_null() => Value::Null,
+        Some(Type::Float64) => Value::Float(json.as_f64().unwrap_or(f64::NAN)),
+        Some(Type::Time) => Value::Time(Micros::parse(json.as_str().unwrap()).unwrap()),
+        Some(Type::Text) => text(json.as_str().unwrap()),
+        Some(Type::Json) => Value::Json(std::borrow::Cow::Owned(json.clone())),
+        _ => Value::Int(json.as_i64().unwrap()),
+    };
+    let key = &line["key"];
+    let number = |name: &str| key[name].as_i64().map(|id| id as i32);
+    let word = |name: &str| key[name].as_str().map(str::to_owned);
+    Difference {
+        table,
+        key: RowKey {
+            miner_uid: number("miner_uid"),
+            forecast_run_id: word("forecast_run_id"),
+            scope: word("scope"),
+            // The list does not say which run; a report always knows.
+            run_id: number("run_id").or_else(|| key["forecast_run_id"].is_string().then_some(4)),
+        },
+        column: column.map(str::to_owned),
+        class: match line["class"].as_str().unwrap() {
+            "within" => Class::Within,
+            "missing" => Class::Missing,
+            "extra" => Class::Extra,
+            _ => Class::Drift,
+        },
+        stored: cell(&line["stored"]),
+        recomputed: cell(&line["expected"]),
+    }
+}
+
+#[test]
+fn a_first_night_in_production_is_a_page() {
+    let mut differences = production();
+    differences.retain(|difference| difference.class != Class::Within);
+    let outcome = Outcome { differences, ..drifted() };
+    let report = render(&outcome, Format::Terminal, false, LOOK).unwrap();
+    assert!(outcome.differences.len() > 600);
+    let lines: Vec<_> =
+        report.lines().skip_while(|line| *line != "Drift by pattern").take_while(|line| !line.is_empty()).collect();
+    insta::assert_snapshot!(lines.join("\n"), @r#"
+    Drift by pattern
+     count   table      column                               stored → recomputed       for example
+    ────────────────────────────────────────────────────────────────────────────────────────────────────
+       109   forecast   hosting_status                       NULL → accessible         run 4, miner 3
+       108   forecast   current_forecast_status              inference_complete →      run 4, miner 3
+                                                             completed
+        56   forecast   current_forecast_stage               completed → complete      run 4, miner 3
+        52   forecast   miner_rank                           number → NULL             run 4, miner 0
+        52   forecast   era5_completeness                    NULL → 0.0                run 4, miner 0
+        25   forecast   forecast_status                      seeded → pending          run 4, miner 0
+        25   forecast   current_forecast_stage               NULL → day1_scoring       run 4, miner 0
+        25   forecast   current_forecast_status              NULL → initialized        run 4, miner 0
+        20   miner      first_seen                           time → time               miner 3
+        20   miner      last_active                          time → time               miner 3
+        19   miner      hosting_successes                    0 → number                miner 3 (by 6)
+        19   miner      host_reliability_ratio               0.0 → number              miner 3 (by 1)
+        19   miner      last_successful_forecast             time → time               miner 3
+        17   forecast   forecast_status                      pending → day1_scored     run 4, miner 3
+        17   forecast   current_forecast_stage               pending → day1_scoring    run 4, miner 3
+        16   miner      consecutive_successes                0 → number                miner 3 (by 3)
+         9   forecast   forecast_status                      seeded → failed           run 4, miner 95
+         6   forecast   last_error_message                   text → text               run 4, miner 95
+         6   forecast   forecast_error_msg                   NULL → object             run 4, miner 104
+         6   forecast   current_forecast_status              polling_for_inference →   run 4, miner 150
+                                                             in_progress
+         5   forecast   forecast_inference_duration_second   NULL → number             run 4, miner 150
+                        s
+         5   forecast   hosting_status                       NULL → inaccessible       run 4, miner 150
+         5   miner      miner_rank                           number → NULL             miner 0
+         4   forecast   forecast_error_msg                   object → object           run 4, miner 95
+         4   forecast   last_error_message                   NULL → text               run 4, miner 104
+     and 30 more: see --format json
+    "#);
+}

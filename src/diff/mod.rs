@@ -1,0 +1,9 @@
+//! The comparison (D): recomputed rows held against the stored ones, cell by cell. Pure.
+
+mod cell;
+mod stats;
+mod table;
+
+pub use cell::classify;
+pub use stats::{StatDiff, StatPlan};
+pub use table::{TableDiff, TablePlan};

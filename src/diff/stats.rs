@@ -1,0 +1,147 @@
+//! `weather_forecast_stats`, unit by unit: wide columns, places (D1), sanitized errors (D5), and the findings of stored rows.
+
+use std::collections::BTreeMap;
+
+use crate::error::Result;
+use crate::model::columns::Column;
+use crate::model::difference::{Class, RowKey, Tolerance};
+use crate::model::evidence::StoredStat;
+use crate::model::finding::{Code, Finding};
+use crate::model::ids::{LeadHours, MinerUid, RunId};
+use crate::model::rollups::{ForecastStat, Rollup};
+use crate::model::value::Field;
+
+use super::table::{TableDiff, TablePlan, compared, index_of, repeated};
+
+/// Where a compared cell is found in a row.
+#[derive(Debug, Clone, Copy)]
+enum Cell {
+    /// Index in [`Rollup::COLUMNS`], and what of the stored cell E1 may have changed.
+    Column(usize, Text),
+    /// Index among the stored wide columns and among the expected leads.
+    Wide(usize, usize),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Text {
+    Plain,
+    Message,
+    Error,
+}
+
+/// How stored rollup rows of runs are compared.
+#[derive(Debug, Clone)]
+pub struct StatPlan {
+    pub table: TablePlan,
+    cells: Vec<Cell>,
+    /// Stored wide columns of expected leads: lead, index when stored, index when recomputed.
+    wide: Vec<(LeadHours, usize, usize)>,
+}
+
+/// The diff of some units, with the findings that stored rows give.
+#[derive(Debug, Default)]
+pub struct StatDiff {
+    pub table: TableDiff,
+    pub findings: Vec<Finding>,
+}
+
+impl StatPlan {
+    /// `stored` are the leads that have a wide column, `expected` those of the settings; a column for a lead that is not
+    /// expected is not compared.
+    pub fn new(stored: &[LeadHours], expected: &[LeadHours], tolerance: Tolerance, included: impl Fn(&Column) -> bool) -> Self {
+        let wide: Vec<_> =
+            stored.iter().enumerate().filter_map(|(at, lead)| Some((*lead, at, expected.binary_search(lead).ok()?))).collect();
+        let fixed = ForecastStat::COLUMNS.iter().filter(|column| compared(column));
+        let fixed = fixed.map(|column| (column.clone(), Cell::Column(index_of::<ForecastStat>(column), text(column))));
+        let wide_cells = wide.iter().map(|&(lead, a, b)| (Column::wide(lead), Cell::Wide(a, b)));
+        let (columns, cells) = fixed.chain(wide_cells).filter(|(column, _)| included(column)).unzip();
+        StatPlan { table: TablePlan { table: ForecastStat::TABLE, columns, tolerance }, cells, wide }
+    }
+
+    /// Compares the rows of one unit that have the place with the stored rows of the same `forecast_run_id`.
+    pub fn unit(&self, stored: &[StoredStat], recomputed: &[&ForecastStat]) -> Result<StatDiff> {
+        let mut rows: BTreeMap<Option<i32>, (Option<&StoredStat>, Option<&ForecastStat>)> = BTreeMap::new();
+        for row in stored {
+            if rows.insert(row.row.miner_uid, (Some(row), None)).is_some() {
+                return Err(repeated(ForecastStat::TABLE, &key(&row.row)));
+            }
+        }
+        for row in recomputed {
+            rows.entry(row.miner_uid).or_default().1 = Some(row);
+        }
+        let mut diff = StatDiff { table: self.table.diff(), findings: Vec::new() };
+        for (stored, recomputed) in rows.into_values() {
+            if let Some(stored) = stored {
+                self.check(stored, recomputed, &mut diff.findings);
+            }
+            match (stored, recomputed) {
+                (Some(a), Some(b)) => self.row(a, b, &mut diff.table),
+                (Some(a), None) => self.table.lone(key(&a.row), Class::Extra, &mut diff.table),
+                (None, Some(b)) => self.table.lone(key(b), Class::Missing, &mut diff.table),
+                (None, None) => unreachable!("invariant: a joined row comes from one side at least"),
+            }
+        }
+        Ok(diff)
+    }
+
+    /// Stored rows of no unit: all are extra.
+    pub fn strays(&self, stored: &[StoredStat]) -> StatDiff {
+        let mut diff = StatDiff { table: self.table.diff(), findings: Vec::new() };
+        for row in stored {
+            self.check(row, None, &mut diff.findings);
+            self.table.lone(key(&row.row), Class::Extra, &mut diff.table);
+        }
+        diff
+    }
+
+    fn row(&self, stored: &StoredStat, recomputed: &ForecastStat, diff: &mut TableDiff) {
+        let cells = self.cells.iter().map(|cell| match *cell {
+            Cell::Column(index, text) => (stored.row.value(index), recomputed.value(index), unsanitized(stored, text)),
+            Cell::Wide(a, b) => (stored.row.wide[a].value(), recomputed.wide[b].value(), false),
+        });
+        self.table.row(&key(recomputed), cells, diff);
+    }
+
+    /// Section 8: `wide_without_narrow`, `unsanitized_error`.
+    fn check(&self, stored: &StoredStat, recomputed: Option<&ForecastStat>, findings: &mut Vec<Finding>) {
+        let run = recomputed.map_or(stored.row.run_id, |row| row.run_id);
+        let finding = |code, lead| Finding {
+            code,
+            run: run.map(RunId),
+            miner: stored.row.miner_uid.map(MinerUid),
+            lead,
+            table: ForecastStat::TABLE,
+            row_id: Some(stored.id),
+            detail: String::new(),
+        };
+        for &(lead, a, b) in &self.wide {
+            if stored.row.wide[a].is_some() && recomputed.is_none_or(|row| row.wide[b].is_none()) {
+                findings.push(finding(Code::WideWithoutNarrow, Some(lead)));
+            }
+        }
+        if stored.message_unsanitized || stored.error_unsanitized {
+            findings.push(finding(Code::UnsanitizedError, None));
+        }
+    }
+}
+
+fn key(row: &ForecastStat) -> RowKey {
+    RowKey { miner_uid: row.miner_uid, forecast_run_id: row.forecast_run_id.clone(), scope: None, run_id: row.run_id }
+}
+
+fn text(column: &Column) -> Text {
+    match column.name.as_ref() {
+        "last_error_message" => Text::Message,
+        "forecast_error_msg" => Text::Error,
+        _ => Text::Plain,
+    }
+}
+
+/// D5
+fn unsanitized(stored: &StoredStat, text: Text) -> bool {
+    match text {
+        Text::Plain => false,
+        Text::Message => stored.message_unsanitized,
+        Text::Error => stored.error_unsanitized,
+    }
+}

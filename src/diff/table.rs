@@ -1,0 +1,172 @@
+//! One table of rollup rows against another: D1's join by key, D2's classes, tallies by column.
+
+use std::collections::BTreeMap;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::columns::Column;
+use crate::model::difference::{CellClass, Class, Difference, RowKey, Tolerance};
+use crate::model::outcome::{CellCounts, ColumnTally, RowCounts, TableTally};
+use crate::model::rollups::Rollup;
+use crate::model::value::Value;
+
+use super::cell::classify;
+
+/// Which columns of a table are compared, and how closely.
+#[derive(Debug, Clone)]
+pub struct TablePlan {
+    pub table: &'static str,
+    pub columns: Vec<Column>,
+    pub tolerance: Tolerance,
+}
+
+/// What a comparison has found so far; diffs of the parts of a table add up.
+#[derive(Debug, Clone, Default)]
+pub struct TableDiff {
+    pub rows: RowCounts,
+    pub cells: CellCounts,
+    /// As the columns of the plan.
+    pub columns: Vec<ColumnTally>,
+    /// In order of key; cells within tolerance too.
+    pub differences: Vec<Difference>,
+}
+
+impl TablePlan {
+    /// The columns of `R` that are no part of the key and that `included` names.
+    pub fn of<R: Rollup>(tolerance: Tolerance, included: impl Fn(&Column) -> bool) -> Self {
+        let columns = R::COLUMNS.iter().filter(|column| compared(column) && included(column)).cloned().collect();
+        TablePlan { table: R::TABLE, columns, tolerance }
+    }
+
+    pub fn diff(&self) -> TableDiff {
+        TableDiff { columns: vec![ColumnTally::default(); self.columns.len()], ..TableDiff::default() }
+    }
+
+    /// Compares one row's cells, given in the order of the plan's columns: stored, recomputed, and whether the stored
+    /// cell is drift whatever it is compared with (D5).
+    pub fn row<'v>(&self, key: &RowKey, cells: impl Iterator<Item = (Value<'v>, Value<'v>, bool)>, diff: &mut TableDiff) {
+        let mut drifted = false;
+        for ((column, tally), (stored, recomputed, unsanitized)) in self.columns.iter().zip(&mut diff.columns).zip(cells) {
+            let class = if unsanitized { CellClass::Drift } else { classify(&stored, &recomputed, self.tolerance) };
+            let class = match class {
+                CellClass::Equal => {
+                    diff.cells.equal += 1;
+                    continue;
+                }
+                CellClass::Within => Class::Within,
+                CellClass::Drift => Class::Drift,
+            };
+            let difference = Difference {
+                table: self.table,
+                key: key.clone(),
+                column: Some(column.name.to_string()),
+                class,
+                stored: stored.into_owned(),
+                recomputed: recomputed.into_owned(),
+            };
+            tally.max_abs_diff = tally.max_abs_diff.max(difference.delta().map_or(0.0, f64::abs));
+            if class == Class::Drift {
+                diff.cells.drift += 1;
+                tally.drift += 1;
+                drifted = true;
+            } else {
+                diff.cells.within += 1;
+                tally.within += 1;
+            }
+            diff.differences.push(difference);
+        }
+        if drifted {
+            diff.rows.drift += 1;
+        } else {
+            diff.rows.matching += 1;
+        }
+    }
+
+    /// A row that only one side has.
+    pub fn lone(&self, key: RowKey, class: Class, diff: &mut TableDiff) {
+        match class {
+            Class::Missing => diff.rows.missing += 1,
+            Class::Extra => diff.rows.extra += 1,
+            Class::Within | Class::Drift => unreachable!("invariant: only a row of one side alone is counted here"),
+        }
+        let (stored, recomputed) = (Value::Null, Value::Null);
+        diff.differences.push(Difference { table: self.table, key, column: None, class, stored, recomputed });
+    }
+
+    /// Compares whole tables by key.
+    pub fn table<R: Rollup>(&self, stored: &[R], recomputed: &[R], key: impl Fn(&R) -> RowKey) -> Result<TableDiff> {
+        let indexes: Vec<usize> = self.columns.iter().map(|column| index_of::<R>(column)).collect();
+        let mut diff = self.diff();
+        for (key, (stored, recomputed)) in join(self.table, stored, recomputed, key)? {
+            match (stored, recomputed) {
+                (Some(a), Some(b)) => self.row(&key, indexes.iter().map(|&i| (a.value(i), b.value(i), false)), &mut diff),
+                (None, _) => self.lone(key, Class::Missing, &mut diff),
+                (_, None) => self.lone(key, Class::Extra, &mut diff),
+            }
+        }
+        Ok(diff)
+    }
+}
+
+/// Whether a column is compared at all: it is no part of the key.
+pub fn compared(column: &Column) -> bool {
+    column.group != crate::model::columns::Group::Key
+}
+
+/// Where a column stands in [`Rollup::COLUMNS`].
+pub fn index_of<R: Rollup>(column: &Column) -> usize {
+    let index = R::COLUMNS.iter().position(|known| known.name == column.name);
+    index.expect("invariant: a planned column is one of its table's")
+}
+
+type Joined<'r, S, R> = BTreeMap<RowKey, (Option<&'r S>, Option<&'r R>)>;
+
+fn join<'r, R>(table: &str, stored: &'r [R], recomputed: &'r [R], key: impl Fn(&R) -> RowKey) -> Result<Joined<'r, R, R>> {
+    let mut joined: Joined<'r, R, R> = BTreeMap::new();
+    for row in stored {
+        let key = key(row);
+        if joined.insert(key.clone(), (Some(row), None)).is_some() {
+            return Err(repeated(table, &key));
+        }
+    }
+    for row in recomputed {
+        joined.entry(key(row)).or_default().1 = Some(row);
+    }
+    Ok(joined)
+}
+
+/// D1's keys are unique in the stored tables; where they are not, no comparison means anything.
+pub fn repeated(table: &str, key: &RowKey) -> Error {
+    let parts = [
+        key.miner_uid.map(|uid| format!("miner_uid {uid}")),
+        key.forecast_run_id.as_ref().map(|id| format!("forecast_run_id {id}")),
+        key.scope.as_ref().map(|scope| format!("scope {scope}")),
+        key.run_id.map(|run| format!("run_id {run}")),
+    ];
+    let key = parts.into_iter().flatten().collect::<Vec<_>>().join(", ");
+    Error::new(ErrorKind::Data, format!("comparing {table}"), format!("two stored rows have the key {key}; expected one"))
+        .hint("the table has lost its unique constraint: remove the surplus rows and restore it")
+}
+
+impl TableDiff {
+    /// Adds the diff of another part of the same table.
+    pub fn add(&mut self, other: TableDiff) {
+        self.rows.matching += other.rows.matching;
+        self.rows.drift += other.rows.drift;
+        self.rows.missing += other.rows.missing;
+        self.rows.extra += other.rows.extra;
+        self.cells.equal += other.cells.equal;
+        self.cells.within += other.cells.within;
+        self.cells.drift += other.cells.drift;
+        for (mine, theirs) in self.columns.iter_mut().zip(&other.columns) {
+            mine.drift += theirs.drift;
+            mine.within += theirs.within;
+            mine.max_abs_diff = mine.max_abs_diff.max(theirs.max_abs_diff);
+        }
+        self.differences.extend(other.differences);
+    }
+
+    pub fn tally(&self, plan: &TablePlan) -> TableTally {
+        let columns = plan.columns.iter().map(|column| column.name.to_string()).zip(self.columns.iter().copied());
+        TableTally { rows: self.rows, cells: self.cells, columns: columns.collect() }
+    }
+}

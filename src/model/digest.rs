@@ -1,0 +1,40 @@
+//! One number for all recomputed rollups: equal bits give equal digests, whatever the threads, the chunks or the source.
+
+use blake3::Hasher;
+
+use super::rollups::Rollup;
+use super::value::{Value, canonical_json};
+
+/// Feeds rows, cell by cell, each with a tag for its type; text with its length before it.
+pub fn feed<'r, R: Rollup + 'r>(hasher: &mut Hasher, rows: impl IntoIterator<Item = &'r R>) {
+    let mut buffer = Vec::with_capacity(512);
+    for row in rows {
+        buffer.clear();
+        for index in 0..R::COLUMNS.len() {
+            write(row.value(index), &mut buffer);
+        }
+        hasher.update(&buffer);
+    }
+}
+
+fn write(value: Value<'_>, out: &mut Vec<u8>) {
+    match value {
+        Value::Null => out.push(0),
+        Value::Bool(x) => out.extend([1, x.into()]),
+        Value::Int(x) => tagged(2, &x.to_le_bytes(), out),
+        Value::Float(x) => tagged(3, &x.to_bits().to_le_bytes(), out),
+        Value::Time(x) => tagged(4, &x.0.to_le_bytes(), out),
+        Value::Text(x) => text(5, &x, out),
+        Value::Json(x) => text(6, &canonical_json(&x), out),
+    }
+}
+
+fn tagged(tag: u8, bytes: &[u8], out: &mut Vec<u8>) {
+    out.push(tag);
+    out.extend(bytes);
+}
+
+fn text(tag: u8, text: &str, out: &mut Vec<u8>) {
+    tagged(tag, &(text.len() as u64).to_le_bytes(), out);
+    out.extend(text.as_bytes());
+}

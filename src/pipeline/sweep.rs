@@ -1,0 +1,358 @@
+//! One pass over a source: units are read, folded and compared in parallel, dropped, and their results put together in order.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use blake3::Hasher;
+
+use crate::diff::{StatDiff, StatPlan, TableDiff, TablePlan};
+use crate::error::Result;
+use crate::model::columns::Column;
+use crate::model::difference::{Class, Difference, RowKey};
+use crate::model::digest::feed;
+use crate::model::evidence::{Snapshot, StoredStat, Unit, UnitEvidence, units};
+use crate::model::finding::{Code, Finding};
+use crate::model::ids::{MinerUid, RunId};
+use crate::model::job::{Job, Watch};
+use crate::model::outcome::{Outcome, TableTally};
+use crate::model::rollups::{ForecastStat, MinerStat, Rollup, SubnetStat};
+use crate::rollup::{Lifetime, Rules, UnitFold, fold_unit, parallel};
+use crate::source::Source;
+
+/// One unit, folded and compared.
+pub struct UnitResult {
+    pub fold: UnitFold,
+    pub diff: StatDiff,
+    digest: blake3::Hash,
+}
+
+/// What comes after the last unit.
+pub struct Rest<'r> {
+    pub miners: &'r [MinerStat],
+    pub subnet: &'r [SubnetStat],
+    pub findings: &'r [Finding],
+    /// Of the tables that are compared as a whole.
+    pub differences: Vec<&'r [Difference]>,
+}
+
+/// Who takes the results of a pass, beside its outcome. `()` takes nothing.
+pub trait Collect {
+    /// Units come in order.
+    fn unit(&mut self, unit: &mut UnitResult) -> Result<()>;
+    fn rest(&mut self, rest: Rest<'_>) -> Result<()>;
+}
+
+impl Collect for () {
+    fn unit(&mut self, _unit: &mut UnitResult) -> Result<()> {
+        Ok(())
+    }
+
+    fn rest(&mut self, _rest: Rest<'_>) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Time spent in a stage, summed over the threads.
+#[derive(Default)]
+struct Stopwatch(AtomicU64);
+
+impl Stopwatch {
+    fn time<T>(&self, work: impl FnOnce() -> T) -> T {
+        let start = Instant::now();
+        let result = work();
+        self.0.fetch_add(start.elapsed().as_micros() as u64, Ordering::Relaxed);
+        result
+    }
+
+    fn total(&self) -> Duration {
+        Duration::from_micros(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// One pass over a source.
+pub struct Sweep<'j> {
+    command: &'static str,
+    job: &'j Job,
+    source: &'j Source,
+    watch: &'j dyn Watch,
+    snapshot: &'j Snapshot,
+    rules: Rules,
+    read: Stopwatch,
+    fold: Stopwatch,
+    diff: Stopwatch,
+}
+
+impl<'j> Sweep<'j> {
+    pub fn new(command: &'static str, job: &'j Job, source: &'j Source, watch: &'j dyn Watch) -> Self {
+        let snapshot = source.snapshot();
+        Sweep {
+            command,
+            job,
+            source,
+            watch,
+            snapshot,
+            rules: Rules::new(job.scoring.clone(), snapshot.taken_at),
+            read: Stopwatch::default(),
+            fold: Stopwatch::default(),
+            diff: Stopwatch::default(),
+        }
+    }
+
+    pub fn run(&self, collect: &mut impl Collect) -> Result<Outcome> {
+        let start = Instant::now();
+        let plan = self.stat_plan();
+        let units = self.units();
+        let mut sum = Sum::new(plan.table.diff());
+        let mut done = 0;
+        parallel::in_order(
+            self.job.threads,
+            &units,
+            |unit| self.unit(unit, &plan),
+            |mut unit| {
+                collect.unit(&mut unit)?;
+                sum.add(unit);
+                done += 1;
+                self.watch.progress("runs", done, units.len() as u64);
+                Ok(())
+            },
+        )?;
+        let runs = start.elapsed();
+        let last = Instant::now();
+        if self.snapshot.has_stored_stats {
+            sum.strays(plan.strays(&self.strays()?));
+        }
+        let outcome = self.finish(sum, &plan, collect)?;
+        let stages = [
+            ("runs", runs),
+            ("read", self.read.total()),
+            ("fold", self.fold.total()),
+            ("diff", self.diff.total()),
+            ("lifetime", last.elapsed()),
+            ("total", start.elapsed()),
+        ];
+        Ok(Outcome { elapsed: stages.to_vec(), ..outcome })
+    }
+
+    /// All units where lifetime rollups are wanted, else those with a run that is compared.
+    fn units(&self) -> Vec<Unit> {
+        let narrowing = &self.job.narrowing;
+        let mut units = units(&self.snapshot.runs);
+        units.retain(|unit| narrowing.lifetime || unit.runs.iter().any(|run| narrowing.includes_run(run)));
+        units
+    }
+
+    fn unit(&self, unit: &Unit, plan: &StatPlan) -> Result<UnitResult> {
+        self.watch.check()?;
+        let evidence = self.read.time(|| self.source.read(unit))?;
+        let (mut fold, digest) = self.fold.time(|| {
+            let fold = fold_unit(&evidence.runs, &self.rules);
+            let digest = digest_of(&fold);
+            (fold, digest)
+        });
+        fold.findings.retain(|finding| self.includes(finding.run, finding.miner));
+        let diff = if self.snapshot.has_stored_stats {
+            self.diff.time(|| self.compare_unit(&evidence, &fold, plan))?
+        } else {
+            StatDiff { table: plan.table.diff(), findings: Vec::new() }
+        };
+        Ok(UnitResult { fold, diff, digest })
+    }
+
+    fn compare_unit(&self, evidence: &UnitEvidence, fold: &UnitFold, plan: &StatPlan) -> Result<StatDiff> {
+        let recomputed = fold.stats.iter().filter(|placed| placed.placed).map(|placed| &placed.stat);
+        let recomputed: Vec<&ForecastStat> = recomputed.filter(|row| self.includes_row(row)).collect();
+        let runs: BTreeMap<Option<i32>, &ForecastStat> =
+            fold.stats.iter().filter(|placed| placed.placed).map(|placed| (placed.stat.miner_uid, &placed.stat)).collect();
+        let mut stored = evidence.stored.clone();
+        stored.retain(|row| self.includes_row(runs.get(&row.row.miner_uid).unwrap_or(&&row.row)));
+        plan.unit(&stored, &recomputed)
+    }
+
+    fn strays(&self) -> Result<Vec<StoredStat>> {
+        let mut strays = self.source.strays()?;
+        strays.retain(|stray| self.includes_row(&stray.row));
+        Ok(strays)
+    }
+
+    fn includes_row(&self, row: &ForecastStat) -> bool {
+        self.includes(row.run_id.map(RunId), row.miner_uid.map(MinerUid))
+            && self.job.narrowing.since.is_none_or(|since| row.forecast_init_time >= Some(since))
+    }
+
+    fn includes(&self, run: Option<RunId>, miner: Option<MinerUid>) -> bool {
+        let narrowing = &self.job.narrowing;
+        let known = |id: RunId| self.snapshot.runs.iter().find(|run| run.id == id);
+        let run_included = run.is_none_or(|id| match known(id) {
+            Some(run) => narrowing.includes_run(run),
+            None => narrowing.runs.contains(id),
+        });
+        run_included && miner.is_none_or(|miner| narrowing.includes_miner(miner))
+    }
+
+    fn included<'f>(&'f self, table: &'static str) -> impl Fn(&Column) -> bool + 'f {
+        move |column| self.job.filter.includes(table, column)
+    }
+
+    fn stat_plan(&self) -> StatPlan {
+        let included = self.included(ForecastStat::TABLE);
+        StatPlan::new(&self.snapshot.wide_leads, &self.job.scoring.expected_leads, self.job.tolerance, included)
+    }
+
+    fn finish(&self, mut sum: Sum, plan: &StatPlan, collect: &mut impl Collect) -> Result<Outcome> {
+        let (mut miners, mut subnet) = (Vec::new(), std::mem::take(&mut sum.subnet));
+        if self.job.narrowing.lifetime {
+            let (all, life) = sum.lifetime.finish(&self.rules);
+            let mut strangers = sum.lifetime.unregistered(&self.snapshot.nodes);
+            strangers.retain(|finding| self.includes(None, finding.miner));
+            sum.findings.extend(strangers);
+            miners = all;
+            subnet.push(life);
+        }
+        subnet.sort_by(|a, b| (&a.scope, a.run_id).cmp(&(&b.scope, b.run_id)));
+        feed(&mut sum.hasher, &miners);
+        feed(&mut sum.hasher, &subnet);
+        sum.findings.sort_by(Finding::order);
+
+        let compared = self.compare_whole(&miners, &subnet)?;
+        collect.rest(Rest {
+            miners: &miners,
+            subnet: &subnet,
+            findings: &sum.findings,
+            differences: sum.stray_differences().into_iter().chain(compared.iter().map(|(_, diff)| &*diff.differences)).collect(),
+        })?;
+        let mut tables: BTreeMap<&'static str, TableTally> = BTreeMap::new();
+        let mut differences = Vec::new();
+        if self.snapshot.has_stored_stats {
+            tables.insert(ForecastStat::TABLE, sum.stats.tally(&plan.table));
+            differences.append(&mut sum.stats.differences);
+        }
+        for (table, diff) in compared {
+            tables.insert(table.table, diff.tally(&table));
+            differences.extend(diff.differences);
+        }
+        differences.retain(|difference| difference.class != Class::Within);
+        differences.sort_by(|a, b| (a.table, &a.key).cmp(&(b.table, &b.key)));
+        Ok(Outcome {
+            command: self.command,
+            source: self.source.display(),
+            taken_at: self.snapshot.taken_at,
+            rows: self.source.rows_read(),
+            digest: sum.hasher.finalize().to_hex().to_string(),
+            tables,
+            findings: counted(&sum.findings),
+            differences,
+            elapsed: Vec::new(),
+            notes: self.notes(),
+        })
+    }
+
+    /// `miner_stats` and `weather_subnet_stats`, where they are stored and wanted.
+    fn compare_whole(&self, miners: &[MinerStat], subnet: &[SubnetStat]) -> Result<Vec<(TablePlan, TableDiff)>> {
+        let mut compared = Vec::new();
+        if !self.job.narrowing.lifetime {
+            return Ok(compared);
+        }
+        self.diff.time(|| {
+            if let Some(stored) = &self.snapshot.stored_miners {
+                let plan = TablePlan::of::<MinerStat>(self.job.tolerance, self.included(MinerStat::TABLE));
+                let keep = |row: &&MinerStat| self.includes(None, row.miner_uid.map(MinerUid));
+                let diff = plan.table(&only(stored, keep), &only(miners, keep), |row| RowKey {
+                    miner_uid: row.miner_uid,
+                    ..RowKey::default()
+                })?;
+                compared.push((plan, diff));
+            }
+            if let Some(stored) = &self.snapshot.stored_subnet {
+                let plan = TablePlan::of::<SubnetStat>(self.job.tolerance, self.included(SubnetStat::TABLE));
+                let keep = |row: &&SubnetStat| self.includes(row.run_id.map(RunId), None);
+                let diff = plan.table(&only(stored, keep), &only(subnet, keep), |row| RowKey {
+                    scope: row.scope.clone(),
+                    run_id: row.run_id,
+                    ..RowKey::default()
+                })?;
+                compared.push((plan, diff));
+            }
+            Ok(compared)
+        })
+    }
+
+    /// What a reader must know of the source, and of what was left out.
+    fn notes(&self) -> Vec<String> {
+        let mut notes = self.snapshot.notes.clone();
+        if !self.job.narrowing.lifetime {
+            notes.push("lifetime and subnet rollups were left out (--no-lifetime)".to_owned());
+        }
+        if self.job.narrowing.is_narrow() {
+            notes.push("only part of the rows was compared (--runs, --since, --miner or --no-lifetime)".to_owned());
+        }
+        if self.job.filter.is_narrow() {
+            notes.push("only part of the columns was compared (--columns or --ignore)".to_owned());
+        }
+        notes
+    }
+}
+
+fn only<R: Clone>(rows: &[R], keep: impl Fn(&&R) -> bool) -> Vec<R> {
+    rows.iter().filter(keep).cloned().collect()
+}
+
+fn digest_of(fold: &UnitFold) -> blake3::Hash {
+    let mut hasher = Hasher::new();
+    feed(&mut hasher, &fold.lead_scores);
+    feed(&mut hasher, fold.stats.iter().map(|placed| &placed.stat));
+    hasher.finalize()
+}
+
+fn counted(findings: &[Finding]) -> BTreeMap<Code, u64> {
+    let mut counts = BTreeMap::new();
+    for finding in findings {
+        *counts.entry(finding.code).or_default() += 1;
+    }
+    counts
+}
+
+/// The results of units, put together in order.
+struct Sum {
+    hasher: Hasher,
+    lifetime: Lifetime,
+    subnet: Vec<SubnetStat>,
+    findings: Vec<Finding>,
+    stats: TableDiff,
+    /// Where the strays' differences begin in those of `stats`.
+    strays_from: usize,
+}
+
+impl Sum {
+    fn new(stats: TableDiff) -> Self {
+        Sum {
+            hasher: Hasher::new(),
+            lifetime: Lifetime::default(),
+            subnet: Vec::new(),
+            findings: Vec::new(),
+            stats,
+            strays_from: 0,
+        }
+    }
+
+    fn add(&mut self, mut unit: UnitResult) {
+        self.hasher.update(unit.digest.as_bytes());
+        self.lifetime.absorb(unit.fold.history);
+        self.subnet.append(&mut unit.fold.subnet);
+        self.findings.append(&mut unit.fold.findings);
+        self.findings.append(&mut unit.diff.findings);
+        // Cells within tolerance are counted; only drift is kept.
+        unit.diff.table.differences.retain(|difference| difference.class != Class::Within);
+        self.stats.add(unit.diff.table);
+        self.strays_from = self.stats.differences.len();
+    }
+
+    fn strays(&mut self, strays: StatDiff) {
+        self.findings.extend(strays.findings);
+        self.stats.add(strays.table);
+    }
+
+    fn stray_differences(&self) -> Option<&[Difference]> {
+        self.stats.differences.get(self.strays_from..).filter(|list| !list.is_empty())
+    }
+}

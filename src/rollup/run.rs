@@ -1,0 +1,302 @@
+//! R: one miner in one run; D1: which of a unit's rows has the place.
+
+use std::collections::HashMap;
+
+use serde_json::json;
+
+use crate::model::evidence::{RESPONSES, RunEvidence, SCORES};
+use crate::model::finding::{Code, Finding};
+use crate::model::ids::{LeadHours, MinerUid, RunId};
+use crate::model::rollups::{ForecastStat, LeadScore, Rollup, SubnetStat};
+use crate::model::time::Micros;
+
+use super::Rules;
+use super::components::{Averages, averages};
+use super::exact::{clamp, output, sum};
+use super::input::{MinerScores, scores};
+use super::miner::MinerRun;
+use super::rank::ranks;
+use super::roster::{Response, Roster};
+use super::stage::{self, Inference};
+use super::steps::{Step, Steps};
+use super::subnet::subnet_of_run;
+
+/// A rollup row, and whether it has the place (D1): then it is compared and stored, and counts for the miner's life.
+#[derive(Debug, Clone)]
+pub struct PlacedStat {
+    pub stat: ForecastStat,
+    pub placed: bool,
+}
+
+/// What the runs of one unit come to. Runs ascending, miners ascending within a run.
+#[derive(Debug, Default)]
+pub struct UnitFold {
+    pub lead_scores: Vec<LeadScore>,
+    pub stats: Vec<PlacedStat>,
+    pub subnet: Vec<SubnetStat>,
+    /// What [`super::Lifetime`] takes: one for each row that has the place.
+    pub history: Vec<MinerRun>,
+    pub findings: Vec<Finding>,
+}
+
+/// Folds all runs that share a `forecast_run_id`, ascending by id.
+pub fn fold_unit(runs: &[RunEvidence], rules: &Rules) -> UnitFold {
+    let mut unit = UnitFold::default();
+    let mut rows = Vec::new();
+    for evidence in runs {
+        rows.extend(fold_run(evidence, rules, &mut unit));
+    }
+    let place: HashMap<i32, RunId> = rows.iter().map(|row: &RunRow| (row.miner.0, row.run)).collect();
+    for row in rows {
+        let holder = place[&row.miner.0];
+        let placed = holder == row.run;
+        if placed {
+            unit.history.push(row.history);
+        } else {
+            unit.findings.push(collision(&row.stat, &row, holder));
+        }
+        unit.stats.push(PlacedStat { stat: row.stat, placed });
+    }
+    unit
+}
+
+fn collision(stat: &ForecastStat, row: &RunRow, holder: RunId) -> Finding {
+    let id = stat.forecast_run_id.as_deref().unwrap_or_default();
+    Finding {
+        code: Code::ForecastRunIdCollision,
+        run: Some(row.run),
+        miner: Some(row.miner),
+        lead: None,
+        table: ForecastStat::TABLE,
+        row_id: None,
+        detail: format!("{id}, place of run {holder}"),
+    }
+}
+
+/// A row with what the lifetime fold needs of it.
+struct RunRow {
+    run: RunId,
+    miner: MinerUid,
+    stat: ForecastStat,
+    history: MinerRun,
+}
+
+fn fold_run(evidence: &RunEvidence, rules: &Rules, unit: &mut UnitFold) -> Vec<RunRow> {
+    let run = evidence.run.id;
+    let steps = Steps::new(evidence, rules, &mut unit.findings);
+    let roster = Roster::new(evidence, steps.all().iter().map(|step| step.miner));
+    steps.check(run, &roster, rules, &mut unit.findings);
+    let scores = scores(evidence, &roster, rules, &mut unit.findings);
+    let averages = averages(evidence, &roster, &mut unit.findings);
+    let has_era5_steps = steps.all().iter().any(|step| step.name == "era5");
+    let mut rows = Vec::with_capacity(roster.len());
+    for (index, (scores, averages)) in scores.iter().zip(averages).enumerate() {
+        let uid = roster.uid(index);
+        let miner =
+            Miner { evidence, rules, uid, response: roster.responses[index].as_ref(), steps: steps.of(uid.0), scores, averages };
+        miner.lead_scores(&mut unit.lead_scores);
+        miner.check(has_era5_steps, &mut unit.findings);
+        rows.push(miner.row());
+    }
+    let combined: Vec<_> = rows.iter().map(|row| row.stat.era5_combined_score).collect();
+    for (row, rank) in rows.iter_mut().zip(ranks(&combined, rules.scoring.rank_method)) {
+        row.stat.miner_rank = rank;
+    }
+    let stats: Vec<&ForecastStat> = rows.iter().map(|row| &row.stat).collect();
+    unit.subnet.push(subnet_of_run(run, &stats));
+    rows
+}
+
+/// All there is of one miner in one run.
+struct Miner<'m, 'a> {
+    evidence: &'m RunEvidence,
+    rules: &'m Rules,
+    uid: MinerUid,
+    response: Option<&'m Response<'a>>,
+    steps: &'m [Step<'a>],
+    scores: &'m MinerScores,
+    averages: Averages,
+}
+
+/// R7
+const COMPLETED: &str = "completed";
+const FAILED: &str = "failed";
+
+impl Miner<'_, '_> {
+    fn lead_scores(&self, out: &mut Vec<LeadScore>) {
+        for (lead, values) in self.rules.leads().iter().zip(&self.scores.leads) {
+            let Some(values) = values else { continue };
+            out.push(LeadScore {
+                run_id: Some(self.evidence.run.id.0),
+                miner_uid: Some(self.uid.0),
+                lead_hours: Some(lead.0),
+                scored: Some(values.score.is_some()),
+                era5_score: values.score.and_then(output),
+                skill: values.parts.skill.and_then(output),
+                acc: values.parts.acc.and_then(output),
+                rmse: values.parts.rmse.and_then(output),
+            });
+        }
+    }
+
+    fn scored(&self) -> impl Iterator<Item = (LeadHours, f64)> {
+        let leads = self.rules.leads().iter().zip(&self.scores.leads);
+        leads.filter_map(|(lead, values)| Some((*lead, values.as_ref()?.score?)))
+    }
+
+    fn row(&self) -> RunRow {
+        let (scoring, run) = (&self.rules.scoring, &self.evidence.run);
+        let leads: Vec<f64> = self.scored().map(|(_, score)| score).collect();
+        let expected = scoring.expected_leads.len() as f64;
+        let combined = (!leads.is_empty()).then(|| sum(&leads) / expected);
+        let status = self.status(leads.len());
+        let completed = status == COMPLETED;
+        let latest = stage::latest(self.steps);
+        let error = if completed { None } else { stage::error(self.steps, self.response) };
+        let (hosting, latency) = stage::hosting(self.steps, self.response);
+        let duration = match stage::inference(self.response) {
+            Inference::Seconds(seconds) => Some(seconds),
+            Inference::Unknown | Inference::Negative => None,
+        };
+        let stat = ForecastStat {
+            miner_uid: Some(self.uid.0),
+            miner_hotkey: Some(self.hotkey().to_owned()),
+            miner_rank: None,
+            forecast_run_id: Some(run.forecast_run_id.clone()),
+            run_id: Some(run.id.0),
+            forecast_init_time: Some(run.gfs_init),
+            forecast_status: Some(status.to_owned()),
+            current_forecast_stage: Some(match latest {
+                _ if completed => "complete".to_owned(),
+                Some(step) => stage::stage(step),
+                None => status.to_owned(),
+            }),
+            current_forecast_status: match latest {
+                _ if completed => Some(COMPLETED.to_owned()),
+                step => step.map(|step| stage::stage_status(step).to_owned()),
+            },
+            last_error_message: error.and_then(|error| error.message).map(str::to_owned),
+            retries_remaining: Some(stage::retries_remaining(latest, &scoring.max_retries)),
+            next_scheduled_retry: stage::next_scheduled_retry(self.steps),
+            forecast_error_msg: error.map(|error| json!({"type": error.kind, "message": error.message})),
+            forecast_score_initial: self.scores.day1.and_then(output),
+            era5_combined_score: combined.and_then(output),
+            era5_completeness: output(leads.len() as f64 / expected),
+            overall_forecast_score: self.overall(combined).and_then(output),
+            avg_rmse: self.averages.rmse.and_then(output),
+            avg_acc: self.averages.acc.and_then(output),
+            avg_skill_score: self.averages.skill.and_then(output),
+            forecast_inference_duration_seconds: duration,
+            hosting_status: hosting.map(|hosting| hosting.name().to_owned()),
+            hosting_latency_ms: latency,
+            wide: self.scores.leads.iter().map(|lead| lead.as_ref()?.score.and_then(output)).collect(),
+        };
+        let history = MinerRun {
+            run: run.id,
+            init: run.gfs_init,
+            miner: self.uid,
+            hotkey: self.hotkey().to_owned(),
+            combined: stat.era5_combined_score,
+            completeness: leads.len() as f64 / expected,
+            day1: stat.forecast_score_initial,
+            success: match status {
+                COMPLETED => Some(true),
+                FAILED => Some(false),
+                _ => None,
+            },
+            end: self.end_time(status),
+            hosting,
+            latency_ms: latency,
+            inference_seconds: duration,
+            error_type: error.map(|error| error.kind.to_owned()),
+            response_time: self.response.map(|response| response.time),
+        };
+        RunRow { run: run.id, miner: self.uid, stat, history }
+    }
+
+    /// R1
+    fn hotkey(&self) -> &str {
+        match self.response {
+            Some(response) => response.hotkey,
+            None => self.steps.iter().max_by_key(|step| step.id).map_or("", |step| step.hotkey),
+        }
+    }
+
+    /// R4
+    fn overall(&self, combined: Option<f64>) -> Option<f64> {
+        if combined.is_none() && self.scores.day1.is_none() {
+            return None;
+        }
+        let (era5, day1) = self.rules.scoring.weights();
+        let passed = self.scores.day1.is_some_and(|score| score >= self.rules.scoring.day1_pass_threshold);
+        let pass = if passed { 1.0 } else { 0.0 };
+        Some(clamp(era5 * combined.unwrap_or(0.0) + day1 * pass))
+    }
+
+    /// R7
+    fn status(&self, scored: usize) -> &'static str {
+        let failed_status =
+            |response: &&Response<'_>| self.rules.scoring.failed_response_statuses.iter().any(|status| status == response.status);
+        if scored == self.rules.leads().len() {
+            COMPLETED
+        } else if self.response.as_ref().is_some_and(failed_status) || self.steps.iter().any(Step::failed) {
+            FAILED
+        } else if scored > 0 {
+            "era5_scoring"
+        } else if self.scores.day1.and_then(output).is_some() {
+            "day1_scored"
+        } else if self.response.is_some() {
+            "input_received"
+        } else {
+            "pending"
+        }
+    }
+
+    /// M5
+    fn end_time(&self, status: &str) -> Option<Micros> {
+        match status {
+            COMPLETED => self.scores.last_calculation,
+            FAILED => {
+                let failed = self.steps.iter().filter(|step| step.failed());
+                failed.filter_map(Step::time).max().or(self.response.map(|response| response.time))
+            }
+            _ => None,
+        }
+    }
+
+    /// Section 8: `score_without_step`, `step_without_score`, `negative_duration`.
+    fn check(&self, has_era5_steps: bool, findings: &mut Vec<Finding>) {
+        let run = self.evidence.run.id;
+        let succeeded = |step: &&Step<'_>| step.is("era5", "score") && step.status == "succeeded";
+        let is_scored = |lead: i32| self.scored().any(|(scored, _)| scored.0 == lead);
+        for (lead, _) in self.scored().filter(|_| has_era5_steps) {
+            if !self.steps.iter().filter(succeeded).any(|step| step.lead == Some(lead.0)) {
+                findings.push(Finding {
+                    code: Code::ScoreWithoutStep,
+                    run: Some(run),
+                    miner: Some(self.uid),
+                    lead: Some(lead),
+                    table: SCORES.name,
+                    row_id: None,
+                    detail: String::new(),
+                });
+            }
+        }
+        for step in self.steps.iter().filter(succeeded) {
+            if step.lead.is_some_and(|lead| lead > 0 && !is_scored(lead)) {
+                findings.push(step.finding(run, Code::StepWithoutScore, ""));
+            }
+        }
+        if let (Some(response), Inference::Negative) = (self.response, stage::inference(self.response)) {
+            findings.push(Finding {
+                code: Code::NegativeDuration,
+                run: Some(run),
+                miner: Some(self.uid),
+                lead: None,
+                table: RESPONSES.name,
+                row_id: Some(response.id),
+                detail: String::new(),
+            });
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! R8–R12: what the steps and the response of a miner say of its stage, retries, errors, hosting and inference.
+
+use crate::model::sanitize::class_of;
+use crate::model::settings::MaxRetries;
+use crate::model::time::Micros;
+
+use super::roster::{ErrorText, Response};
+use super::steps::Step;
+
+/// R8: the latest of some steps.
+pub fn latest<'s, 'a>(steps: impl IntoIterator<Item = &'s Step<'a>>) -> Option<&'s Step<'a>>
+where
+    'a: 's,
+{
+    steps.into_iter().max_by_key(|step| step.order())
+}
+
+/// R8: `current_forecast_stage`, from the latest step.
+pub fn stage(step: &Step<'_>) -> String {
+    match (step.name, step.lead) {
+        ("era5", Some(lead)) if lead > 0 => format!("era5_scoring_{lead}h"),
+        ("era5", _) => "era5_scoring".to_owned(),
+        ("day1", _) => "day1_scoring".to_owned(),
+        ("verify", _) => "verification".to_owned(),
+        ("query", _) => "inference_requested".to_owned(),
+        ("poll" | "inference", _) => "inference_running".to_owned(),
+        (name, _) => name.to_owned(),
+    }
+}
+
+/// R8: `current_forecast_status`, from the latest step.
+pub fn stage_status<'a>(step: &Step<'a>) -> &'a str {
+    match step.status {
+        "pending" => "initialized",
+        "in_progress" => "in_progress",
+        "succeeded" => "completed",
+        "failed" => "error",
+        "retry_scheduled" => "waiting_retry",
+        other => other,
+    }
+}
+
+/// R9: `retries_remaining`
+pub fn retries_remaining(latest: Option<&Step<'_>>, max_retries: &MaxRetries) -> i32 {
+    latest.map_or(max_retries.default, |step| max_retries.of(step.name).saturating_sub(step.retry_count).max(0))
+}
+
+/// R9: `next_scheduled_retry`
+pub fn next_scheduled_retry(steps: &[Step<'_>]) -> Option<Micros> {
+    steps.iter().filter(|step| step.status == "retry_scheduled").filter_map(|step| step.next_retry).min()
+}
+
+/// R10, for a row that is not completed.
+pub fn error<'a>(steps: &[Step<'a>], response: Option<&Response<'a>>) -> Option<ErrorText<'a>> {
+    let failing = steps.iter().filter(|step| step.error.is_some() && (step.failed() || step.status == "retry_scheduled"));
+    match latest(failing) {
+        Some(step) => step.error,
+        None => response.and_then(|response| response.error),
+    }
+}
+
+/// R11
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hosting {
+    Accessible,
+    Inaccessible,
+    Timeout,
+    Error,
+}
+
+impl Hosting {
+    pub fn name(self) -> &'static str {
+        match self {
+            Hosting::Accessible => "accessible",
+            Hosting::Inaccessible => "inaccessible",
+            Hosting::Timeout => "timeout",
+            Hosting::Error => "error",
+        }
+    }
+}
+
+/// R11: `hosting_status` and `hosting_latency_ms`.
+pub fn hosting(steps: &[Step<'_>], response: Option<&Response<'_>>) -> (Option<Hosting>, Option<i32>) {
+    let probes = steps.iter().filter(|step| step.is("fetch", "kerchunk") || step.is("verify", "open_store"));
+    match latest(probes.filter(|step| matches!(step.status, "succeeded" | "failed"))) {
+        Some(step) if step.status == "succeeded" => (Some(Hosting::Accessible), step.latency_ms),
+        Some(step) => (Some(failed_hosting(step.error)), None),
+        None => {
+            let passed = response.and_then(|response| response.verification_passed);
+            (passed.map(|passed| if passed { Hosting::Accessible } else { Hosting::Inaccessible }), None)
+        }
+    }
+}
+
+fn failed_hosting(error: Option<ErrorText<'_>>) -> Hosting {
+    let Some(error) = error else { return Hosting::Error };
+    match class_of(&format!("{} {}", error.kind, error.message.unwrap_or_default())) {
+        "timeout" => Hosting::Timeout,
+        "connection" | "not_found" => Hosting::Inaccessible,
+        _ => Hosting::Error,
+    }
+}
+
+/// R12: whole seconds from the start to the end of inference.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Inference {
+    /// One of the times is missing or infinite, or the span is too long for the column.
+    Unknown,
+    Negative,
+    Seconds(i32),
+}
+
+pub fn inference(response: Option<&Response<'_>>) -> Inference {
+    let times = response.and_then(|response| Some((response.inference_started?, response.inference_completed?)));
+    let Some((started, completed)) = times else { return Inference::Unknown };
+    if completed < started {
+        return Inference::Negative;
+    }
+    if started == Micros::MIN || completed == Micros::MAX {
+        return Inference::Unknown;
+    }
+    let micros = i128::from(completed.0) - i128::from(started.0);
+    i32::try_from(micros / 1_000_000).map_or(Inference::Unknown, Inference::Seconds)
+}

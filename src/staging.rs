@@ -1,0 +1,95 @@
+//! Output folders that are there whole or not at all: written under a temporary name beside the target, then renamed.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use crate::error::{Context, Error, ErrorKind, Result};
+
+/// A folder in the making. Dropped before [`Staging::commit`], it leaves nothing behind.
+#[derive(Debug)]
+pub struct Staging {
+    target: PathBuf,
+    folder: TempDir,
+}
+
+impl Staging {
+    /// Refuses a target that exists and is not an empty folder, before any work is done.
+    pub fn create(target: &Path) -> Result<Staging> {
+        let doing = || format!("creating the folder {}", target.display());
+        if fs::exists(target).doing(ErrorKind::Io, doing)? {
+            let mut entries = fs::read_dir(target).doing(ErrorKind::Io, doing)?;
+            if entries.next().is_some() {
+                return Err(Error::new(ErrorKind::Io, doing(), "it exists and is not empty")
+                    .hint("remove it, or give the name of a new folder"));
+            }
+        }
+        let parent = match target.parent() {
+            Some(parent) if parent != Path::new("") => parent,
+            _ => Path::new("."),
+        };
+        fs::create_dir_all(parent).doing(ErrorKind::Io, doing)?;
+        let name = target.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let folder = tempfile::Builder::new().prefix(&format!(".{name}.")).suffix(".partial").tempdir_in(parent);
+        Ok(Staging { target: target.to_owned(), folder: folder.doing(ErrorKind::Io, doing)? })
+    }
+
+    /// Where a file of the folder is written for now.
+    pub fn path(&self, file: &str) -> PathBuf {
+        self.folder.path().join(file)
+    }
+
+    /// Makes everything durable, then gives the folder its name.
+    pub fn commit(self) -> Result<()> {
+        let doing = || format!("finishing the folder {}", self.target.display());
+        for entry in fs::read_dir(self.folder.path()).doing(ErrorKind::Io, doing)? {
+            let path = entry.doing(ErrorKind::Io, doing)?.path();
+            File::open(&path).and_then(|file| file.sync_all()).doing(ErrorKind::Io, doing)?;
+        }
+        open_to_all(self.folder.path()).doing(ErrorKind::Io, doing)?;
+        // A rename takes the place of an empty folder.
+        fs::rename(self.folder.path(), &self.target).doing(ErrorKind::Io, doing)?;
+        let _ = self.folder.keep();
+        Ok(())
+    }
+}
+
+/// A temporary folder is for its owner only; the finished one is as any other.
+#[cfg(unix)]
+fn open_to_all(folder: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755))
+}
+
+#[cfg(not(unix))]
+fn open_to_all(_folder: &Path) -> std::io::Result<()> {
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries(folder: &Path) -> Vec<String> {
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    }
+
+    #[test]
+    fn the_folder_is_there_whole_or_not_at_all() {
+        let parent = tempfile::tempdir().unwrap();
+        let target = parent.path().join("out");
+        let abandoned = Staging::create(&target).unwrap();
+        fs::write(abandoned.path("a"), "1").unwrap();
+        drop(abandoned);
+        assert!(entries(parent.path()).is_empty());
+
+        let kept = Staging::create(&target).unwrap();
+        fs::write(kept.path("a"), "1").unwrap();
+        kept.commit().unwrap();
+        assert_eq!(entries(parent.path()), ["out"]);
+        assert_eq!(entries(&target), ["a"]);
+        let error = Staging::create(&target).unwrap_err();
+        assert!(error.to_string().ends_with("it exists and is not empty"), "{error}");
+    }
+}

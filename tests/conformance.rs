@@ -1,0 +1,172 @@
+//! The conformance sets: inputs with the outputs that the rules give for them, exact to the bit.
+//!
+//! Each set is loaded into PostgreSQL and run from there, and again from an exported snapshot.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::Path;
+
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use recount::model::rollups::{DifferenceRow, FindingRow, ForecastStat, LeadScore, MinerStat, Rollup, SubnetStat};
+use recount::model::rows::rows_from_batch;
+use recount::model::value::canonical_json;
+use serde_json::{Map, Value as Json};
+
+use crate::support::{self, conformance, recount};
+
+/// The rows of a Parquet file, one JSON object each.
+fn parquet<R: Rollup>(path: &Path) -> Vec<Map<String, Json>> {
+    let file = File::open(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
+    let rows = reader.flat_map(|batch| rows_from_batch::<R>(&batch.unwrap()).unwrap());
+    let object = |row: R| {
+        let cells = R::COLUMNS.iter().enumerate().map(|(i, column)| (column.name.to_string(), row.value(i).to_json()));
+        cells.collect()
+    };
+    rows.map(object).collect()
+}
+
+fn json_lines(path: &Path) -> Vec<Map<String, Json>> {
+    let text = fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Holds rows against the expected ones: same order, same columns, same types, same bits.
+fn assert_rows(what: &str, expected: &[Map<String, Json>], found: &[Map<String, Json>]) {
+    for (at, (expected, found)) in expected.iter().zip(found).enumerate() {
+        assert_eq!(expected.keys().collect::<Vec<_>>(), found.keys().collect::<Vec<_>>(), "{what}: columns");
+        for (column, value) in expected {
+            assert_eq!(value, &found[column], "{what}, row {at}, {column} of {}", Json::Object(expected.clone()));
+        }
+    }
+    assert_eq!(expected.len(), found.len(), "{what}: rows");
+}
+
+fn assert_outputs(expected: &Path, out: &Path) {
+    fn check<R: Rollup>(expected: &Path, out: &Path) {
+        let found = parquet::<R>(&out.join(format!("{}.parquet", R::TABLE)));
+        assert_rows(R::TABLE, &json_lines(&expected.join(format!("{}.jsonl", R::TABLE))), &found);
+    }
+    check::<LeadScore>(expected, out);
+    check::<ForecastStat>(expected, out);
+    check::<MinerStat>(expected, out);
+    check::<SubnetStat>(expected, out);
+    let without_detail = |mut rows: Vec<Map<String, Json>>| {
+        rows.iter_mut().for_each(|row| drop(row.remove("detail")));
+        rows
+    };
+    let findings = without_detail(parquet::<FindingRow>(&out.join("findings.parquet")));
+    assert_rows("findings", &without_detail(json_lines(&expected.join("findings.jsonl"))), &findings);
+}
+
+/// A difference, in a form that both sides have: table, key, column, class, stored, expected.
+type Line = [String; 6];
+
+fn assert_differences(expected: &Path, out: &Path) {
+    let text = fs::read_to_string(expected.join("differences.json")).unwrap();
+    let list: Vec<Map<String, Json>> = serde_json::from_str(&text).unwrap();
+    let mut expected: Vec<Line> = list.iter().map(expected_line).collect();
+    let mut found: Vec<Line> = parquet::<DifferenceRow>(&out.join("differences.parquet")).iter().filter_map(found_line).collect();
+    expected.sort();
+    found.sort();
+    for (expected, found) in expected.iter().zip(&found) {
+        assert_eq!(expected, found);
+    }
+    assert_eq!(expected.len(), found.len());
+}
+
+fn text(value: &Json) -> String {
+    match value {
+        Json::Null => "NULL".to_owned(),
+        Json::String(text) => text.clone(),
+        other => canonical_json(other),
+    }
+}
+
+fn expected_line(line: &Map<String, Json>) -> Line {
+    let key = line["key"].as_object().unwrap();
+    let parts = ["miner_uid", "forecast_run_id"].map(|part| key.get(part).map_or_else(|| "NULL".to_owned(), text));
+    [
+        text(&line["table"]),
+        parts.join(" "),
+        text(&line["column"]),
+        text(&line["class"]),
+        text(&line["stored"]),
+        text(&line["expected"]),
+    ]
+}
+
+/// None of the sets has a stored `weather_subnet_stats`.
+fn found_line(line: &Map<String, Json>) -> Option<Line> {
+    let key = ["miner_uid", "forecast_run_id"].map(|part| text(&line[part])).join(" ");
+    let [table, column, class, stored, recomputed] =
+        ["table", "column", "class", "stored", "recomputed"].map(|name| text(&line[name]));
+    Some([table, key, column, class, stored, recomputed])
+}
+
+/// `settings.json` of a set as a `recount.toml`.
+pub fn settings(set: &str) -> String {
+    let text = fs::read_to_string(conformance::folder(set).join("settings.json")).unwrap();
+    let keys: BTreeMap<String, Json> = serde_json::from_str(&text).unwrap();
+    let mut toml = "[scoring]\n".to_owned();
+    for (key, value) in &keys {
+        let value = match value.as_object() {
+            Some(table) => {
+                let pairs: Vec<String> = table.iter().map(|(step, retries)| format!("{step} = {retries}")).collect();
+                format!("{{ {} }}", pairs.join(", "))
+            }
+            None => value.to_string(),
+        };
+        toml.push_str(&format!("{key} = {value}\n"));
+    }
+    toml
+}
+
+/// Recomputes and compares from a source, and holds everything against what is expected.
+fn assert_conforms(set: &str, source: &str) -> String {
+    let expected = conformance::folder(set).join("expected");
+    let toml = settings(set);
+    let run = recount(["recompute", source, "--out", "out", "--format", "json"]).file("recount.toml", &toml).run();
+    assert_eq!(run.status, Some(0), "{run}");
+    assert_outputs(&expected, &run.folder().join("out"));
+    let report: Json = serde_json::from_str(&run.stdout).unwrap();
+    let run = recount(["diff", source, "--out", "out", "--format", "json"]).file("recount.toml", &toml).run();
+    assert_eq!(run.status, Some(1), "{run}");
+    assert_differences(&expected, &run.folder().join("out"));
+    let findings = json_lines(&expected.join("findings.jsonl")).len() as u64;
+    let second: Json = serde_json::from_str(&run.stdout).unwrap();
+    let counted: u64 = second["findings"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum();
+    assert_eq!(counted, findings, "diff has the findings about stored rows too: {run}");
+    assert_eq!(second["digest"], report["digest"]);
+    report["digest"].as_str().unwrap().to_owned()
+}
+
+fn conforms(set: &str) {
+    let database = support::database();
+    conformance::load(&database, set);
+    let from_database = assert_conforms(set, &database.url());
+    let export = recount(["export", &database.url(), "--out", "snapshot"]).run();
+    assert_eq!(export.status, Some(0), "{export}");
+    let from_folder = assert_conforms(set, export.folder().join("snapshot").to_str().unwrap());
+    assert_eq!(from_database, from_folder);
+}
+
+#[test]
+fn small_conforms() {
+    conforms("small");
+}
+
+#[test]
+fn leads_conforms() {
+    conforms("leads");
+}
+
+#[test]
+fn clean_conforms() {
+    conforms("clean");
+}
+
+#[test]
+fn production_conforms() {
+    conforms("production");
+}
