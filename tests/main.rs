@@ -2,6 +2,7 @@
 
 mod support;
 
+mod cli;
 mod conformance;
 mod generate;
 mod harness;

@@ -51,7 +51,7 @@ fn error_parts(name: &str, json: &str) -> String {
     };
     let parts = ["type", "message", "error"].map(part).join(", ");
     format!(
-        "CASE {json}_typeof({name}) WHEN 'object' THEN {json}_build_object({parts})::text \
+        "CASE coalesce({json}_typeof({name}), 'null') WHEN 'object' THEN {json}_build_object({parts})::text \
          WHEN 'string' THEN {name}::text WHEN 'null' THEN NULL ELSE '[]' END"
     )
 }
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn errors_leave_without_what_no_rule_reads() {
         let steps = check(&fitting()).unwrap().steps.unwrap();
-        insta::assert_snapshot!(steps.expressions[13], @"CASE jsonb_typeof(error_json) WHEN 'object' THEN jsonb_build_object('type', CASE coalesce(jsonb_typeof(error_json -> 'type'), 'null') WHEN 'string' THEN error_json -> 'type' WHEN 'null' THEN NULL ELSE '0'::jsonb END, 'message', CASE coalesce(jsonb_typeof(error_json -> 'message'), 'null') WHEN 'string' THEN error_json -> 'message' WHEN 'null' THEN NULL ELSE '0'::jsonb END, 'error', CASE coalesce(jsonb_typeof(error_json -> 'error'), 'null') WHEN 'string' THEN error_json -> 'error' WHEN 'null' THEN NULL ELSE '0'::jsonb END)::text WHEN 'string' THEN error_json::text WHEN 'null' THEN NULL ELSE '[]' END");
+        insta::assert_snapshot!(steps.expressions[13], @"CASE coalesce(jsonb_typeof(error_json), 'null') WHEN 'object' THEN jsonb_build_object('type', CASE coalesce(jsonb_typeof(error_json -> 'type'), 'null') WHEN 'string' THEN error_json -> 'type' WHEN 'null' THEN NULL ELSE '0'::jsonb END, 'message', CASE coalesce(jsonb_typeof(error_json -> 'message'), 'null') WHEN 'string' THEN error_json -> 'message' WHEN 'null' THEN NULL ELSE '0'::jsonb END, 'error', CASE coalesce(jsonb_typeof(error_json -> 'error'), 'null') WHEN 'string' THEN error_json -> 'error' WHEN 'null' THEN NULL ELSE '0'::jsonb END)::text WHEN 'string' THEN error_json::text WHEN 'null' THEN NULL ELSE '[]' END");
         insta::assert_snapshot!(expression("e", Wire::Error, 25), @"to_json(e)::text");
         insta::assert_snapshot!(expression("e", Wire::ErrorObject, JSON), @"CASE json_typeof(e) WHEN 'object' THEN json_build_object('type', e -> 'type', 'message', e -> 'message')::text ELSE e::text END");
         insta::assert_snapshot!(expression("status", Wire::Plain(Type::Text), BPCHAR), @"status::text");
