@@ -2,7 +2,9 @@
 
 mod support;
 
+mod cli;
 mod conformance;
+mod generate;
 mod harness;
 mod invariance;
 mod schema;
