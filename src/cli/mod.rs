@@ -74,7 +74,12 @@ fn execute(cli: Cli) -> Result<u8> {
         }
         Command::Diff(diff) => {
             let (settings, monitor) = prepare(global, &diff.reading)?;
-            report(&diff::run(&settings.job()?, diff.out.as_deref(), &monitor)?, global, &settings, monitor)
+            report(
+                &diff::run(&settings.job()?, diff.out.as_deref(), &config::scoring(&settings), &monitor)?,
+                global,
+                &settings,
+                monitor,
+            )
         }
         Command::Recompute(recompute) => {
             let (settings, monitor) = prepare(global, &recompute.reading)?;
