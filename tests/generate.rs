@@ -39,10 +39,10 @@ impl Rollups {
 }
 
 impl Engine for Rollups {
-    fn fold(&mut self, _unit: &Unit, evidence: &[RunEvidence]) -> Vec<ForecastStat> {
+    fn fold(&mut self, _unit: &Unit, evidence: &[RunEvidence]) -> Result<Vec<ForecastStat>> {
         let fold = fold_unit(evidence, &self.rules);
         self.lifetime.absorb(fold.history);
-        fold.stats.into_iter().map(|placed| placed.stat).collect()
+        Ok(fold.stats.into_iter().map(|placed| placed.stat).collect())
     }
 
     fn lifetime(&mut self) -> Vec<MinerStat> {

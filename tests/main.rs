@@ -7,5 +7,6 @@ mod conformance;
 mod generate;
 mod harness;
 mod invariance;
+mod properties;
 mod schema;
 mod steps;
