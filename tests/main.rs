@@ -8,4 +8,5 @@ mod generate;
 mod harness;
 mod invariance;
 mod schema;
+mod source;
 mod steps;
