@@ -1,68 +1,61 @@
 //! `generate`: a folder and a database from the same plan hold the same data, and a database is filled wholly or not at all.
 
-use std::collections::BTreeSet;
+use std::path::Path;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
-use recount::error::ErrorKind;
+use recount::error::{ErrorKind, Result};
 use recount::generate::{Engine, Generator, Plan, Summary, Target, planted, run};
 use recount::model::columns::Type;
-use recount::model::difference::Class;
-use recount::model::evidence::{COMPONENTS, InputTable, RESPONSES, RunEvidence, SCORES, STEPS, Unit, Wire};
-use recount::model::rollups::{ForecastStat, MinerStat, Rollup};
+use recount::model::difference::{Class, Difference, Tolerance};
+use recount::model::evidence::{COMPONENTS, InputTable, RESPONSES, RunEvidence, SCORES, STEPS, StoredStat, Unit, Wire, units};
+use recount::model::filter::ColumnFilter;
+use recount::model::finding::Code;
+use recount::model::ids::LeadHours;
+use recount::model::job::{Job, Location, Narrowing};
+use recount::model::outcome::Outcome;
+use recount::model::rollups::{ForecastStat, MinerStat, Rollup, SubnetStat};
 use recount::model::sanitize::error_of;
-use recount::source::folder::Folder;
+use recount::model::settings::Scoring;
+use recount::pipeline;
+use recount::rollup::{Lifetime, Rules, fold_unit};
+use recount::source::{Options, Source};
 use serde_json::{Value as Json, json};
 
 use crate::schema::migrate;
-use crate::support::{Cluster, Database, catalogue, conformance, database};
+use crate::support::{Database, catalogue, conformance, database};
 
-/// Stands in for the rollup: rows with the right keys and some numbers in them.
-#[derive(Default)]
-struct Fake {
-    uids: BTreeSet<i32>,
+/// The rollup itself, as a plain engine.
+struct Rollups {
+    rules: Rules,
+    lifetime: Lifetime,
 }
 
-impl Engine for Fake {
-    fn fold(&mut self, unit: &Unit, evidence: &[RunEvidence]) -> recount::error::Result<Vec<ForecastStat>> {
-        let mut rows = Vec::new();
-        for run in evidence {
-            let uids = run.steps.column_by_name("miner_uid").unwrap().as_primitive::<Int32Type>();
-            for uid in uids.values().iter().collect::<BTreeSet<_>>() {
-                self.uids.insert(*uid);
-                rows.push(ForecastStat {
-                    miner_uid: Some(*uid),
-                    miner_hotkey: Some(format!("5Hotkey{uid}")),
-                    forecast_run_id: Some(unit.forecast_run_id.clone()),
-                    run_id: Some(run.run.id.0),
-                    forecast_init_time: Some(run.run.gfs_init),
-                    forecast_status: Some("completed".to_owned()),
-                    forecast_error_msg: (uid % 3 == 0).then(|| json!({"message": null, "type": "unknown"})),
-                    era5_combined_score: Some(1.0 / f64::from(3 + uid)),
-                    wide: vec![Some(0.25); 10],
-                    ..ForecastStat::default()
-                });
-            }
-        }
-        Ok(rows)
+impl Rollups {
+    fn new(plan: &Plan) -> Self {
+        let taken_at = Generator::new(plan.clone()).unwrap().taken_at();
+        Rollups { rules: Rules::new(scoring(plan), taken_at), lifetime: Lifetime::default() }
+    }
+}
+
+impl Engine for Rollups {
+    fn fold(&mut self, _unit: &Unit, evidence: &[RunEvidence]) -> Vec<ForecastStat> {
+        let fold = fold_unit(evidence, &self.rules);
+        self.lifetime.absorb(fold.history);
+        fold.stats.into_iter().map(|placed| placed.stat).collect()
     }
 
     fn lifetime(&mut self) -> Vec<MinerStat> {
-        let row = |uid: &i32| MinerStat {
-            miner_uid: Some(*uid),
-            miner_hotkey: Some(format!("5Hotkey{uid}")),
-            successful_forecasts: Some(1),
-            failed_forecasts: Some(0),
-            hosting_successes: Some(0),
-            hosting_failures: Some(0),
-            consecutive_successes: Some(0),
-            consecutive_failures: Some(0),
-            total_inference_time: Some(1 << 40),
-            error_rate_by_type: Some(json!({"10day": 0.1})),
-            ..MinerStat::default()
-        };
-        self.uids.iter().map(row).collect()
+        self.lifetime.finish(&self.rules).0
     }
+}
+
+fn scoring(plan: &Plan) -> Scoring {
+    Scoring { expected_leads: plan.leads.clone(), expected_variables: plan.variables.clone(), ..Scoring::default() }
+}
+
+fn generate(plan: &Plan, target: &Target) -> Result<Summary> {
+    run(plan, target, &mut Rollups::new(plan))
 }
 
 fn plan() -> Plan {
@@ -71,7 +64,7 @@ fn plan() -> Plan {
 
 fn into_database(db: &Database, plan: &Plan) -> Summary {
     let target = Target::Database { url: db.url() };
-    run(plan, &target, &mut Fake::default()).unwrap_or_else(|error| panic!("{error}"))
+    generate(plan, &target).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// The rows of a table as lines of its contract's columns: floats and times to the bit, errors as they leave the database.
@@ -220,7 +213,7 @@ fn production_shaped_tables_are_filled_too() {
 fn a_database_without_the_tables_is_refused() {
     let db = database();
     db.execute("CREATE TABLE node_table (uid int)");
-    let error = run(&plan(), &Target::Database { url: db.url() }, &mut Fake::default()).unwrap_err();
+    let error = generate(&plan(), &Target::Database { url: db.url() }).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Contract);
     assert!(error.to_string().contains("missing: weather_forecast_runs, weather_miner_responses"), "{error}");
     assert!(error.hint_text().unwrap().contains("recount migrate"));
@@ -231,7 +224,7 @@ fn a_database_with_rows_is_refused_and_left_alone() {
     let db = database();
     migrate(&db);
     db.execute("INSERT INTO node_table (uid) VALUES (7)");
-    let error = run(&plan(), &Target::Database { url: db.url() }, &mut Fake::default()).unwrap_err();
+    let error = generate(&plan(), &Target::Database { url: db.url() }).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused);
     assert!(error.to_string().ends_with("not empty: node_table"), "{error}");
     assert_eq!(db.psql("SELECT count(*) FROM node_table"), "1");
@@ -244,7 +237,7 @@ fn a_failure_half_way_leaves_the_database_as_it_was() {
     // The last of the tables to be filled.
     db.execute("ALTER TABLE miner_stats ADD CHECK (miner_uid < 5)");
     let before = (catalogue::constraints(&db), catalogue::indexes(&db));
-    let error = run(&plan(), &Target::Database { url: db.url() }, &mut Fake::default()).unwrap_err();
+    let error = generate(&plan(), &Target::Database { url: db.url() }).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Database);
     assert!(error.to_string().starts_with("loading miner_stats: "), "{error}");
     assert_eq!(db.psql("SELECT count(*) FROM weather_miner_scores"), "0");
@@ -254,83 +247,125 @@ fn a_failure_half_way_leaves_the_database_as_it_was() {
 #[test]
 fn an_unreachable_server_is_told_without_the_password() {
     for url in ["postgres://u:Sesame-9@127.0.0.1:1/x", "postgres://u:Sesame-9@[::bad/x"] {
-        let error = run(&plan(), &Target::Database { url: url.to_owned() }, &mut Fake::default()).unwrap_err();
+        let error = generate(&plan(), &Target::Database { url: url.to_owned() }).unwrap_err();
         assert!(!format!("{error} {error:?}").contains("Sesame"), "{error:?}");
     }
 }
 
-#[test]
-fn a_folder_holds_the_same_and_is_read_back() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("snapshot");
-    let target = Target::Folder { path: path.clone(), settings: json!({}) };
-    let summary = run(&plan(), &target, &mut Fake::default()).unwrap();
+fn into_folder(path: &Path, plan: &Plan) -> Summary {
+    let target = Target::Folder { path: path.to_owned(), settings: json!({}) };
+    generate(plan, &target).unwrap_or_else(|error| panic!("{error}"))
+}
 
-    let db = database();
+#[test]
+fn a_folder_and_a_database_are_the_same_source() {
+    let (db, folder) = (database(), tempfile::tempdir().unwrap());
+    let path = folder.path().join("snapshot");
     migrate(&db);
+    let summary = into_folder(&path, &plan());
     assert_eq!(into_database(&db, &plan()).planted, summary.planted);
 
-    let read = Folder::open(&path).unwrap();
-    let snapshot = read.snapshot();
-    let generator = Generator::new(plan()).unwrap();
-    assert_eq!((&snapshot.runs, &snapshot.nodes), (&generator.runs(), &generator.nodes()));
-    let mut stored = read.strays().unwrap();
-    for unit in generator.units() {
-        let evidence = read.read(&unit).unwrap();
-        let lines = |runs: &[RunEvidence]| batch_lines(runs.iter().flat_map(|run| [&run.scores, &run.steps, &run.responses]));
-        assert_eq!(lines(&evidence.runs), lines(&generator.evidence(&unit)));
-        stored.extend(evidence.stored);
+    let open = |location: &str| Source::open(location, &Options::default()).unwrap();
+    let (from_folder, from_database) = (open(path.to_str().unwrap()), open(&db.url()));
+    let (one, other) = (from_folder.snapshot(), from_database.snapshot());
+    assert_eq!((&one.runs, &one.nodes, &one.wide_leads), (&other.runs, &other.nodes, &other.wide_leads));
+    let by_uid = |miners: &Option<Vec<MinerStat>>| {
+        let mut miners = miners.clone().unwrap();
+        miners.sort_by_key(|row| row.miner_uid);
+        miners
+    };
+    assert_eq!(by_uid(&one.stored_miners), by_uid(&other.stored_miners));
+    for unit in units(&one.runs) {
+        let (one, other) = (from_folder.read(&unit).unwrap(), from_database.read(&unit).unwrap());
+        assert_eq!(by_id(one.stored), by_id(other.stored));
+        let rows = |runs: &[RunEvidence]| {
+            let of_run = |run: &RunEvidence| [&run.responses, &run.scores, &run.components, &run.steps].map(lines);
+            runs.iter().flat_map(of_run).flatten().collect::<Vec<_>>()
+        };
+        let (one, other) = (rows(&one.runs), rows(&other.runs));
+        assert_eq!(one.len(), other.len());
+        for (one, other) in one.iter().zip(&other) {
+            assert_eq!(one, other, "{}", unit.forecast_run_id);
+        }
     }
-    stored.sort_by_key(|row| row.id);
-    let of_stats = "SELECT id, miner_uid, forecast_run_id, encode(float8send(era5_combined_score), 'hex'), era5_score_48h,
-                    forecast_error_msg->>'type' FROM weather_forecast_stats ORDER BY id";
-    let in_database = db.rows(of_stats);
-    assert_eq!(stored.len(), in_database.len());
-    for (row, cells) in stored.iter().zip(in_database) {
-        let expected = [
-            Some(row.id.to_string()),
-            row.row.miner_uid.map(|x| x.to_string()),
-            row.row.forecast_run_id.clone(),
-            row.row.era5_combined_score.map(|x| format!("{:016x}", x.to_bits())),
-            row.row.wide[1].map(|x| x.to_string()),
-            row.row.forecast_error_msg.as_ref().and_then(|error| error["type"].as_str()).map(str::to_owned),
-        ];
-        assert_eq!(cells, expected);
+    assert_eq!(by_id(from_folder.strays().unwrap()), by_id(from_database.strays().unwrap()));
+}
+
+fn by_id(mut rows: Vec<StoredStat>) -> Vec<StoredStat> {
+    rows.sort_by_key(|row| row.id);
+    rows
+}
+
+fn lines(batch: &RecordBatch) -> Vec<String> {
+    batch_lines(std::iter::once(batch))
+}
+
+/// What a reconciliation of a folder comes to.
+fn reconcile(path: &Path, plan: &Plan) -> Outcome {
+    let job = Job {
+        source: Location::parse(path.to_str().unwrap()).unwrap(),
+        scoring: scoring(plan),
+        tolerance: Tolerance::default(),
+        connections: 1,
+        threads: 2,
+        filter: ColumnFilter::default(),
+        narrowing: Narrowing::default(),
+    };
+    let source = pipeline::open(&job).unwrap();
+    pipeline::reconcile("reconcile", &job, &source, None, &()).unwrap()
+}
+
+/// Differences in an order of their own, as text: what is stored, what is right, and where.
+fn told(differences: &[Difference]) -> Vec<String> {
+    let line = |d: &Difference| {
+        let key = (d.key.miner_uid, &d.key.forecast_run_id);
+        format!("{} {key:?} {:?} {:?} {:?} {:?}", d.table, d.column, d.class, d.stored.to_json(), d.recomputed.to_json())
+    };
+    let real = differences.iter().filter(|difference| difference.class != Class::Within);
+    // There is no stored subnet to compare with.
+    sorted(real.filter(|difference| difference.table != SubnetStat::TABLE).map(line).collect())
+}
+
+#[test]
+fn a_reconciliation_finds_what_was_planted_and_nothing_else() {
+    for (messy, leads) in [(false, plan().leads), (true, plan().leads), (false, [6, 24, 30, 72].map(LeadHours).to_vec())] {
+        let plan = Plan { messy, leads, miners: 20, ..plan() };
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("snapshot");
+        let summary = into_folder(&path, &plan);
+        let outcome = reconcile(&path, &plan);
+        assert_eq!(told(&outcome.differences), told(&summary.planted), "messy: {messy}");
+        let within: u64 = outcome.tables.values().map(|table| table.cells.within).sum();
+        let noise = summary.planted.iter().filter(|difference| difference.class == Class::Within).count();
+        assert_eq!(within, noise as u64, "messy: {messy}");
     }
-    let miners = snapshot.stored_miners.as_ref().unwrap().len();
-    assert_eq!(db.psql("SELECT count(*) FROM miner_stats"), miners.to_string());
-    assert_eq!(summary.rows[MinerStat::TABLE], miners as u64);
+}
+
+#[test]
+fn clean_evidence_has_nothing_to_report_and_messy_evidence_has_everything() {
+    let folder = tempfile::tempdir().unwrap();
+    let found = |name: &str, plan: &Plan| {
+        let path = folder.path().join(name);
+        into_folder(&path, plan);
+        reconcile(&path, plan).findings.into_iter().filter(|(_, count)| *count > 0).map(|(code, _)| code).collect::<Vec<_>>()
+    };
+    let clean = Plan { runs: 10, miners: 48, drift: 0, ..plan() };
+    assert_eq!(found("clean", &clean), [Code::UnregisteredMiner]);
+
+    let messy = found("messy", &Plan { messy: true, drift: 200, ..clean });
+    for code in Code::ALL {
+        assert!(messy.contains(&code), "{} is not among {messy:?}", code.name());
+    }
 }
 
 #[test]
 fn what_was_planted_is_written_as_lines() {
     let folder = tempfile::tempdir().unwrap();
     let target = Target::Folder { path: folder.path().join("snapshot"), settings: json!({}) };
-    let summary = run(&plan(), &target, &mut Fake::default()).unwrap();
+    let summary = generate(&plan(), &target).unwrap();
     let path = folder.path().join("planted.jsonl");
     planted::write(&summary.planted, &path).unwrap();
     let lines = std::fs::read_to_string(path).unwrap();
     let classes = lines.lines().map(|line| line.parse::<Json>().unwrap()["class"].as_str().unwrap().to_owned());
     assert_eq!(classes.filter(|class| class != "within").count(), 40);
-}
-
-#[test]
-#[ignore]
-fn speed() {
-    let runs: usize = std::env::var("RUNS").unwrap().parse().unwrap();
-    let components = std::env::var("COMPONENTS").is_ok();
-    let db = database();
-    migrate(&db);
-    let started = std::time::Instant::now();
-    let plan = Plan { runs, miners: 256, components, drift: 100, ..plan() };
-    let summary = into_database(&db, &plan);
-    let rows: u64 = summary.rows.values().sum();
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let hwm = status.lines().find(|l| l.starts_with("VmHWM")).unwrap().to_owned();
-    println!("{runs} runs {rows} rows {:?} {:.0}/s {hwm}", started.elapsed(), rows as f64 / started.elapsed().as_secs_f64());
-    println!("{}", Cluster::shared().log().lines().filter(|l| l.contains("duration")).collect::<Vec<_>>().join("\n"));
-    let folder = tempfile::tempdir().unwrap();
-    let started = std::time::Instant::now();
-    run(&plan, &Target::Folder { path: folder.path().join("s"), settings: json!({}) }, &mut Fake::default()).unwrap();
-    println!("folder {:?} ", started.elapsed());
 }
