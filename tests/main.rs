@@ -9,4 +9,5 @@ mod harness;
 mod invariance;
 mod properties;
 mod schema;
+mod source;
 mod steps;
