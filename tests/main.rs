@@ -3,7 +3,10 @@
 mod support;
 
 mod conformance;
+mod console;
+mod documents;
 mod harness;
 mod invariance;
 mod schema;
 mod steps;
+mod tidy;
