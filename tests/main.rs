@@ -2,9 +2,11 @@
 
 mod support;
 
+mod cli;
 mod conformance;
 mod console;
 mod documents;
+mod generate;
 mod harness;
 mod invariance;
 mod schema;

@@ -95,7 +95,7 @@ fn execute(cli: Cli) -> Result<u8> {
         }
         Command::Migrate(migrate) => {
             let settings = resolve_with(global, None, migrate.database_url.as_deref())?;
-            migrate::run(migrate.action, &settings).map(|()| IN_SYNC)
+            output::print(&migrate::run(migrate.action, &settings)?).map(|()| IN_SYNC)
         }
         Command::Config(reading) => {
             let settings = resolve(global, Some(reading))?;

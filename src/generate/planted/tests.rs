@@ -43,7 +43,7 @@ fn lifetime(plan: &Plan) -> Vec<MinerStat> {
         consecutive_successes: Some(0),
         consecutive_failures: Some(0),
         total_inference_time: Some(12_345),
-        common_errors: (miner % 2 == 0).then(|| json!({"unknown": 1})),
+        common_errors: miner.is_multiple_of(2).then(|| json!({"unknown": 1})),
         first_seen: Some(Micros(5)),
         ..MinerStat::default()
     };
