@@ -4,6 +4,8 @@ mod support;
 
 mod cli;
 mod conformance;
+mod console;
+mod documents;
 mod generate;
 mod harness;
 mod invariance;
@@ -11,3 +13,4 @@ mod properties;
 mod schema;
 mod source;
 mod steps;
+mod tidy;
