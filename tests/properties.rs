@@ -13,8 +13,10 @@ use recount::model::rollups::{ForecastStat, LeadScore, SubnetStat};
 use recount::model::settings::Scoring;
 use recount::rollup::{Lifetime, Rules, fold_unit};
 
-/// Everything that a unit comes to, findings in their order.
-fn fold(runs: &[RunEvidence], rules: &Rules) -> (Vec<LeadScore>, Vec<(ForecastStat, bool)>, Vec<SubnetStat>, Vec<Finding>) {
+/// Everything that a unit comes to: lead scores, rows and whether they have the place, the subnet, findings in their order.
+type Folded = (Vec<LeadScore>, Vec<(ForecastStat, bool)>, Vec<SubnetStat>, Vec<Finding>);
+
+fn fold(runs: &[RunEvidence], rules: &Rules) -> Folded {
     let mut fold = fold_unit(runs, rules);
     fold.findings.sort_by(Finding::order);
     let stats = fold.stats.into_iter().map(|placed| (placed.stat, placed.placed)).collect();
