@@ -9,6 +9,8 @@ mod documents;
 mod generate;
 mod harness;
 mod invariance;
+mod properties;
 mod schema;
+mod source;
 mod steps;
 mod tidy;
