@@ -164,6 +164,28 @@ fn the_example_of_recount_toml_has_every_key_and_is_accepted() {
     Settings::resolve(&layers).unwrap_or_else(|e| panic!("{e}"));
 }
 
+/// What PostgreSQL says itself.
+const OF_THE_SERVER: &str = "canceling statement";
+
+/// The constant parts of a message: what stands between its joints and what is filled in.
+fn parts(message: &str) -> impl Iterator<Item = &str> {
+    message.split('…').flat_map(|part| part.split(": ")).map(str::trim).filter(|part| part.len() > 2)
+}
+
+#[test]
+fn messages_of_the_troubleshooting_are_those_of_the_code() {
+    let page = read("docs/operations.md");
+    let (_, rest) = page.split_once("\n## Troubleshooting\n").expect("a section");
+    let sources: String = rust_files().iter().filter(|path| path.starts_with("src/")).map(|path| read(path)).collect();
+    let messages: Vec<Vec<String>> = table_rows(rest).into_iter().skip(2).collect();
+    assert!(messages.len() > 10);
+    for message in messages.iter().flat_map(|row| quoted(&row[0])).filter(|message| !message.starts_with(OF_THE_SERVER)) {
+        for part in parts(message) {
+            assert!(sources.contains(part), "no message has {part:?} of {message}");
+        }
+    }
+}
+
 #[test]
 fn groups_of_columns_are_listed() {
     let page = read("docs/operations.md");
