@@ -8,7 +8,7 @@ pub mod postgres;
 
 pub mod decode;
 mod ipc;
-mod layout;
+pub mod layout;
 mod small;
 
 use std::collections::BTreeMap;

@@ -183,7 +183,7 @@ impl Postgres {
                 return statement.await;
             }
             tokio::time::timeout(bound + GRACE, statement).await.unwrap_or_else(|_| {
-                let detail = format!("no answer within {} s, the --statement-timeout and some grace", (bound + GRACE).as_secs());
+                let detail = format!("no answer within {} s", (bound + GRACE).as_secs());
                 Err(Error::new(ErrorKind::Database, "reading the database", detail).hint("is the server still there?"))
             })
         })
