@@ -1,61 +1,36 @@
 //! `generate`: a folder and a database from the same plan hold the same data, and a database is filled wholly or not at all.
 
 use std::path::Path;
+use std::time::Duration;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use recount::error::{ErrorKind, Result};
-use recount::generate::{Engine, Generator, Plan, Summary, Target, planted, run};
+use recount::generate::{Generator, Plan, Summary, Target};
 use recount::model::columns::Type;
 use recount::model::difference::{Class, Difference, Tolerance};
-use recount::model::evidence::{COMPONENTS, InputTable, RESPONSES, RunEvidence, SCORES, STEPS, StoredStat, Unit, Wire, units};
+use recount::model::evidence::{COMPONENTS, InputTable, RESPONSES, RunEvidence, SCORES, STEPS, StoredStat, Wire, units};
 use recount::model::filter::ColumnFilter;
 use recount::model::finding::Code;
 use recount::model::ids::LeadHours;
 use recount::model::job::{Job, Location, Narrowing};
 use recount::model::outcome::Outcome;
-use recount::model::rollups::{ForecastStat, MinerStat, Rollup, SubnetStat};
+use recount::model::rollups::{MinerStat, Rollup, SubnetStat};
 use recount::model::sanitize::error_of;
 use recount::model::settings::Scoring;
 use recount::pipeline;
-use recount::rollup::{Lifetime, Rules, fold_unit};
 use recount::source::{Options, Source};
 use serde_json::{Value as Json, json};
 
 use crate::schema::migrate;
 use crate::support::{Database, catalogue, conformance, database};
 
-/// The rollup itself, as a plain engine.
-struct Rollups {
-    rules: Rules,
-    lifetime: Lifetime,
-}
-
-impl Rollups {
-    fn new(plan: &Plan) -> Self {
-        let taken_at = Generator::new(plan.clone()).unwrap().taken_at();
-        Rollups { rules: Rules::new(scoring(plan), taken_at), lifetime: Lifetime::default() }
-    }
-}
-
-impl Engine for Rollups {
-    fn fold(&mut self, _unit: &Unit, evidence: &[RunEvidence]) -> Vec<ForecastStat> {
-        let fold = fold_unit(evidence, &self.rules);
-        self.lifetime.absorb(fold.history);
-        fold.stats.into_iter().map(|placed| placed.stat).collect()
-    }
-
-    fn lifetime(&mut self) -> Vec<MinerStat> {
-        self.lifetime.finish(&self.rules).0
-    }
-}
-
 fn scoring(plan: &Plan) -> Scoring {
     Scoring { expected_leads: plan.leads.clone(), expected_variables: plan.variables.clone(), ..Scoring::default() }
 }
 
 fn generate(plan: &Plan, target: &Target) -> Result<Summary> {
-    run(plan, target, &mut Rollups::new(plan))
+    pipeline::generate(plan, target, &())
 }
 
 fn plan() -> Plan {
@@ -303,6 +278,7 @@ fn lines(batch: &RecordBatch) -> Vec<String> {
 /// What a reconciliation of a folder comes to.
 fn reconcile(path: &Path, plan: &Plan) -> Outcome {
     let job = Job {
+        statement_timeout: Duration::from_secs(60),
         source: Location::parse(path.to_str().unwrap()).unwrap(),
         scoring: scoring(plan),
         tolerance: Tolerance::default(),
@@ -354,18 +330,6 @@ fn clean_evidence_has_nothing_to_report_and_messy_evidence_has_everything() {
 
     let messy = found("messy", &Plan { messy: true, drift: 200, ..clean });
     for code in Code::ALL {
-        assert!(messy.contains(&code), "{} is not among {messy:?}", code.name());
+        assert!(messy.contains(code), "{} is not among {messy:?}", code.name());
     }
-}
-
-#[test]
-fn what_was_planted_is_written_as_lines() {
-    let folder = tempfile::tempdir().unwrap();
-    let target = Target::Folder { path: folder.path().join("snapshot"), settings: json!({}) };
-    let summary = generate(&plan(), &target).unwrap();
-    let path = folder.path().join("planted.jsonl");
-    planted::write(&summary.planted, &path).unwrap();
-    let lines = std::fs::read_to_string(path).unwrap();
-    let classes = lines.lines().map(|line| line.parse::<Json>().unwrap()["class"].as_str().unwrap().to_owned());
-    assert_eq!(classes.filter(|class| class != "within").count(), 40);
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::generate::{Plan, Summary, Target};
-use crate::model::difference::Difference;
+use crate::model::difference::{Class, Difference};
 use crate::model::ids::LeadHours;
 use crate::model::job::Watch;
 use crate::model::rollups::{DifferenceRow, Rollup};
@@ -71,6 +71,8 @@ fn write(file: File, planted: &[Difference]) -> std::io::Result<()> {
 
 fn told(summary: &Summary) -> String {
     let mut text: String = summary.rows.iter().map(|(table, rows)| format!("{rows:>12} {table}\n")).collect();
-    text.push_str(&format!("{:>12} planted differences\n", summary.planted.len()));
+    let within = summary.planted.iter().filter(|difference| difference.class == Class::Within).count();
+    let real = summary.planted.len() - within;
+    text.push_str(&format!("{real:>12} planted differences, and {within} within tolerance\n"));
     text
 }

@@ -56,8 +56,7 @@ impl Target {
         }
         let options = match PgConnectOptions::from_str(url) {
             Ok(options) => options,
-            Err(sqlx::Error::Configuration(e)) => return wrong(one_line(&e)),
-            Err(_) => return wrong("it is not a URL".to_owned()),
+            Err(error) => return wrong(one_line(&error)),
         };
         // A `/` or `?` in a password ends the part of the URL where it belongs, and the rest lands in the path.
         if base.split_once("://").and_then(|(_, rest)| rest.split_once('/')).is_some_and(|(_, path)| path.contains('@')) {
@@ -137,7 +136,9 @@ pub fn failed(doing: impl Into<String>, error: sqlx::Error) -> Error {
     let code = error.as_database_error().and_then(|e| e.code()).map(|code| code.into_owned());
     let (kind, hint) = match code.as_deref() {
         Some("42501") => (ErrorKind::Database, "the role needs SELECT on the tables and USAGE on their schema"),
-        Some("57014") => (ErrorKind::Database, "a statement took longer than --statement-timeout, or someone cancelled it"),
+        Some("57014") => {
+            (ErrorKind::Database, "a statement took longer than this job allows (an hour by default), or someone cancelled it")
+        }
         Some("55P03") => (ErrorKind::Database, "another session holds a lock on the table, a migration perhaps: try again later"),
         Some("40001" | "40P01") => {
             (ErrorKind::Retry, "try again; on a standby, max_standby_streaming_delay decides how long a query may take")
@@ -158,10 +159,14 @@ pub fn failed(doing: impl Into<String>, error: sqlx::Error) -> Error {
 
 const GONE_HINT: &str = "the server went away; nothing was written, so simply run it again once it is back";
 
-fn one_line(error: &impl std::fmt::Display) -> String {
-    let text = error.to_string();
-    let text = text.strip_prefix("error returned from database: ").unwrap_or(&text);
-    let text = text.strip_prefix("error communicating with database: ").unwrap_or(text);
+/// What went wrong, in one line: of the server's message without the place in its own source code.
+fn one_line(error: &sqlx::Error) -> String {
+    let text = match error {
+        sqlx::Error::Database(e) => e.message().to_owned(),
+        sqlx::Error::Io(e) => e.to_string(),
+        sqlx::Error::Configuration(e) => e.to_string(),
+        other => other.to_string(),
+    };
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
