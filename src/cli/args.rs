@@ -11,6 +11,7 @@ use crate::model::time::Micros;
 
 use super::keys::{KEYS, Key, Place};
 use super::settings::Settings;
+use super::writing::{APPLY_EXAMPLES, Apply, JOBS_EXAMPLES, Jobs, Reconcile, UNDO_EXAMPLES, Undo};
 
 const ABOUT: &str = "\
 Recomputes the weather-scoring rollups of a subnet validator from the scores behind them,
@@ -34,8 +35,10 @@ Examples:
   recount reconcile data/sample --format json
   recount reconcile data/sample --columns scores,ranks --ignore weather_subnet_stats.top_miners
   recount reconcile data/sample --runs 120..140 --miner 17 --no-lifetime
+  recount reconcile postgres://corrector@db.example/validator --apply --max-rows 500
 
-Exit status: 0 in sync, 1 differences, 2 error or bad usage, 3 refused, 130 interrupted.";
+Exit status: 0 in sync (with --apply: all corrected), 1 differences (with --apply: something was left),
+2 error or bad usage, 3 refused, 130 interrupted.";
 
 const DIFF_EXAMPLES: &str = "\
 Examples:
@@ -101,9 +104,9 @@ pub struct Global {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Recompute everything and compare it with what is stored, in one pass; read-only
+    /// Recompute everything and compare it with what is stored, in one pass; read-only without --apply
     #[command(after_help = RECONCILE_EXAMPLES)]
-    Reconcile(Reading),
+    Reconcile(Reconcile),
     /// Compare as reconcile does, and write differences.parquet
     #[command(after_help = DIFF_EXAMPLES)]
     Diff(Diff),
@@ -119,6 +122,15 @@ pub enum Command {
     /// Bring the schema of a database to Phase 1
     #[command(after_help = MIGRATE_EXAMPLES)]
     Migrate(Migrate),
+    /// Correct a database by a diff that was made earlier
+    #[command(after_help = APPLY_EXAMPLES)]
+    Apply(Apply),
+    /// Put back what a job changed, where nobody else has changed it since
+    #[command(after_help = UNDO_EXAMPLES)]
+    Undo(Undo),
+    /// List the jobs that wrote to a database
+    #[command(after_help = JOBS_EXAMPLES)]
+    Jobs(Jobs),
     /// Show the settings in force and where each came from
     #[command(after_help = CONFIG_EXAMPLES)]
     Config(Reading),

@@ -6,22 +6,28 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
+use serde_json::json;
 use tracing_subscriber::EnvFilter;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::job::Job;
 use crate::model::job::redact;
 use crate::model::outcome::Outcome;
+use crate::sink::correct::Applied;
 
 use args::{Cli, Command, Global, Reading};
 use progress::Monitor;
 use settings::{Layers, Settings};
+use values::Format;
 
+mod apply;
 pub mod args;
 mod config;
+mod correct;
 mod diff;
 mod export;
 mod generate;
+mod jobs;
 pub mod keys;
 mod migrate;
 mod output;
@@ -31,6 +37,7 @@ mod reconcile;
 pub mod report;
 pub mod settings;
 pub mod values;
+mod writing;
 
 /// 0: done and, where something was compared, in sync.
 const IN_SYNC: u8 = 0;
@@ -69,10 +76,20 @@ fn misuse(usage: &clap::Error, args: &[OsString]) -> ExitCode {
 fn execute(cli: Cli) -> Result<u8> {
     let global = &cli.global;
     match &cli.command {
-        Command::Reconcile(reading) => {
-            let (settings, monitor) = prepare(global, reading)?;
-            let outcome = reconcile::run(&settings.job()?, &monitor)?;
-            report(&outcome, global, &settings, monitor).and_then(|()| status(&outcome))
+        Command::Reconcile(reconcile) => {
+            if let Some(flag) = reconcile.correcting.stray_flag().filter(|_| !reconcile.corrects()) {
+                let detail = format!("{flag} is about corrections, but neither --apply nor --sql asks for any");
+                return Err(Error::new(ErrorKind::Usage, "reading the command line", detail));
+            }
+            let (settings, monitor) = prepare(global, &reconcile.reading)?;
+            let (outcome, applied) = reconcile::run(reconcile, &settings.job()?, &settings, &monitor)?;
+            let Some(applied) = applied else {
+                return report(&outcome, global, &settings, monitor).and_then(|()| status(&outcome));
+            };
+            monitor.finish();
+            let (planned, look) = (reconcile.correcting.sql.is_some(), output::Look::of(settings.color));
+            output::print(&report::render_corrected(&outcome, &applied, planned, settings.format, global.quiet, look)?)?;
+            Ok(corrected(&applied))
         }
         Command::Diff(diff) => {
             let (settings, monitor) = prepare(global, &diff.reading)?;
@@ -100,6 +117,26 @@ fn execute(cli: Cli) -> Result<u8> {
         Command::Migrate(migrate) => {
             let settings = resolve_with(global, None, migrate.database_url.as_deref())?;
             output::print(&migrate::run(migrate.action, &settings)?).map(|()| IN_SYNC)
+        }
+        Command::Apply(apply) => {
+            let own = apply.validator_hotkey.clone().map(|hotkey| ("validator-hotkey", hotkey));
+            let settings = resolve_layers(global, None, apply.target.database_url.as_deref(), own)?;
+            let monitor = Monitor::start(global.quiet)?;
+            let applied = apply::run(apply, &settings, &monitor)?;
+            tell_corrected("apply", &applied, apply.correcting.sql.is_some(), &settings, monitor)
+        }
+        Command::Undo(undo) => {
+            let settings = resolve_with(global, None, undo.target.database_url.as_deref())?;
+            let monitor = Monitor::start(global.quiet)?;
+            let applied = jobs::undo(&undo.job, &settings, &monitor)?;
+            tell_corrected("undo", &applied, false, &settings, monitor)
+        }
+        Command::Jobs(jobs) => {
+            let settings = resolve_with(global, None, jobs.target.database_url.as_deref())?;
+            let monitor = Monitor::start(global.quiet)?;
+            let told = jobs::run(jobs.action.as_ref(), &settings, &monitor)?;
+            monitor.finish();
+            output::print(&told).map(|()| IN_SYNC)
         }
         Command::Config(reading) => {
             let settings = resolve(global, Some(reading))?;
@@ -129,6 +166,26 @@ fn report(outcome: &Outcome, global: &Global, settings: &Settings, monitor: Moni
     output::print(&report::render(outcome, settings.format, global.quiet, look)?)
 }
 
+/// Prints what a command did that only writes, and gives its exit status.
+fn tell_corrected(command: &str, applied: &Applied, planned: bool, settings: &Settings, monitor: Monitor) -> Result<u8> {
+    monitor.finish();
+    let text = match settings.format {
+        Format::Json => {
+            let corrections = correct::as_json(applied);
+            let object = json!({ "version": 1, "command": command, "planned": planned, "corrections": corrections });
+            format!("{object:#}\n")
+        }
+        Format::Terminal => correct::as_text(applied, planned, output::Look::of(settings.color)),
+    };
+    output::print(&text)?;
+    Ok(corrected(applied))
+}
+
+/// The exit status of a correction: whether something was left.
+fn corrected(applied: &Applied) -> u8 {
+    if applied.is_complete() { IN_SYNC } else { DIFFERENCES }
+}
+
 /// The exit status of a comparison. One of nothing is an error: a nightly job must not take it for "in sync".
 fn status(outcome: &Outcome) -> Result<u8> {
     if outcome.tables.values().all(|table| table.columns.is_empty()) {
@@ -143,7 +200,18 @@ fn resolve(global: &Global, reading: Option<&Reading>) -> Result<Settings> {
 }
 
 fn resolve_with(global: &Global, reading: Option<&Reading>, source: Option<&str>) -> Result<Settings> {
+    resolve_layers(global, reading, source, None)
+}
+
+/// `own`: what a command takes by a flag of its own.
+fn resolve_layers(
+    global: &Global,
+    reading: Option<&Reading>,
+    source: Option<&str>,
+    own: Option<(&'static str, String)>,
+) -> Result<Settings> {
     let mut flags = global.flags.0.clone();
+    flags.extend(own);
     flags.extend(reading.iter().flat_map(|reading| reading.flags.0.clone()));
     flags.extend(source.map(|source| ("source", source.to_owned())));
     let env = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));

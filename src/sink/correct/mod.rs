@@ -25,15 +25,16 @@ mod script;
 mod session;
 mod sql;
 mod transaction;
+mod undo;
 
 use std::path::Path;
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::correction::{Corrections, Selection};
+use crate::model::correction::{Change, Corrections, Selection};
 use crate::model::job::Watch;
 
-pub use breaker::Guards;
+pub use breaker::{Guards, MaxAbsDiff};
 pub use jobs::{JobCells, JobLine, jobs, prune, show};
 pub use report::{Applied, Left, TableCounts};
 
@@ -56,17 +57,20 @@ pub struct Options {
 ///
 /// Blocks, and has a runtime of its own: call it from plain threads.
 pub fn apply(url: &str, corrections: &Corrections, options: &Options, watch: &dyn Watch) -> Result<Applied> {
+    let extra = extra(corrections, options);
     let corrections = corrections.clone().select(options.selection);
     run(async {
         let mut session = Session::open(url, options.command, watch).await?;
         let work = plan::corrections(&mut session, &corrections, options).await?;
         session.close().await;
-        transaction::run(url, &work, options.command, watch).await
+        let applied = transaction::run(url, &work, options.command, watch).await?;
+        Ok(Applied { extra, ..applied })
     })
 }
 
 /// Writes corrections to `path` as SQL that does the same when psql runs it. Reads the database, and changes nothing in it.
 pub fn write_sql(url: &str, corrections: &Corrections, options: &Options, path: &Path, watch: &dyn Watch) -> Result<Applied> {
+    let extra = extra(corrections, options);
     let corrections = corrections.clone().select(options.selection);
     run(async {
         let mut session = Session::open(url, options.command, watch).await?;
@@ -74,8 +78,14 @@ pub fn write_sql(url: &str, corrections: &Corrections, options: &Options, path: 
         let work = plan::corrections(&mut session, &corrections, options).await?;
         let planned = file::write(&mut session, &work, path).await?;
         session.close().await;
-        Ok(planned)
+        Ok(Applied { extra, ..planned })
     })
+}
+
+/// Rows without evidence that nobody asked to delete.
+fn extra(corrections: &Corrections, options: &Options) -> u64 {
+    let deletes = corrections.rows.iter().filter(|row| row.change == Change::Delete).count() as u64;
+    if options.selection.prune_extra { 0 } else { deletes }
 }
 
 /// Puts back what a job changed: each cell and row that still is as the job left it.
@@ -83,7 +93,7 @@ pub fn undo(url: &str, job: &str, watch: &dyn Watch) -> Result<Applied> {
     let id = parse_id(job)?;
     run(async {
         let mut session = Session::open(url, "undo", watch).await?;
-        let work = plan::undo(&mut session, &id).await?;
+        let work = undo::plan(&mut session, &id).await?;
         session.close().await;
         transaction::run(url, &work, "undo", watch).await
     })
