@@ -2,8 +2,8 @@
 
 use crate::error::Result;
 use crate::model::job::Watch;
-use crate::sink::correct::{self, Applied};
-use crate::sink::folder;
+use crate::model::writing::Applied;
+use crate::pipeline;
 
 use super::settings::Settings;
 use super::writing::Apply;
@@ -14,9 +14,9 @@ const HINT: &str = "name the database to correct: recount apply DIFF_FOLDER --da
 pub fn run(apply: &Apply, settings: &Settings, watch: &dyn Watch) -> Result<Applied> {
     let url = super::correct::database(settings, HINT)?;
     let options = super::correct::options(&apply.correcting, settings, "apply");
-    let corrections = folder::read(&apply.diff)?;
+    let corrections = pipeline::read_diff(&apply.diff)?;
     match &apply.correcting.sql {
-        Some(path) => correct::write_sql(url, &corrections, &options, path, watch),
-        None => correct::apply(url, &corrections, &options, watch),
+        Some(path) => pipeline::write_sql(url, &corrections, &options, path, watch),
+        None => pipeline::apply(url, &corrections, &options, watch),
     }
 }

@@ -37,8 +37,8 @@ Examples:
   recount reconcile data/sample --runs 120..140 --miner 17 --no-lifetime
   recount reconcile postgres://corrector@db.example/validator --apply --max-rows 500
 
-Exit status: 0 in sync (with --apply: all corrected), 1 differences (with --apply: something was left),
-2 error or bad usage, 3 refused, 130 interrupted.";
+Exit status: 0 in sync, 1 differences, 2 error or bad usage, 3 refused, 130 interrupted.
+With --apply: 0 all corrected, 1 something was left.";
 
 const DIFF_EXAMPLES: &str = "\
 Examples:

@@ -7,20 +7,20 @@ use serde_json::{Value as Json, json};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::correction::Selection;
 use crate::model::job::Location;
-use crate::sink::correct::{Applied, Guards, Options, TableCounts};
+use crate::model::writing::{Applied, Correcting, Guards, TableCounts};
 
 use super::output::Look;
 use super::report::{counted, elapsed, key, table::Grid};
 use super::settings::Settings;
-use super::writing::Correcting;
+use super::writing::Limits;
 
 /// Rows and cells left that are shown; JSON has all.
 const LEFT_MAX: usize = 10;
 
 /// The options of a correction, as they were typed.
-pub fn options(args: &Correcting, settings: &Settings, command: &'static str) -> Options {
+pub fn options(args: &Limits, settings: &Settings, command: &'static str) -> Correcting {
     let max_fraction = args.max_fraction.unwrap_or(Guards::default().max_fraction);
-    Options {
+    Correcting {
         selection: Selection { exact: args.exact, prune_extra: args.prune_extra },
         guards: Guards { max_rows: args.max_rows, max_fraction, max_abs_diff: args.max_abs_diff.clone() },
         min_age: args.min_age.unwrap_or_default(),

@@ -4,7 +4,8 @@ use serde_json::{Value as Json, json};
 
 use crate::error::Result;
 use crate::model::job::Watch;
-use crate::sink::correct::{self, Applied, JobCells, JobLine};
+use crate::model::writing::{Applied, JobCells, JobLine};
+use crate::pipeline;
 
 use super::output::Look;
 use super::report::{counted, table::Grid};
@@ -16,7 +17,7 @@ const HINT: &str = "name the database with --database-url postgres://…";
 
 /// Puts back what a job changed.
 pub fn undo(job: &str, settings: &Settings, watch: &dyn Watch) -> Result<Applied> {
-    correct::undo(super::correct::database(settings, HINT)?, job, watch)
+    pipeline::undo(super::correct::database(settings, HINT)?, job, watch)
 }
 
 /// Lists, shows or prunes jobs; gives what is to be printed.
@@ -25,15 +26,15 @@ pub fn run(action: Option<&JobsAction>, settings: &Settings, watch: &dyn Watch) 
     let look = Look::of(settings.color);
     let (object, text) = match action {
         None => {
-            let jobs = correct::jobs(url, watch)?;
+            let jobs = pipeline::jobs(url, watch)?;
             (json!({"version": 1, "command": "jobs", "jobs": jobs}), list(&jobs, look))
         }
         Some(JobsAction::Show { job }) => {
-            let (job, cells) = correct::show(url, job, watch)?;
+            let (job, cells) = pipeline::show(url, job, watch)?;
             (json!({"version": 1, "command": "jobs show", "job": job, "changes": cells}), shown(&job, &cells, look))
         }
         Some(JobsAction::Prune { keep }) => {
-            let pruned = correct::prune(url, keep.as_secs(), watch)?;
+            let pruned = pipeline::prune(url, keep.as_secs(), watch)?;
             let text = format!("Deleted {}; they can no longer be undone.\n", counted(pruned, "job"));
             (json!({"version": 1, "command": "jobs prune", "deleted": pruned}), text)
         }

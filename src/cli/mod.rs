@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::job::Job;
 use crate::model::job::redact;
 use crate::model::outcome::Outcome;
-use crate::sink::correct::Applied;
+use crate::model::writing::Applied;
 
 use args::{Cli, Command, Global, Reading};
 use progress::Monitor;

@@ -4,8 +4,8 @@ use crate::error::Result;
 use crate::model::correction::Selection;
 use crate::model::job::{Job, Watch};
 use crate::model::outcome::Outcome;
+use crate::model::writing::Applied;
 use crate::pipeline;
-use crate::sink::correct::{self, Applied};
 
 use super::config;
 use super::settings::Settings;
@@ -30,8 +30,8 @@ pub fn run(args: &Reconcile, job: &Job, settings: &Settings, watch: &dyn Watch) 
     drop(source);
     super::status(&outcome)?;
     let applied = match &args.correcting.sql {
-        Some(path) => correct::write_sql(url, &corrections, &options, path, watch)?,
-        None => correct::apply(url, &corrections, &options, watch)?,
+        Some(path) => pipeline::write_sql(url, &corrections, &options, path, watch)?,
+        None => pipeline::apply(url, &corrections, &options, watch)?,
     };
     Ok((outcome, Some(applied)))
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use crate::model::filter::{STORED_TABLES, stored_column};
-use crate::sink::correct::MaxAbsDiff;
+use crate::model::writing::MaxAbsDiff;
 
 use super::args::Reading;
 
@@ -39,7 +39,7 @@ pub struct Reconcile {
     #[arg(long, help_heading = "Correcting")]
     pub apply: bool,
     #[command(flatten)]
-    pub correcting: Correcting,
+    pub correcting: Limits,
 }
 
 impl Reconcile {
@@ -52,7 +52,7 @@ impl Reconcile {
 /// How much may change, and how.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Correcting")]
-pub struct Correcting {
+pub struct Limits {
     /// Write the corrections to FILE as SQL for psql, instead of applying them
     #[arg(long, value_name = "FILE")]
     pub sql: Option<PathBuf>,
@@ -76,7 +76,7 @@ pub struct Correcting {
     pub max_abs_diff: Vec<MaxAbsDiff>,
 }
 
-impl Correcting {
+impl Limits {
     /// A flag that means nothing to a command that only reads.
     pub fn stray_flag(&self) -> Option<&'static str> {
         let typed = [
@@ -99,7 +99,7 @@ pub struct Apply {
     #[command(flatten)]
     pub target: WrittenDatabase,
     #[command(flatten)]
-    pub correcting: Correcting,
+    pub correcting: Limits,
     /// validator_hotkey of inserted rows; without it, that of the newest stored row
     #[arg(long, value_name = "HOTKEY")]
     pub validator_hotkey: Option<String>,

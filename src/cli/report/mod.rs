@@ -2,7 +2,7 @@
 
 use crate::error::{Context, ErrorKind, Result};
 use crate::model::outcome::Outcome;
-use crate::sink::correct::Applied;
+use crate::model::writing::Applied;
 
 use super::correct;
 use super::output::Look;

@@ -28,35 +28,20 @@ mod transaction;
 mod undo;
 
 use std::path::Path;
-use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::correction::{Change, Corrections, Selection};
+use crate::model::correction::{Change, Corrections};
 use crate::model::job::Watch;
+use crate::model::writing::{Applied, Correcting};
 
-pub use breaker::{Guards, MaxAbsDiff};
-pub use jobs::{JobCells, JobLine, jobs, prune, show};
-pub use report::{Applied, Left, TableCounts};
+pub use jobs::{jobs, prune, show};
 
 use session::{Session, run};
-
-/// How corrections are applied.
-#[derive(Debug, Clone, Default)]
-pub struct Options {
-    pub selection: Selection,
-    pub guards: Guards,
-    /// Runs younger than this are left alone, by the time of their initialisation.
-    pub min_age: Duration,
-    /// What goes into `validator_hotkey` of a new row; none: that of the newest stored row.
-    pub validator_hotkey: Option<String>,
-    /// For the record: `reconcile` or `apply`.
-    pub command: &'static str,
-}
 
 /// Applies corrections. Nothing is written unless all is.
 ///
 /// Blocks, and has a runtime of its own: call it from plain threads.
-pub fn apply(url: &str, corrections: &Corrections, options: &Options, watch: &dyn Watch) -> Result<Applied> {
+pub fn apply(url: &str, corrections: &Corrections, options: &Correcting, watch: &dyn Watch) -> Result<Applied> {
     let extra = extra(corrections, options);
     let corrections = corrections.clone().select(options.selection);
     run(async {
@@ -69,7 +54,7 @@ pub fn apply(url: &str, corrections: &Corrections, options: &Options, watch: &dy
 }
 
 /// Writes corrections to `path` as SQL that does the same when psql runs it. Reads the database, and changes nothing in it.
-pub fn write_sql(url: &str, corrections: &Corrections, options: &Options, path: &Path, watch: &dyn Watch) -> Result<Applied> {
+pub fn write_sql(url: &str, corrections: &Corrections, options: &Correcting, path: &Path, watch: &dyn Watch) -> Result<Applied> {
     let extra = extra(corrections, options);
     let corrections = corrections.clone().select(options.selection);
     run(async {
@@ -83,7 +68,7 @@ pub fn write_sql(url: &str, corrections: &Corrections, options: &Options, path: 
 }
 
 /// Rows without evidence that nobody asked to delete.
-fn extra(corrections: &Corrections, options: &Options) -> u64 {
+fn extra(corrections: &Corrections, options: &Correcting) -> u64 {
     let deletes = corrections.rows.iter().filter(|row| row.change == Change::Delete).count() as u64;
     if options.selection.prune_extra { 0 } else { deletes }
 }

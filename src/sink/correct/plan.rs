@@ -10,12 +10,13 @@ use crate::model::correction::{Change, Correction, Corrections, Whose, is_rank, 
 use crate::model::filter::STORED_TABLES;
 use crate::model::rollups::{ForecastStat, MinerStat, Rollup};
 use crate::model::value::Value;
+use crate::model::writing::Correcting;
 
 use super::breaker::describe;
 use super::catalogue::{self, Catalogue, Found, Kind};
 use super::load::{Stage, Staged, quoted};
 use super::session::Session;
-use super::{Options, raw};
+use super::{breaker, raw};
 
 /// How a stored cell is held against the diff.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -185,7 +186,7 @@ pub fn row_columns() -> Vec<(String, Stage)> {
 }
 
 /// Plans corrections: what the breaker lets through, for the tables as the catalogue has them.
-pub async fn corrections(session: &mut Session<'_>, corrections: &Corrections, options: &Options) -> Result<Work> {
+pub async fn corrections(session: &mut Session<'_>, corrections: &Corrections, options: &Correcting) -> Result<Work> {
     let catalogue = catalogue::read(session).await?;
     let mut work = Work {
         record: Record {
@@ -246,7 +247,7 @@ fn correctable(corrections: &Corrections, catalogue: &Catalogue, work: &mut Work
     Ok(kept)
 }
 
-async fn check_size(session: &mut Session<'_>, corrections: &Corrections, options: &Options) -> Result<()> {
+async fn check_size(session: &mut Session<'_>, corrections: &Corrections, options: &Correcting) -> Result<()> {
     let mut rows = BTreeMap::new();
     for (table, _) in STORED_TABLES {
         if corrections.rows.iter().any(|row| row.table == table) {
@@ -255,7 +256,7 @@ async fn check_size(session: &mut Session<'_>, corrections: &Corrections, option
             rows.insert(table, count.unsigned_abs());
         }
     }
-    options.guards.check(corrections, |table| rows.get(table).copied().unwrap_or_default())
+    breaker::check(&options.guards, corrections, |table| rows.get(table).copied().unwrap_or_default())
 }
 
 fn staged_rows(rows: &[Correction]) -> Staged {
@@ -289,7 +290,7 @@ async fn plan_table(
     table: &'static str,
     found: &Found,
     rows: &[Correction],
-    options: &Options,
+    options: &Correcting,
     work: &mut Work,
 ) -> Result<()> {
     let numbered: Vec<(i64, &Correction)> = (1..).zip(rows).filter(|(_, row)| row.table == table).collect();
@@ -368,7 +369,7 @@ fn stage_inserts(
     plan: &mut TablePlan,
     found: &Found,
     rows: &[(i64, &Correction)],
-    options: &Options,
+    options: &Correcting,
     work: &mut Work,
 ) -> Result<()> {
     let inserts =
@@ -405,7 +406,7 @@ fn stage_inserts(
     Ok(())
 }
 
-fn hotkey(plan: &TablePlan, options: &Options) -> Option<String> {
+fn hotkey(plan: &TablePlan, options: &Correcting) -> Option<String> {
     let has = |name: &str| plan.columns.iter().any(|column| column == name);
     if !has("validator_hotkey") {
         return None;
