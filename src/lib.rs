@@ -4,12 +4,13 @@
 //!  PostgreSQL ──COPY BINARY, one exported snapshot, N readers──┐
 //!  snapshot folder (Arrow IPC, one record batch per run) ──────┤
 //!                                                              ▼
-//!    source ──► evidence of one run ──► rollup ──► rollups + findings ──► diff ──► differences ──► sink
+//!    source ──► evidence of one unit ──► rollup ──► rollups + findings ──► diff ──► differences ──► sink, report
 //!                                       (pure,                            (pure)
 //!                                        parallel)
 //! ```
 //!
-//! `limits` ← `error` ← `model` ← {`source`, `rollup`, `diff`, `sink`, `schema`} ← `pipeline` ← `cli` ← `main`.
+//! A unit is all runs that share a `forecast_run_id`, mostly one. What may import what, and why the rooms are as they are,
+//! is in `docs/design.md`; `tests/tidy.rs` holds it.
 
 pub mod cli;
 pub mod diff;

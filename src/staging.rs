@@ -25,10 +25,7 @@ impl Staging {
                     .hint("remove it, or give the name of a new folder"));
             }
         }
-        let parent = match target.parent() {
-            Some(parent) if parent != Path::new("") => parent,
-            _ => Path::new("."),
-        };
+        let parent = parent_of(target);
         fs::create_dir_all(parent).doing(ErrorKind::Io, doing)?;
         let name = target.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let folder = tempfile::Builder::new().prefix(&format!(".{name}.")).suffix(".partial").tempdir_in(parent);
@@ -51,7 +48,14 @@ impl Staging {
         // A rename takes the place of an empty folder.
         fs::rename(self.folder.path(), &self.target).doing(ErrorKind::Io, doing)?;
         let _ = self.folder.keep();
-        Ok(())
+        File::open(parent_of(&self.target)).and_then(|parent| parent.sync_all()).doing(ErrorKind::Io, doing)
+    }
+}
+
+fn parent_of(target: &Path) -> &Path {
+    match target.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
     }
 }
 

@@ -170,3 +170,26 @@ fn clean_conforms() {
 fn production_conforms() {
     conforms("production");
 }
+
+/// tests/conformance/production/README.md: these columns were written by the production validator's own code, and agree.
+#[test]
+fn every_score_column_agrees_with_the_production_validator() {
+    const AGREED: &str = "era5_combined_score,overall_forecast_score,avg_rmse,avg_acc,avg_skill_score,\
+        era5_score_24h,era5_score_48h,era5_score_72h,era5_score_96h,era5_score_120h,era5_score_144h,era5_score_168h,\
+        era5_score_192h,era5_score_216h,era5_score_240h,\
+        avg_forecast_score,avg_era5_score,avg_era5_completeness,best_forecast_score,worst_forecast_score,\
+        miner_stats.score_std_dev,successful_forecasts,forecast_success_ratio";
+    let database = support::database();
+    conformance::load(&database, "production");
+    let run = recount(["reconcile", &database.url(), "--columns", AGREED, "--rtol", "0", "--atol", "1e-9", "--format", "json"])
+        .file("recount.toml", &settings("production"))
+        .run()
+        .succeeds();
+    let report = run.json();
+    for (table, columns) in [("weather_forecast_stats", 15), ("miner_stats", 8)] {
+        let table = &report["tables"][table];
+        assert_eq!(table["columns"].as_object().unwrap().len(), columns);
+        assert_eq!(table["cells"]["drift"], 0);
+        assert_ne!(table["cells"]["equal"], 0, "something was compared");
+    }
+}

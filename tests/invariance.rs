@@ -14,7 +14,8 @@ fn digest(source: &str, toml: &str, options: &[&str]) -> String {
 }
 
 fn shuffle(database: &Database<'_>, seed: &str) {
-    for table in ["weather_miner_scores", "weather_forecast_component_scores", "weather_forecast_steps", "weather_forecast_stats"] {
+    for table in ["weather_miner_scores", "weather_forecast_component_scores", "weather_forecast_steps", "weather_forecast_stats"]
+    {
         database.execute(&format!(
             "CREATE TEMP TABLE shuffled AS SELECT * FROM {table} ORDER BY md5(id::text || '{seed}');
              TRUNCATE {table};

@@ -2,8 +2,15 @@
 
 mod support;
 
+mod cli;
 mod conformance;
+mod console;
+mod documents;
+mod generate;
 mod harness;
 mod invariance;
+mod properties;
 mod schema;
+mod source;
 mod steps;
+mod tidy;

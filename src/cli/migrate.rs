@@ -1,14 +1,84 @@
 //! `recount migrate`: bring the schema of a database to Phase 1, or show where it stands.
 
+use serde_json::{Value as Json, json};
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::job::Location;
+use crate::schema::{self, Outcome, State};
 
 use super::args::MigrateAction;
+use super::output::Look;
+use super::progress::interruptible;
+use super::report::table::Grid;
 use super::settings::Settings;
+use super::values::Format;
 
-pub fn run(action: Option<MigrateAction>, settings: &Settings) -> Result<()> {
+/// Migrates or shows the status, and gives what is to be printed. What an interrupted migration has not done, the next run does.
+pub fn run(action: Option<MigrateAction>, settings: &Settings) -> Result<String> {
     let url = database(settings)?;
-    todo!("schema: {action:?} of {} characters of URL", url.len())
+    let lines = match action {
+        None => migrated(&interruptible(schema::migrate(url))?),
+        Some(MigrateAction::Status) => standing(&interruptible(schema::status(url))?),
+    };
+    let command = if action.is_some() { "migrate status" } else { "migrate" };
+    Ok(match settings.format {
+        Format::Json => {
+            let lines: Vec<_> = lines.iter().map(Line::json).collect();
+            format!("{:#}\n", json!({ "version": 1, "command": command, "migrations": lines }))
+        }
+        Format::Terminal => table(&lines, Look::of(settings.color)),
+    })
+}
+
+/// One migration, and how it stands or what became of it.
+struct Line {
+    phase: &'static str,
+    version: i64,
+    description: String,
+    state: &'static str,
+    /// Since when, or how long it took.
+    detail: String,
+}
+
+impl Line {
+    fn json(&self) -> Json {
+        let Line { phase, version, description, state, detail } = self;
+        json!({ "phase": phase, "version": version, "description": description, "state": state, "detail": detail })
+    }
+}
+
+fn migrated(report: &schema::Report) -> Vec<Line> {
+    let line = |migration: &schema::Migrated| {
+        let (state, detail) = match migration.outcome {
+            Outcome::Applied { elapsed } => ("applied now", super::report::elapsed(elapsed)),
+            Outcome::AlreadyApplied => ("applied earlier", String::new()),
+            Outcome::NotNeeded => ("not needed", String::new()),
+        };
+        let description = migration.description.clone();
+        Line { phase: report.phase, version: migration.version, description, state, detail }
+    };
+    report.migrations.iter().map(line).collect()
+}
+
+fn standing(phases: &[schema::PhaseStatus]) -> Vec<Line> {
+    let line = |phase: &'static str, migration: &schema::MigrationStatus| {
+        let (state, detail) = match migration.state {
+            State::Applied { at } => ("applied", at.iso()),
+            State::Pending => ("pending", String::new()),
+            State::Changed { at } => ("applied with another text", at.iso()),
+        };
+        Line { phase, version: migration.version, description: migration.description.clone(), state, detail }
+    };
+    phases.iter().flat_map(|phase| phase.migrations.iter().map(|migration| line(phase.phase, migration))).collect()
+}
+
+fn table(lines: &[Line], look: Look) -> String {
+    let mut grid = Grid::new(&["phase", "version", "migration", "state", ""], look);
+    for line in lines {
+        let (phase, state) = (line.phase.to_owned(), line.state.to_owned());
+        grid.row([phase, line.version.to_string(), line.description.clone(), state, line.detail.clone()]);
+    }
+    grid.to_string()
 }
 
 /// The URL to migrate: a snapshot folder has no schema.

@@ -88,11 +88,14 @@ fn execute(cli: Cli) -> Result<u8> {
         }
         Command::Generate(generate) => {
             resolve(global, None)?;
-            generate::run(generate, &Monitor::start(global.quiet)?).map(|()| IN_SYNC)
+            let monitor = Monitor::start(global.quiet)?;
+            let told = generate::run(generate, &monitor)?;
+            monitor.finish();
+            output::print(&told).map(|()| IN_SYNC)
         }
         Command::Migrate(migrate) => {
             let settings = resolve_with(global, None, migrate.database_url.as_deref())?;
-            migrate::run(migrate.action, &settings).map(|()| IN_SYNC)
+            output::print(&migrate::run(migrate.action, &settings)?).map(|()| IN_SYNC)
         }
         Command::Config(reading) => {
             let settings = resolve(global, Some(reading))?;

@@ -1,11 +1,13 @@
 //! What a user sees and says while a job runs: a bar for each stage on stderr, and Ctrl-C.
 
-use std::io::IsTerminal;
+use std::future::Future;
+use std::io::{self, IsTerminal};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::model::job::Watch;
@@ -13,6 +15,7 @@ use crate::model::job::Watch;
 /// Set by the first Ctrl-C; the second ends the process.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 const INTERRUPTED_STATUS: i32 = 130;
+const LISTENING: &str = "listening for Ctrl-C";
 
 /// Shows how far the job is where stderr is a terminal, and passes Ctrl-C on to it.
 pub struct Monitor {
@@ -23,8 +26,8 @@ pub struct Monitor {
 impl Monitor {
     /// Starts to listen for Ctrl-C and for a request to terminate.
     pub fn start(quiet: bool) -> Result<Monitor> {
-        listen().doing(ErrorKind::Io, || "listening for Ctrl-C".to_owned())?;
-        Ok(Monitor { visible: !quiet && std::io::stderr().is_terminal(), bar: Mutex::new(None) })
+        listen().doing(ErrorKind::Io, || LISTENING.to_owned())?;
+        Ok(Monitor { visible: !quiet && io::stderr().is_terminal(), bar: Mutex::new(None) })
     }
 
     /// Clears the bar, so that the report starts on a clean line.
@@ -55,7 +58,7 @@ impl Watch for Monitor {
 
     fn check(&self) -> Result<()> {
         if INTERRUPTED.load(Ordering::Relaxed) {
-            return Err(Error::new(ErrorKind::Interrupted, "stopped", "interrupted before the job was done"));
+            return Err(interrupted());
         }
         Ok(())
     }
@@ -66,19 +69,38 @@ fn new_bar(stage: &'static str) -> ProgressBar {
     ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())).with_prefix(stage)
 }
 
-/// Handlers are in place when this returns; a thread of its own waits for the signals.
-fn listen() -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let guard = runtime.enter();
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    drop(guard);
+/// The requests to stop.
+struct Stops {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stops {
+    /// Handlers are in place when this returns. Only within a runtime.
+    fn install() -> io::Result<Stops> {
+        Ok(Stops { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+fn runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build()
+}
+
+/// A thread of its own waits for the requests.
+fn listen() -> io::Result<()> {
+    let runtime = runtime()?;
+    let mut stops = runtime.block_on(async { Stops::install() })?;
     std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
         runtime.block_on(async {
             loop {
-                tokio::select! {
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
-                }
+                stops.next().await;
                 if INTERRUPTED.swap(true, Ordering::Relaxed) {
                     std::process::exit(INTERRUPTED_STATUS);
                 }
@@ -87,4 +109,20 @@ fn listen() -> std::io::Result<()> {
         });
     })?;
     Ok(())
+}
+
+/// Runs to the end, or drops the work at the first request to stop.
+pub fn interruptible<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let doing = || LISTENING.to_owned();
+    runtime().doing(ErrorKind::Io, doing)?.block_on(async {
+        let mut stops = Stops::install().doing(ErrorKind::Io, doing)?;
+        tokio::select! {
+            done = work => done,
+            () = stops.next() => Err(interrupted()),
+        }
+    })
+}
+
+fn interrupted() -> Error {
+    Error::new(ErrorKind::Interrupted, "stopped", "interrupted before the job was done")
 }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::model::difference::Tolerance;
 use crate::model::filter::ColumnFilter;
-use crate::model::job::{Job, Location, Narrowing};
+use crate::model::job::{Job, Location, Narrowing, redact};
 use crate::model::settings::Scoring;
 
 use super::keys::{KEYS, Key, Place};
@@ -141,7 +141,7 @@ impl Settings {
         let found = match input {
             Input::Text(text) => slot.quote(text),
             Input::Toml(toml::Value::String(text)) => format!("the string {}", slot.quote(text)),
-            Input::Toml(value) => format!("the {} {value}", value.type_str()),
+            Input::Toml(value) => format!("the {} {}", value.type_str(), redact(&value.to_string())),
         };
         let place = match &origin {
             Origin::File(path) => format!("{}, key {}", path.display(), key.path()),
@@ -217,7 +217,10 @@ pub fn read_file(named: Option<&Path>) -> Result<Option<(PathBuf, toml::Table)>>
 
 fn parse_file(path: &Path, text: &str) -> Result<(PathBuf, toml::Table)> {
     let table = text.parse::<toml::Table>().map_err(|e| {
-        Error::new(ErrorKind::Usage, format!("reading {}", path.display()), e.to_string().trim_end()).caused_by(e)
+        // Not the error's own text: that repeats the line, which may hold a password.
+        let before = e.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line = before.lines().count().max(1);
+        Error::new(ErrorKind::Usage, format!("reading {}", path.display()), format!("line {line}: {}", e.message()))
     })?;
     Ok((path.to_owned(), table))
 }

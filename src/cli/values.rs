@@ -26,9 +26,9 @@ pub trait Setting {
     /// As `recount config` shows it, never with a password.
     fn show(&self) -> Json;
 
-    /// A refused text, as the error message repeats it.
+    /// A refused text, as the error message repeats it: a URL is easily put in the wrong place.
     fn quote(&self, text: &str) -> String {
-        format!("{text:?}")
+        format!("{:?}", redact(text))
     }
 }
 

@@ -16,6 +16,8 @@ pub struct MessyTexts {
     unknown_types: Vec<Symbol>,
     ignored_type: Symbol,
     strange_variable: Symbol,
+    /// An ACC of that variable at a lead that is expected.
+    strange_variable_type: Symbol,
     /// An ACC at a lead that nobody expects.
     strange_lead_type: Symbol,
     strange_hotkey: Symbol,
@@ -34,6 +36,7 @@ impl MessyTexts {
                 .to_vec(),
             ignored_type: vocabulary.add("era5_error_2t_24h"),
             strange_variable: vocabulary.add("sst"),
+            strange_variable_type: vocabulary.add(&format!("era5_acc_sst_{}h", plan.leads[0])),
             strange_lead_type: vocabulary.add(&format!("era5_acc_{variable}_{STRANGE_LEAD}h")),
             strange_hotkey: vocabulary.add("5StrangerWhoHadThisUidForAnHour"),
             day1: vocabulary.add("day1"),
@@ -77,9 +80,13 @@ impl Mess<'_> {
         self.add_score(|row| row.score_type = ignored);
         let (kind, variable) = (self.texts.strange_lead_type, self.texts.strange_variable);
         self.add_score(|row| (row.score_type, row.lead_hours) = (kind, Some(STRANGE_LEAD)));
+        let (kind, lead) = (self.texts.strange_variable_type, self.plan.leads[0].0);
+        self.add_score(|row| {
+            (row.score_type, row.lead_hours, row.variable_level) = (kind, Some(lead), Some(variable));
+        });
         self.edit_score("era5_", |row, _| row.lead_hours = None);
         self.edit_score("era5_", |row, plan| row.lead_hours = Some(plan.leads[0].0));
-        self.edit_score("era5_", |row, _| row.variable_level = Some(variable));
+        self.edit_score("era5_", |row, _| row.variable_level = None);
         self.edit_score("era5_", |row, _| row.score = None);
         self.edit_score("era5_", |row, _| row.score = Some(f64::NAN));
         self.edit_score("era5_", |row, _| row.score = Some(f64::NEG_INFINITY));
@@ -218,6 +225,7 @@ impl Mess<'_> {
         let stranger = self.texts.strange_hotkey;
         self.add_step("verify", |row, _| (row.substep, row.miner_hotkey) = (Some("token_request"), stranger));
         self.stale_step();
+        self.lose_step();
     }
 
     fn add_step(&mut self, name: &str, edit: impl FnOnce(&mut StepRow, &mut Chance)) -> Option<()> {
@@ -245,6 +253,15 @@ impl Mess<'_> {
             (row.substep, row.lead_hours, row.status) = (Some("resume"), Some(0), "in_progress");
             (row.started_at, row.completed_at) = (Some(started), None);
         });
+    }
+
+    /// The step that scored one lead was never written.
+    fn lose_step(&mut self) {
+        let scored = |row: &StepRow| row.step_name == "era5" && row.lead_hours > Some(0) && row.status == "succeeded";
+        let scored: Vec<usize> = (0..self.rows.steps.len()).filter(|&at| scored(&self.rows.steps[at])).collect();
+        if !scored.is_empty() {
+            self.rows.steps.remove(*self.chance.of(&scored));
+        }
     }
 
     fn responses(&mut self) {

@@ -49,7 +49,7 @@ use story::{Story, Teller};
 /// What computes the rollups that the evidence should have. Its settings must expect the plan's leads and variables.
 pub trait Engine {
     /// The right rows of one unit, for every run and miner. Units come in order, each once.
-    fn fold(&mut self, unit: &Unit, evidence: &[RunEvidence]) -> Vec<ForecastStat>;
+    fn fold(&mut self, unit: &Unit, evidence: &[RunEvidence]) -> Result<Vec<ForecastStat>>;
 
     /// The right lifetime rows, once all units were folded.
     fn lifetime(&mut self) -> Vec<MinerStat>;
@@ -75,7 +75,7 @@ pub fn run(plan: &Plan, target: &Target, engine: &mut dyn Engine) -> Result<Summ
     for (place, unit) in units.iter().enumerate() {
         let raw = generator.unit_rows(unit);
         let evidence: Vec<RunEvidence> = raw.iter().map(|rows| generator.batches(rows)).collect();
-        let stored = planter.unit(place, unit, engine.fold(unit, &evidence))?;
+        let stored = planter.unit(place, unit, engine.fold(unit, &evidence)?)?;
         count(&mut rows, &evidence, &stored);
         sink.unit(Part { rows: raw, evidence, stored })?;
     }

@@ -4,13 +4,8 @@
 //! and the number holds over all of them. Noise within tolerance comes on top and is told apart by its class.
 
 use std::collections::HashSet;
-use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::Path;
 
-use serde_json::{Value as Json, json};
-
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::columns::{Column, Group, Type};
 use crate::model::difference::{CellClass, Class, Difference, RowKey};
 use crate::model::evidence::Unit;
@@ -316,33 +311,6 @@ fn change<R: Stored>(
 
 fn whole_row<R: Stored>(row: &R, class: Class) -> Difference {
     Difference { table: R::TABLE, key: row.key(), column: None, class, stored: Value::Null, recomputed: Value::Null }
-}
-
-/// One planted difference as JSON: `before` is what is right, `after` what is stored.
-pub fn to_json(difference: &Difference) -> Json {
-    let key = &difference.key;
-    let key = match difference.table {
-        ForecastStat::TABLE => json!({"miner_uid": key.miner_uid, "forecast_run_id": key.forecast_run_id}),
-        _ => json!({"miner_uid": key.miner_uid}),
-    };
-    json!({
-        "table": difference.table,
-        "key": key,
-        "column": difference.column,
-        "class": difference.class.name(),
-        "before": difference.recomputed.to_json(),
-        "after": difference.stored.to_json(),
-    })
-}
-
-/// Writes what was planted, one JSON object a line.
-pub fn write(planted: &[Difference], path: &Path) -> Result<()> {
-    let doing = || format!("writing {}", path.display());
-    let mut file = BufWriter::new(File::create(path).doing(ErrorKind::Io, doing)?);
-    for difference in planted {
-        writeln!(file, "{}", to_json(difference)).doing(ErrorKind::Io, doing)?;
-    }
-    file.flush().doing(ErrorKind::Io, doing)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
 
 use crate::model::evidence::{COMPONENTS, RESPONSES, SCORES, STEPS};
@@ -160,8 +160,10 @@ fn clean_evidence_has_unique_keys_and_ids_and_sound_numbers() {
     assert_eq!(ids.each_ref().map(BTreeSet::len), total);
 }
 
+type Key = (Vec<Option<i32>>, Vec<Option<String>>);
+
 /// The distinct keys of these columns.
-fn distinct(batch: &RecordBatch, numbers: &[&str], names: &[&str]) -> BTreeSet<(Vec<Option<i32>>, Vec<Option<String>>)> {
+fn distinct(batch: &RecordBatch, numbers: &[&str], names: &[&str]) -> BTreeSet<Key> {
     let numbers: Vec<_> = numbers.iter().map(|name| ints(batch, name)).collect();
     let names: Vec<_> = names.iter().map(|name| texts(batch, name)).collect();
     let row =
@@ -226,14 +228,14 @@ fn messy_evidence_has_each_oddity() {
     let own =
         |rows: &RunRows, row: &ScoreRow| rows.responses.iter().any(|r| (r.id, r.miner_uid) == (row.response_id, row.miner_uid));
     assert!(rows.iter().any(|rows| rows.scores.iter().any(|row| !own(rows, row))), "orphans");
-    assert!(rows.iter().any(|rows| load_merges(rows)), "repeated steps");
+    assert!(rows.iter().any(has_repeated_steps), "repeated steps");
     let negative =
         |row: &ResponseRow| row.inference_completed_at < row.inference_started_at && row.inference_completed_at.is_some();
     assert!(rows.iter().flat_map(|rows| &rows.responses).any(negative));
     assert!(rows.iter().flat_map(|rows| &rows.responses).any(|row| row.error_message.as_deref() == Some("")));
 }
 
-fn load_merges(rows: &RunRows) -> bool {
+fn has_repeated_steps(rows: &RunRows) -> bool {
     let keys: BTreeSet<_> = rows.steps.iter().map(|s| (s.miner_uid, s.step_name, s.substep, s.lead_hours)).collect();
     keys.len() < rows.steps.len()
 }

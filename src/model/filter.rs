@@ -3,6 +3,7 @@
 use crate::error::{Error, ErrorKind, Result};
 
 use super::columns::{Column, Group, Type};
+use super::job::redact;
 use super::rollups::{ForecastStat, MinerStat, Rollup, SubnetStat};
 
 /// The rollup tables of the database with their columns, wide ones aside.
@@ -111,8 +112,12 @@ fn unknown(key: &str, text: &str) -> Error {
         let wide = (table == ForecastStat::TABLE).then_some("era5_score_{lead}h");
         format!("of {table}: {}", names.chain(wide).collect::<Vec<_>>().join(", "))
     });
-    Error::new(ErrorKind::Usage, format!("setting {key}"), format!("{text:?} is neither a group nor a column that is compared"))
-        .hint(format!("groups: {groups}\ncolumns {}", tables.join("\ncolumns ")))
+    Error::new(
+        ErrorKind::Usage,
+        format!("setting {key}"),
+        format!("{:?} is neither a group nor a column that is compared", redact(text)),
+    )
+    .hint(format!("groups: {groups}\ncolumns {}", tables.join("\ncolumns ")))
 }
 
 #[cfg(test)]

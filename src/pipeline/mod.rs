@@ -1,5 +1,6 @@
 //! The main job, and the only place that sees all stages.
 
+mod generate;
 mod sweep;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use crate::source::folder::SnapshotWriter;
 use crate::source::{Options, Source};
 use crate::staging::Staging;
 
+pub use generate::generate;
 use sweep::{Collect, Rest, Sweep, UnitResult};
 
 /// Opens the source of a job.

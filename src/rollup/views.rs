@@ -85,6 +85,6 @@ cell!(float_at, Float64Array, f64, std::convert::identity);
 cell!(bool_at, BooleanArray, bool, std::convert::identity);
 cell!(time_at, TimestampMicrosecondArray, Micros, Micros);
 
-pub fn text_at<'a>(column: &'a StringArray, row: usize) -> Option<&'a str> {
+pub fn text_at(column: &StringArray, row: usize) -> Option<&str> {
     (!column.is_null(row)).then(|| column.value(row))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, DictionaryArray, Int32Array, RecordBatch, TimestampMicrosecondArray};
 use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
 
-use crate::model::evidence::{NODES, Node, RUNS, Run};
+use crate::model::evidence::{NODES, Node, RUNS, Run, Snapshot};
 use crate::model::ids::{MinerUid, RunId};
 use crate::model::time::Micros;
 
@@ -46,4 +46,14 @@ pub fn nodes_of(batch: &RecordBatch) -> Vec<Node> {
         (0..batch.num_rows()).map(|row| Node { uid: MinerUid(uids.value(row)), hotkey: hotkey(row) }).collect();
     nodes.sort_by_key(|node| node.uid);
     nodes
+}
+
+/// Puts the stored rollups into the order of their keys, so that a database and its snapshot give equal lists.
+pub fn sort_stored(snapshot: &mut Snapshot) {
+    if let Some(miners) = &mut snapshot.stored_miners {
+        miners.sort_by_key(|row| row.miner_uid);
+    }
+    if let Some(subnet) = &mut snapshot.stored_subnet {
+        subnet.sort_by(|a, b| (&a.scope, a.run_id).cmp(&(&b.scope, b.run_id)));
+    }
 }

@@ -14,6 +14,8 @@ pub(crate) mod table;
 mod terminal;
 mod text;
 
+pub(crate) use text::elapsed;
+
 /// The whole text for stdout.
 pub(crate) fn render(outcome: &Outcome, format: Format, quiet: bool, look: Look) -> Result<String> {
     if format == Format::Terminal && quiet {

@@ -55,7 +55,11 @@ pub struct Loader {
 impl Loader {
     /// Connects, checks the tables and makes them ready.
     pub fn start(url: &str, generator: &Generator) -> Result<Self> {
-        let options = PgConnectOptions::from_str(url).doing(ErrorKind::Usage, || "reading the database URL".to_owned())?;
+        // The parser's messages repeat parts of what they could not read, which may be a password.
+        let options = PgConnectOptions::from_str(url).map_err(|_| {
+            Error::new(ErrorKind::Usage, "reading the URL of the database", "it is not a valid PostgreSQL URL")
+                .hint("postgres://USER:PASSWORD@HOST:PORT/DATABASE")
+        })?;
         let task = Task {
             options: options.application_name("recount generate"),
             vocabulary: generator.shared_vocabulary(),
@@ -152,7 +156,10 @@ impl Task {
         execute(&mut transaction, "ALTER TABLE weather_forecast_steps ENABLE TRIGGER USER", "building the indexes").await?;
         execute(&mut transaction, NEXT_IDS, "moving the sequences on").await?;
         transaction.commit().await.doing(ErrorKind::Database, || "committing what was loaded".to_owned())?;
-        execute(&mut connection, "ANALYZE", "analyzing the tables").await
+        // Now, and not by the autovacuum while somebody measures what was loaded.
+        let vacuum = format!("VACUUM (ANALYZE) {}", TABLES.join(", "));
+        let done = sqlx::raw_sql(AssertSqlSafe(vacuum)).execute(&mut connection).await;
+        done.map(drop).doing(ErrorKind::Database, || "analyzing the tables".to_owned())
     }
 
     async fn load(

@@ -43,7 +43,7 @@ fn lifetime(plan: &Plan) -> Vec<MinerStat> {
         consecutive_successes: Some(0),
         consecutive_failures: Some(0),
         total_inference_time: Some(12_345),
-        common_errors: (miner % 2 == 0).then(|| json!({"unknown": 1})),
+        common_errors: miner.is_multiple_of(2).then(|| json!({"unknown": 1})),
         first_seen: Some(Micros(5)),
         ..MinerStat::default()
     };
@@ -189,7 +189,7 @@ fn ids_are_unique_and_no_column_is_null_that_must_not_be() {
         assert!(row.miner_hotkey.is_some() && row.forecast_init_time.is_some() && row.forecast_status.is_some());
     }
     assert!(outcome.stored.iter().any(|row| row.read().message_unsanitized), "a messy plan has raw texts");
-    let told = outcome.planted.iter().map(|d| to_json(d).to_string()).collect::<String>();
+    let told = format!("{:?}", outcome.planted);
     assert!(!told.contains("198.51.100"), "what is told is sanitized");
 }
 
@@ -211,23 +211,4 @@ fn more_than_there_are_rows_is_refused() {
 fn a_single_miner_can_be_planted_full() {
     let plan = Plan { runs: 10, miners: 1, seed: 9, drift: 10, ..Plan::default() };
     assert_eq!(real(&outcome(&plan).planted), 10);
-}
-
-#[test]
-fn lines_are_as_documented() {
-    let key = RowKey { miner_uid: Some(3), forecast_run_id: Some("f".to_owned()), run_id: Some(1), ..RowKey::default() };
-    let difference = Difference {
-        table: ForecastStat::TABLE,
-        key,
-        column: Some("avg_acc".to_owned()),
-        class: Class::Drift,
-        stored: Value::Float(0.5),
-        recomputed: Value::Null,
-    };
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("planted.jsonl");
-    write(&[difference.clone(), difference], &path).unwrap();
-    let line = r#"{"after":0.5,"before":null,"class":"drift","column":"avg_acc","key":{"forecast_run_id":"f","miner_uid":3},"table":"weather_forecast_stats"}"#;
-    let lines = std::fs::read_to_string(path).unwrap();
-    assert_eq!(lines.lines().map(|l| l.parse::<Json>().unwrap()).collect::<Vec<_>>(), vec![line.parse::<Json>().unwrap(); 2]);
 }

@@ -125,7 +125,7 @@ impl Decoder {
                 State::Header => self.header(&bytes[at..])?,
                 State::Rows => self.tuple(&bytes[at..])?,
                 State::Ended if at < bytes.len() => {
-                    return Err(self.error(format!("found {} bytes after the end-of-data mark", bytes.len() - at)));
+                    return Err(self.error("there is more data after the end-of-data mark".to_owned()));
                 }
                 State::Ended => return Ok(at),
             };

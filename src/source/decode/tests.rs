@@ -144,7 +144,7 @@ fn wrong_values_name_what_was_found_and_expected() {
     insta::assert_snapshot!(message(&one_text(true), &Copy::new().row(&[Some(b"a\xff")]).end()), @"reading t of run 7: row 1, column name: found text that is not UTF-8 (invalid utf-8 sequence of 1 bytes from index 1), expected text in UTF-8");
     insta::assert_snapshot!(message(&float, b"PGCOPX"), @"reading t of run 7: the data does not begin with the signature of COPY's binary format");
     let more = [Copy::new().end(), vec![0]].concat();
-    insta::assert_snapshot!(message(&float, &more), @"reading t of run 7: found 1 bytes after the end-of-data mark");
+    insta::assert_snapshot!(message(&float, &more), @"reading t of run 7: there is more data after the end-of-data mark");
 }
 
 #[test]

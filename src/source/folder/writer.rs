@@ -1,16 +1,14 @@
 //! Writes a snapshot folder: under a temporary name beside the target, renamed when it is complete.
 
 use std::fmt;
-use std::fs::{File, Permissions};
+use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use serde_json::Value as Json;
-use tempfile::TempDir;
 
 use super::manifest::{FileEntry, MANIFEST, Manifest};
 use super::{file_name, schema};
@@ -20,13 +18,14 @@ use crate::model::rollups::{ForecastStat, MinerStat, Rollup, SubnetStat};
 use crate::model::rows::{batch_of, stats_batch};
 use crate::source::ipc::IpcWriter;
 use crate::source::small;
+use crate::staging::Staging;
 
 const BUFFER_BYTES: usize = 1 << 20;
 
 /// A snapshot folder in the making. Dropped before [`SnapshotWriter::finish`], it leaves nothing behind.
 pub struct SnapshotWriter {
     target: PathBuf,
-    temporary: TempDir,
+    folder: Staging,
     snapshot: Snapshot,
     /// In the order of [`units`]; those before `next` are written.
     units: Vec<Unit>,
@@ -39,16 +38,9 @@ pub struct SnapshotWriter {
 impl SnapshotWriter {
     /// Refuses a target that exists, unless it is an empty folder.
     pub fn create(target: &Path, snapshot: &Snapshot) -> Result<SnapshotWriter> {
-        check_target(target)?;
-        let name = target.file_name().unwrap_or_default().to_string_lossy();
-        let mut builder = tempfile::Builder::new();
-        // As open as any new folder would be; the user's mask takes its part away.
-        let prefix = format!(".{name}.partial-");
-        builder.prefix(&prefix).permissions(Permissions::from_mode(0o777));
-        let temporary = builder.tempdir_in(parent_of(target));
         let mut writer = SnapshotWriter {
             target: target.to_owned(),
-            temporary: temporary.doing(ErrorKind::Io, || doing(target))?,
+            folder: Staging::create(target)?,
             snapshot: snapshot.clone(),
             units: units(&snapshot.runs),
             next: 0,
@@ -67,7 +59,7 @@ impl SnapshotWriter {
     }
 
     fn file(&self, table: &'static str) -> Result<TableFile> {
-        TableFile::create(&self.target, self.temporary.path(), table, &schema(table, &self.snapshot.wide_leads))
+        TableFile::create(&self.target, &self.folder, table, &schema(table, &self.snapshot.wide_leads))
     }
 
     /// Appends one unit; units come in the order of [`units`], each once.
@@ -93,6 +85,11 @@ impl SnapshotWriter {
         }
     }
 
+    /// The stored lifetime rollups, where they are known only after the last unit.
+    pub fn set_stored_miners(&mut self, rows: Vec<MinerStat>) {
+        self.snapshot.stored_miners = Some(rows);
+    }
+
     /// Writes what is left, makes it durable, and gives the folder its name.
     pub fn finish(mut self, strays: &[StoredStat], settings: &Json) -> Result<()> {
         if self.next != self.units.len() {
@@ -111,7 +108,9 @@ impl SnapshotWriter {
             let (name, entry) = file.finish()?;
             manifest.files.insert(name, entry);
         }
-        self.publish(&manifest.seal()).map_err(|e| Error::new(ErrorKind::Io, doing(&self.target), &e).caused_by(e))
+        // The manifest comes last, then the name: whoever sees the folder sees all of it.
+        std::fs::write(self.folder.path(MANIFEST), manifest.seal()).doing(ErrorKind::Io, || doing(&self.target))?;
+        self.folder.commit()
     }
 
     fn small_tables(&self) -> Vec<(&'static str, RecordBatch)> {
@@ -136,18 +135,6 @@ impl SnapshotWriter {
             ..Manifest::new()
         }
     }
-
-    /// The manifest comes last, then the name: whoever sees the folder sees all of it.
-    fn publish(&mut self, manifest: &str) -> io::Result<()> {
-        let mut file = File::create(self.temporary.path().join(MANIFEST))?;
-        file.write_all(manifest.as_bytes())?;
-        file.sync_all()?;
-        File::open(self.temporary.path())?.sync_all()?;
-        std::fs::rename(self.temporary.path(), &self.target)?;
-        // The folder has its name now, and the guard would find nothing to remove.
-        self.temporary.disable_cleanup(true);
-        File::open(parent_of(&self.target))?.sync_all()
-    }
 }
 
 impl fmt::Debug for SnapshotWriter {
@@ -156,29 +143,8 @@ impl fmt::Debug for SnapshotWriter {
     }
 }
 
-fn parent_of(target: &Path) -> &Path {
-    match target.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    }
-}
-
 fn doing(target: &Path) -> String {
     format!("writing snapshot {}", target.display())
-}
-
-fn check_target(target: &Path) -> Result<()> {
-    let refuse = |detail: &str| {
-        let error = Error::new(ErrorKind::Usage, doing(target), detail);
-        Err(error.hint("name a folder that does not exist yet; recount never overwrites a snapshot"))
-    };
-    match std::fs::read_dir(target).map(|mut entries| entries.next().is_some()) {
-        Ok(true) => refuse("the folder exists and is not empty"),
-        Ok(false) => Ok(()),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(e) if e.kind() == io::ErrorKind::NotADirectory => refuse("it exists and is not a folder"),
-        Err(e) => Err(Error::new(ErrorKind::Io, doing(target), &e).caused_by(e)),
-    }
 }
 
 /// One file of the folder.
@@ -190,10 +156,10 @@ struct TableFile {
 }
 
 impl TableFile {
-    fn create(target: &Path, dir: &Path, table: &'static str, schema: &SchemaRef) -> Result<TableFile> {
+    fn create(target: &Path, folder: &Staging, table: &'static str, schema: &SchemaRef) -> Result<TableFile> {
         let name = file_name(table);
         let doing = format!("{}/{name}", doing(target));
-        let file = File::create_new(dir.join(&name)).doing(ErrorKind::Io, || doing.clone())?;
+        let file = File::create_new(folder.path(&name)).doing(ErrorKind::Io, || doing.clone())?;
         let writer = IpcWriter::new(Sink::new(file), schema).map_err(|e| cannot_write(&doing, e))?;
         Ok(TableFile { name, doing, writer, batches: 0 })
     }
@@ -230,9 +196,9 @@ impl Sink {
         Sink { file: BufWriter::with_capacity(BUFFER_BYTES, file), hasher: blake3::Hasher::new(), bytes: 0 }
     }
 
-    /// Makes the file durable; gives its length and hash.
+    /// The length of the file and its hash.
     fn finish(self) -> io::Result<(u64, String)> {
-        self.file.into_inner().map_err(io::IntoInnerError::into_error)?.sync_all()?;
+        self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
         Ok((self.bytes, self.hasher.finalize().to_hex().to_string()))
     }
 }
@@ -250,9 +216,4 @@ impl Write for Sink {
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
     }
-}
-
-impl SnapshotWriter {
-    /// The stored lifetime rollups, where they are known only after the last unit.
-    pub fn set_stored_miners(&mut self, _rows: Vec<crate::model::rollups::MinerStat>) {}
 }

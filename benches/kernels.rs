@@ -1,0 +1,80 @@
+//! The hot loops by themselves, on one generated run of 256 miners: `cargo bench --bench kernels`.
+
+use std::sync::LazyLock;
+
+use divan::counter::ItemsCount;
+use divan::{Bencher, black_box};
+use recount::diff::StatPlan;
+use recount::generate::{Generator, Plan};
+use recount::model::difference::Tolerance;
+use recount::model::evidence::{RunEvidence, StoredStat};
+use recount::model::rollups::ForecastStat;
+use recount::model::settings::Scoring;
+use recount::rollup::{Rules, exact, fold_unit};
+
+fn main() {
+    divan::main();
+}
+
+struct Sample {
+    evidence: Vec<RunEvidence>,
+    rules: Rules,
+}
+
+static CLEAN: LazyLock<Sample> = LazyLock::new(|| sample(false));
+static MESSY: LazyLock<Sample> = LazyLock::new(|| sample(true));
+
+fn sample(messy: bool) -> Sample {
+    let plan = Plan { runs: 20, miners: 256, seed: 1, messy, ..Plan::default() };
+    let generator = Generator::new(plan).expect("a plan");
+    let unit = &generator.units()[4];
+    Sample { evidence: generator.evidence(unit), rules: Rules::new(Scoring::default(), generator.taken_at()) }
+}
+
+fn scores(evidence: &[RunEvidence]) -> usize {
+    evidence.iter().map(|run| run.scores.num_rows()).sum()
+}
+
+/// Rows of scores a second; components and steps are folded along with them.
+#[divan::bench(args = ["clean", "messy"])]
+fn fold(bencher: Bencher<'_, '_>, kind: &str) {
+    let sample: &Sample = if kind == "clean" { &CLEAN } else { &MESSY };
+    bencher
+        .counter(ItemsCount::new(scores(&sample.evidence)))
+        .bench_local(|| fold_unit(black_box(&sample.evidence), &sample.rules));
+}
+
+/// The same without components, as most figures for scores alone are given.
+#[divan::bench]
+fn fold_scores(bencher: Bencher<'_, '_>) {
+    let bare: Vec<RunEvidence> =
+        CLEAN.evidence.iter().map(|run| RunEvidence { components: run.components.slice(0, 0), ..run.clone() }).collect();
+    bencher.counter(ItemsCount::new(scores(&bare))).bench_local(|| fold_unit(black_box(&bare), &CLEAN.rules));
+}
+
+#[divan::bench(args = [9, 27, 690])]
+fn exact_sum(bencher: Bencher<'_, '_>, n: usize) {
+    let values: Vec<f64> = (1..=n).map(|i| 1.0 / i as f64).collect();
+    bencher.counter(ItemsCount::new(n)).bench_local(|| exact::sum(black_box(&values)));
+}
+
+/// What a user would pick instead of an exact sum, and what is not exact.
+#[divan::bench(args = [9, 27, 690])]
+fn naive_sum(bencher: Bencher<'_, '_>, n: usize) {
+    let values: Vec<f64> = (1..=n).map(|i| 1.0 / i as f64).collect();
+    bencher.counter(ItemsCount::new(n)).bench_local(|| black_box(&values).iter().sum::<f64>());
+}
+
+/// Rows of `weather_forecast_stats` a second, every column compared.
+#[divan::bench]
+fn diff(bencher: Bencher<'_, '_>) {
+    let fold = fold_unit(&CLEAN.evidence, &CLEAN.rules);
+    let rows: Vec<&ForecastStat> = fold.stats.iter().map(|placed| &placed.stat).collect();
+    let stored: Vec<StoredStat> = (1..)
+        .zip(&rows)
+        .map(|(id, row)| StoredStat { id, row: (*row).clone(), message_unsanitized: false, error_unsanitized: false })
+        .collect();
+    let leads = &CLEAN.rules.scoring.expected_leads;
+    let plan = StatPlan::new(leads, leads, Tolerance::default(), |_| true);
+    bencher.counter(ItemsCount::new(rows.len())).bench_local(|| plan.unit(black_box(&stored), &rows).expect("unique keys"));
+}

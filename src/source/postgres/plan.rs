@@ -1,0 +1,143 @@
+//! The statements that read the tables: pure text, made from what the catalogue check let pass.
+
+use super::contract::Selection;
+use super::contract::type_id::{BPCHAR, JSON, JSONB};
+use crate::model::columns::Type;
+use crate::model::evidence::{NODES, RUNS, Wire};
+use crate::model::ids::RunId;
+
+/// A table of at most so many rows is scanned for each run where it has no index on it.
+pub const SCANNED_ROWS_MAX: f64 = 100_000.0;
+
+/// How the rows of one run are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// One statement for each run.
+    ByRun,
+    /// The table is copied once, in order of runs, into a temporary file.
+    Spool,
+}
+
+/// A big table without an index on its run must not be scanned once for each run.
+pub fn access(selection: &Selection) -> Access {
+    let small = selection.rows.is_some_and(|rows| rows <= SCANNED_ROWS_MAX);
+    if selection.run_index || small { Access::ByRun } else { Access::Spool }
+}
+
+/// The expression by which a column leaves the database: nothing of an error but what the rules read.
+pub fn expression(name: &str, wire: Wire, type_id: i64) -> String {
+    let json = if type_id == JSONB { "jsonb" } else { "json" };
+    match wire {
+        Wire::Error if matches!(type_id, JSON | JSONB) => error_parts(name, json),
+        Wire::Error => format!("to_json({name})::text"),
+        Wire::ErrorObject => format!(
+            "CASE {json}_typeof({name}) WHEN 'object' THEN {json}_build_object('type', {name} -> 'type', \
+             'message', {name} -> 'message')::text ELSE {name}::text END"
+        ),
+        Wire::Plain(Type::Json) => format!("{name}::text"),
+        // Padding is no part of a text.
+        _ if type_id == BPCHAR => format!("{name}::text"),
+        _ => name.to_owned(),
+    }
+}
+
+/// Type, message and error of an error where they are texts; `0` stands for anything else, since a rule may have to know
+/// that there was something, but never what. Arrays, numbers and booleans come without their content.
+fn error_parts(name: &str, json: &str) -> String {
+    let part = |key: &str| {
+        let part = format!("{name} -> '{key}'");
+        let kind = format!("coalesce({json}_typeof({part}), 'null')");
+        format!("'{key}', CASE {kind} WHEN 'string' THEN {part} WHEN 'null' THEN NULL ELSE '0'::{json} END")
+    };
+    let parts = ["type", "message", "error"].map(part).join(", ");
+    format!(
+        "CASE coalesce({json}_typeof({name}), 'null') WHEN 'object' THEN {json}_build_object({parts})::text \
+         WHEN 'string' THEN {name}::text WHEN 'null' THEN NULL ELSE '[]' END"
+    )
+}
+
+/// The rows of one run.
+pub fn run(selection: &Selection, run: RunId) -> String {
+    copy(selection, &format!(" WHERE run_id = {run}"))
+}
+
+/// All rows in order of their runs.
+pub fn by_runs(selection: &Selection) -> String {
+    copy(selection, " ORDER BY run_id")
+}
+
+/// All rows.
+pub fn whole(selection: &Selection) -> String {
+    copy(selection, "")
+}
+
+/// The stored rows of a unit. The miners are listed so that the unique index (`miner_uid`, `forecast_run_id`) serves.
+pub fn stored(selection: &Selection, forecast_run_id: &str) -> String {
+    let unit = literal(forecast_run_id);
+    copy(selection, &format!(" WHERE forecast_run_id = {unit} AND miner_uid IN (SELECT uid FROM {})", NODES.name))
+}
+
+/// The stored rows that [`stored`] gives for none of these units.
+pub fn strays<'a>(selection: &Selection, units: impl Iterator<Item = &'a str>) -> String {
+    let units = units.map(literal).collect::<Vec<_>>().join(", ");
+    let seen = format!("forecast_run_id = ANY (ARRAY[{units}]::text[]) AND miner_uid IN (SELECT uid FROM {})", NODES.name);
+    copy(selection, &format!(" WHERE ({seen}) IS NOT TRUE"))
+}
+
+/// How many rows refer to a run that does not exist; no unit would ever read them.
+pub fn orphans(table: &str) -> String {
+    format!("SELECT count(*) FROM {table} t WHERE NOT EXISTS (SELECT FROM {} r WHERE r.id = t.run_id)", RUNS.name)
+}
+
+fn copy(selection: &Selection, clause: &str) -> String {
+    let (columns, table) = (selection.expressions.join(", "), selection.layout.table);
+    format!("COPY (SELECT {columns} FROM {table}{clause}) TO STDOUT (FORMAT binary)")
+}
+
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::contract::{check, tests::fitting};
+    use super::*;
+
+    #[test]
+    fn only_what_a_rule_reads_is_selected() {
+        let contract = check(&fitting()).unwrap();
+        insta::assert_snapshot!(run(&contract.scores, RunId(7)), @"COPY (SELECT id, response_id, run_id, miner_uid, miner_hotkey, score_type, calculation_time, score, lead_hours, variable_level FROM weather_miner_scores WHERE run_id = 7) TO STDOUT (FORMAT binary)");
+        insta::assert_snapshot!(by_runs(&contract.components), @"COPY (SELECT id, response_id, run_id, miner_uid, score_type, lead_hours, variable_name, pressure_level, rmse, acc, skill_score, calculated_at FROM weather_forecast_component_scores ORDER BY run_id) TO STDOUT (FORMAT binary)");
+        insta::assert_snapshot!(whole(&contract.nodes), @"COPY (SELECT uid, hotkey FROM node_table) TO STDOUT (FORMAT binary)");
+    }
+
+    #[test]
+    fn stored_rows_are_those_of_units_and_the_rest() {
+        let mut stats = check(&fitting()).unwrap().stats.unwrap();
+        stats.expressions = vec!["id".to_owned()];
+        insta::assert_snapshot!(stored(&stats, "forecast_20250101_00_to_20250111_00"), @"COPY (SELECT id FROM weather_forecast_stats WHERE forecast_run_id = 'forecast_20250101_00_to_20250111_00' AND miner_uid IN (SELECT uid FROM node_table)) TO STDOUT (FORMAT binary)");
+        insta::assert_snapshot!(strays(&stats, ["a", "it's"].into_iter()), @"COPY (SELECT id FROM weather_forecast_stats WHERE (forecast_run_id = ANY (ARRAY['a', 'it''s']::text[]) AND miner_uid IN (SELECT uid FROM node_table)) IS NOT TRUE) TO STDOUT (FORMAT binary)");
+        insta::assert_snapshot!(strays(&stats, [].into_iter()), @"COPY (SELECT id FROM weather_forecast_stats WHERE (forecast_run_id = ANY (ARRAY[]::text[]) AND miner_uid IN (SELECT uid FROM node_table)) IS NOT TRUE) TO STDOUT (FORMAT binary)");
+    }
+
+    #[test]
+    fn errors_leave_without_what_no_rule_reads() {
+        let steps = check(&fitting()).unwrap().steps.unwrap();
+        insta::assert_snapshot!(steps.expressions[13], @"CASE coalesce(jsonb_typeof(error_json), 'null') WHEN 'object' THEN jsonb_build_object('type', CASE coalesce(jsonb_typeof(error_json -> 'type'), 'null') WHEN 'string' THEN error_json -> 'type' WHEN 'null' THEN NULL ELSE '0'::jsonb END, 'message', CASE coalesce(jsonb_typeof(error_json -> 'message'), 'null') WHEN 'string' THEN error_json -> 'message' WHEN 'null' THEN NULL ELSE '0'::jsonb END, 'error', CASE coalesce(jsonb_typeof(error_json -> 'error'), 'null') WHEN 'string' THEN error_json -> 'error' WHEN 'null' THEN NULL ELSE '0'::jsonb END)::text WHEN 'string' THEN error_json::text WHEN 'null' THEN NULL ELSE '[]' END");
+        insta::assert_snapshot!(expression("e", Wire::Error, 25), @"to_json(e)::text");
+        insta::assert_snapshot!(expression("e", Wire::ErrorObject, JSON), @"CASE json_typeof(e) WHEN 'object' THEN json_build_object('type', e -> 'type', 'message', e -> 'message')::text ELSE e::text END");
+        insta::assert_snapshot!(expression("status", Wire::Plain(Type::Text), BPCHAR), @"status::text");
+    }
+
+    #[test]
+    fn a_big_table_without_an_index_on_its_run_is_spooled() {
+        let mut scores = check(&fitting()).unwrap().scores;
+        assert_eq!(access(&scores), Access::ByRun);
+        scores.run_index = false;
+        assert_eq!(access(&scores), Access::Spool);
+        scores.rows = None;
+        assert_eq!(access(&scores), Access::Spool);
+        scores.rows = Some(SCANNED_ROWS_MAX);
+        assert_eq!(access(&scores), Access::ByRun);
+    }
+}
