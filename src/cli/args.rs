@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::{Arg, ArgAction, ArgMatches, Args, Command as ClapCommand, FromArgMatches, Parser, Subcommand};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command as ClapCommand, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::model::ids::MinerUid;
 use crate::model::job::{Narrowing, RunRange, parse_since};
@@ -68,6 +69,15 @@ Examples:
 
 Only Phase 1 is applied: it adds, and drops or renames nothing.";
 
+const PHASE2_EXAMPLES: &str = "\
+Examples:
+  recount phase2 check                                       (the database is DATABASE_URL)
+  recount phase2 plan --option view
+  recount phase2 apply --option table --keep-wide-in TABLE
+  recount phase2 revert                                      (until `recount phase2 finish`)
+
+Exit status: 0 ready or done, 1 not ready, 2 error or bad usage, 3 refused, 130 interrupted.";
+
 const CONFIG_EXAMPLES: &str = "\
 Examples:
   recount config
@@ -119,6 +129,11 @@ pub enum Command {
     /// Bring the schema of a database to Phase 1
     #[command(after_help = MIGRATE_EXAMPLES)]
     Migrate(Migrate),
+    /// Drop the wide columns, behind a proof that nothing is lost
+    #[command(after_help = PHASE2_EXAMPLES)]
+    Phase2(Phase2),
+    /// Add retry policies, timelines and the subnet's statistics
+    Phase3(Phase3),
     /// Show the settings in force and where each came from
     #[command(after_help = CONFIG_EXAMPLES)]
     Config(Reading),
@@ -236,6 +251,102 @@ pub struct Migrate {
     /// The database; without it, DATABASE_URL is taken
     #[arg(long, value_name = "URL", global = true)]
     pub database_url: Option<String>,
+}
+
+/// Carry the schema to its narrow form.
+#[derive(Debug, Args)]
+pub struct Phase2 {
+    #[command(subcommand)]
+    pub action: Phase2Action,
+    /// The database; without it, DATABASE_URL is taken
+    #[arg(long, value_name = "URL", global = true)]
+    pub database_url: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Phase2Action {
+    /// Prove that dropping the wide columns loses nothing, and list what stands in the way
+    Check {
+        #[command(flatten)]
+        way: WayArgs,
+        #[command(flatten)]
+        flags: Flags<false>,
+    },
+    /// Print the statements, their locks and about how long they take
+    Plan {
+        #[command(flatten)]
+        way: WayArgs,
+    },
+    /// Change the schema; demands a proof that still holds
+    Apply {
+        #[command(flatten)]
+        way: WayArgs,
+        /// How old the proof may be: 90m, 24h, 2d
+        #[arg(long, value_name = "AGE", default_value = "24h", value_parser = parse_age)]
+        proof_max_age: Duration,
+    },
+    /// Put the wide columns back, with their values
+    Revert,
+    /// Drop what was kept aside for a revert
+    Finish,
+}
+
+#[derive(Debug, Clone, Copy, Args)]
+pub struct WayArgs {
+    /// What weather_forecast_stats becomes
+    #[arg(long, value_enum, default_value_t = WayArg::Table)]
+    pub option: WayArg,
+    /// Keep wide values without narrow scores in weather_legacy_lead_scores
+    #[arg(long, value_enum, value_name = "TABLE")]
+    pub keep_wide_in: Option<KeepIn>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum WayArg {
+    /// A table without the wide columns (option B)
+    Table,
+    /// A materialized view over scores and steps (option A)
+    View,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum KeepIn {
+    /// The table weather_legacy_lead_scores
+    #[value(name = "TABLE", alias = "table")]
+    Table,
+}
+
+/// A number with its unit: `90m`, `24h`, `2d`.
+fn parse_age(text: &str) -> Result<Duration, String> {
+    let expected = "expected a number and its unit: 90m, 24h or 2d";
+    let unit = match text.chars().last() {
+        Some('m') => 60,
+        Some('h') => 3_600,
+        Some('d') => 86_400,
+        _ => return Err(expected.to_owned()),
+    };
+    let number: u32 = text[..text.len() - 1].parse().map_err(|_| expected.to_owned())?;
+    Ok(Duration::from_secs(u64::from(number) * unit))
+}
+
+#[derive(Debug, Args)]
+pub struct Phase3 {
+    #[command(subcommand)]
+    pub action: Phase3Action,
+    /// The database; without it, DATABASE_URL is taken
+    #[arg(long, value_name = "URL", global = true)]
+    pub database_url: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Phase3Action {
+    /// Create the retry policies, the timeline and the subnet's statistics
+    Apply {
+        #[command(flatten)]
+        flags: Flags<false>,
+    },
+    /// Refresh the materialized views, concurrently
+    Refresh,
 }
 
 #[derive(Debug, Clone, Copy, Subcommand)]

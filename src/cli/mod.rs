@@ -9,10 +9,10 @@ use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
 use crate::error::{Error, Result};
-use crate::model::job::redact;
+use crate::model::job::{Narrowing, redact};
 use crate::model::outcome::Outcome;
 
-use args::{Cli, Command, Global, Reading};
+use args::{Cli, Command, Flags, Global, Reading};
 use progress::Monitor;
 use settings::{Layers, Settings};
 
@@ -24,6 +24,8 @@ mod generate;
 pub mod keys;
 mod migrate;
 mod output;
+mod phase2;
+mod phase3;
 mod progress;
 mod recompute;
 mod reconcile;
@@ -97,6 +99,8 @@ fn execute(cli: Cli) -> Result<u8> {
             let settings = resolve_with(global, None, migrate.database_url.as_deref())?;
             output::print(&migrate::run(migrate.action, &settings)?).map(|()| IN_SYNC)
         }
+        Command::Phase2(phase2) => phase2::execute(phase2, global),
+        Command::Phase3(phase3) => phase3::execute(phase3, global),
         Command::Config(reading) => {
             let settings = resolve(global, Some(reading))?;
             output::print(&config::render(&settings)).map(|()| IN_SYNC)
@@ -122,15 +126,25 @@ fn resolve(global: &Global, reading: Option<&Reading>) -> Result<Settings> {
 }
 
 fn resolve_with(global: &Global, reading: Option<&Reading>, source: Option<&str>) -> Result<Settings> {
+    let narrowing = reading.map(|reading| reading.narrow.narrowing()).unwrap_or_default();
+    resolve_flags(global, reading.map(|reading| &reading.flags), narrowing, source)
+}
+
+/// Settings of a command that takes flags of reading, but compares everything.
+fn resolve_whole(global: &Global, flags: Option<&Flags<false>>, source: Option<&str>) -> Result<Settings> {
+    resolve_flags(global, flags, Narrowing::default(), source)
+}
+
+fn resolve_flags(global: &Global, own: Option<&Flags<false>>, narrowing: Narrowing, source: Option<&str>) -> Result<Settings> {
     let mut flags = global.flags.0.clone();
-    flags.extend(reading.iter().flat_map(|reading| reading.flags.0.clone()));
+    flags.extend(own.iter().flat_map(|flags| flags.0.clone()));
     flags.extend(source.map(|source| ("source", source.to_owned())));
     let env = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     let settings = Settings::resolve(&Layers {
         file: settings::read_file(global.config.as_deref())?,
         env: env.collect(),
         flags,
-        narrowing: reading.map(|reading| reading.narrow.narrowing()).unwrap_or_default(),
+        narrowing,
     })?;
     if !global.quiet {
         for warning in &settings.warnings {
