@@ -27,8 +27,12 @@ impl Staging {
         }
         let parent = parent_of(target);
         fs::create_dir_all(parent).doing(ErrorKind::Io, doing)?;
-        let name = target.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let folder = tempfile::Builder::new().prefix(&format!(".{name}.")).suffix(".partial").tempdir_in(parent);
+        let prefix = format!(".{}.", target.file_name().unwrap_or_default().to_string_lossy());
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(&prefix).suffix(".partial");
+        #[cfg(unix)]
+        builder.permissions(usual());
+        let folder = builder.tempdir_in(parent);
         Ok(Staging { target: target.to_owned(), folder: folder.doing(ErrorKind::Io, doing)? })
     }
 
@@ -42,13 +46,13 @@ impl Staging {
         let doing = || format!("finishing the folder {}", self.target.display());
         for entry in fs::read_dir(self.folder.path()).doing(ErrorKind::Io, doing)? {
             let path = entry.doing(ErrorKind::Io, doing)?.path();
-            File::open(&path).and_then(|file| file.sync_all()).doing(ErrorKind::Io, doing)?;
+            sync(&path).doing(ErrorKind::Io, doing)?;
         }
-        open_to_all(self.folder.path()).doing(ErrorKind::Io, doing)?;
+        sync(self.folder.path()).doing(ErrorKind::Io, doing)?;
         // A rename takes the place of an empty folder.
         fs::rename(self.folder.path(), &self.target).doing(ErrorKind::Io, doing)?;
         let _ = self.folder.keep();
-        File::open(parent_of(&self.target)).and_then(|parent| parent.sync_all()).doing(ErrorKind::Io, doing)
+        sync(parent_of(&self.target)).doing(ErrorKind::Io, doing)
     }
 }
 
@@ -59,16 +63,16 @@ fn parent_of(target: &Path) -> &Path {
     }
 }
 
-/// A temporary folder is for its owner only; the finished one is as any other.
-#[cfg(unix)]
-fn open_to_all(folder: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o755))
+/// Makes a file or folder durable.
+fn sync(path: &Path) -> std::io::Result<()> {
+    File::open(path)?.sync_all()
 }
 
-#[cfg(not(unix))]
-fn open_to_all(_folder: &Path) -> std::io::Result<()> {
-    Ok(())
+/// What a folder has that is made without a word about it: everything but what the user's mask takes away.
+#[cfg(unix)]
+fn usual() -> fs::Permissions {
+    use std::os::unix::fs::PermissionsExt;
+    fs::Permissions::from_mode(0o777)
 }
 
 #[cfg(test)]

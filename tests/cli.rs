@@ -155,3 +155,32 @@ fn migrate_shows_what_is_pending_and_applies_it() {
     assert_eq!(states(&["migrate", "status"]), ["applied".to_owned()].into());
     recount(["migrate", "status"]).env("DATABASE_URL", db.url()).run().succeeds().stdout_has("phase1");
 }
+
+#[test]
+fn an_output_folder_that_cannot_be_written_is_named_and_nothing_is_left() {
+    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/data/sample");
+    for command in ["recompute", "diff", "export"] {
+        let run = recount([command, sample, "--out", "taken/out"]).file("taken", "a file").run().ends_with(2);
+        let run = run.stderr_has("taken/out").stderr_has("creating the folder");
+        assert_eq!(run.left_behind(), ["taken"]);
+        let run = recount([command, sample, "--out", "."]).file("kept", "a file").run().ends_with(2);
+        let run = run.stderr_has("it exists and is not empty").stderr_has("hint: ");
+        assert_eq!(run.left_behind(), ["kept"]);
+    }
+}
+
+#[test]
+fn a_command_that_takes_everything_refuses_to_be_narrowed() {
+    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/data/sample");
+    for command in ["recompute", "export"] {
+        let run = recount([command, sample, "--out", "out", "--runs", "1"]).run().ends_with(2);
+        run.stderr_has("always takes everything");
+    }
+}
+
+#[test]
+fn a_comparison_of_nothing_is_no_success() {
+    let sample = concat!(env!("CARGO_MANIFEST_DIR"), "/data/sample");
+    let run = recount(["reconcile", sample, "--columns", "era5_score_7h"]).run().ends_with(2);
+    run.stderr_has("nothing was compared");
+}

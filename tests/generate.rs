@@ -1,6 +1,7 @@
 //! `generate`: a folder and a database from the same plan hold the same data, and a database is filled wholly or not at all.
 
 use std::path::Path;
+use std::time::Duration;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
@@ -277,6 +278,7 @@ fn lines(batch: &RecordBatch) -> Vec<String> {
 /// What a reconciliation of a folder comes to.
 fn reconcile(path: &Path, plan: &Plan) -> Outcome {
     let job = Job {
+        statement_timeout: Duration::from_secs(60),
         source: Location::parse(path.to_str().unwrap()).unwrap(),
         scoring: scoring(plan),
         tolerance: Tolerance::default(),

@@ -89,6 +89,7 @@ mod tests {
      format                             terminal                                    --format
      color                              never                                       --color
      connections                        2                                           default
+     statement_timeout                  3600                                        default
      threads                            3                                           --threads
      atol                               1e-9                                        default
      rtol                               1e-9                                        default

@@ -48,6 +48,7 @@ pub const KEYS: &[Key] = &[
     key("format", Global, "FORMAT", "Form of the result on stdout: terminal or json", |s| &mut s.format),
     key("color", Global, "WHEN", "Colours: auto, always or never; auto heeds NO_COLOR", |s| &mut s.color),
     key("connections", Reading, "N", "Database connections that read at once", |s| &mut s.connections),
+    key("statement-timeout", Reading, "SECONDS", "Seconds that one statement may take on the server", |s| &mut s.statement_timeout),
     key("threads", Reading, "N", "Threads that recompute", |s| &mut s.threads),
     key("atol", Reading, "X", "Numbers this close are within tolerance, whatever their size", |s| &mut s.tolerance.atol),
     key("rtol", Reading, "X", "Numbers this close are within tolerance, as a share of the larger one", |s| &mut s.tolerance.rtol),

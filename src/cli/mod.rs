@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
-use crate::error::{Error, Result};
-use crate::model::job::{Narrowing, redact};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::job::{Job, Narrowing, redact};
 use crate::model::outcome::Outcome;
 
 use args::{Cli, Command, Flags, Global, Reading};
@@ -72,19 +72,22 @@ fn execute(cli: Cli) -> Result<u8> {
     match &cli.command {
         Command::Reconcile(reading) => {
             let (settings, monitor) = prepare(global, reading)?;
-            report(&reconcile::run(&settings.job()?, &monitor)?, global, &settings, monitor)
+            let outcome = reconcile::run(&settings.job()?, &monitor)?;
+            report(&outcome, global, &settings, monitor).and_then(|()| status(&outcome))
         }
         Command::Diff(diff) => {
             let (settings, monitor) = prepare(global, &diff.reading)?;
-            report(&diff::run(&settings.job()?, diff.out.as_deref(), &monitor)?, global, &settings, monitor)
+            let outcome = diff::run(&settings.job()?, diff.out.as_deref(), &monitor)?;
+            report(&outcome, global, &settings, monitor).and_then(|()| status(&outcome))
         }
         Command::Recompute(recompute) => {
             let (settings, monitor) = prepare(global, &recompute.reading)?;
-            report(&recompute::run(&settings.job()?, &recompute.out, &monitor)?, global, &settings, monitor)
+            let job = whole("recompute", &settings)?;
+            report(&recompute::run(&job, &recompute.out, &monitor)?, global, &settings, monitor).map(|()| IN_SYNC)
         }
         Command::Export(export) => {
             let (settings, monitor) = prepare(global, &export.reading)?;
-            let told = export::run(&settings.job()?, &export.out, &settings, &monitor)?;
+            let told = export::run(&whole("export", &settings)?, &export.out, &settings, &monitor)?;
             monitor.finish();
             output::print(&told).map(|()| IN_SYNC)
         }
@@ -113,11 +116,28 @@ fn prepare(global: &Global, reading: &Reading) -> Result<(Settings, Monitor)> {
     Ok((resolve(global, Some(reading))?, Monitor::start(global.quiet)?))
 }
 
-/// Prints the outcome, and gives its exit status.
-fn report(outcome: &Outcome, global: &Global, settings: &Settings, monitor: Monitor) -> Result<u8> {
+/// The job of a command that compares nothing: to narrow it would promise what it does not do.
+fn whole(command: &str, settings: &Settings) -> Result<Job> {
+    if settings.narrowing.is_narrow() {
+        let detail = format!("{command} always takes everything; --runs, --since, --miner and --no-lifetime narrow comparisons");
+        return Err(Error::new(ErrorKind::Usage, "reading the command line", detail)
+            .hint("leave these flags out, or use reconcile or diff"));
+    }
+    settings.job()
+}
+
+fn report(outcome: &Outcome, global: &Global, settings: &Settings, monitor: Monitor) -> Result<()> {
     monitor.finish();
     let look = output::Look::of(settings.color);
-    output::print(&report::render(outcome, settings.format, global.quiet, look)?)?;
+    output::print(&report::render(outcome, settings.format, global.quiet, look)?)
+}
+
+/// The exit status of a comparison. One of nothing is an error: a nightly job must not take it for "in sync".
+fn status(outcome: &Outcome) -> Result<u8> {
+    if outcome.tables.values().all(|table| table.columns.is_empty()) {
+        return Err(Error::new(ErrorKind::Data, "comparing", "nothing was compared")
+            .hint("see the report's notes: tables may be absent, or --columns and --ignore may leave nothing of them"));
+    }
     Ok(if outcome.in_sync() { IN_SYNC } else { DIFFERENCES })
 }
 

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::model::filter::ColumnFilter;
 use crate::model::job::Job;
 use crate::pipeline;
-use crate::schema::phase2::{self, Change, Options, Proof, Statement, Way};
+use crate::schema::phase2::{self, Change, Options, Proof, Remark, Statement, Way};
 
 use super::args::{Global, Phase2, Phase2Action, WayArg, WayArgs};
 use super::migrate::database;
@@ -72,7 +72,7 @@ fn check(url: &str, options: &Options, settings: &Settings, global: &Global) -> 
 fn proved(proof: &Proof, settings: &Settings) -> String {
     let Proof { id, rows, wide_values, .. } = proof;
     if settings.format == Format::Json {
-        let remarks = serde_json::to_value(&proof.remarks).unwrap_or(Json::Null);
+        let remarks = proof.remarks.iter().map(Remark::json).collect::<Vec<_>>();
         let proof = json!({
             "version": 1, "command": "phase2 check", "ready": proof.ready(), "proof": id, "option": proof.way.name(),
             "taken_at": proof.taken_at.iso(), "rows": rows, "wide_values": wide_values, "digest": proof.recomputed_digest,

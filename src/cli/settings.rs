@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::model::difference::Tolerance;
@@ -48,6 +49,8 @@ pub struct Settings {
     pub format: Format,
     pub color: Color,
     pub connections: NonZeroUsize,
+    /// Seconds.
+    pub statement_timeout: NonZeroUsize,
     pub threads: NonZeroUsize,
     pub tolerance: Tolerance,
     pub columns: Vec<String>,
@@ -70,6 +73,7 @@ impl Default for Settings {
             format: Format::Terminal,
             color: Color::Auto,
             connections: NonZeroUsize::MIN.saturating_add(1),
+            statement_timeout: NonZeroUsize::MIN.saturating_add(3599),
             threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             tolerance: Tolerance::default(),
             columns: Vec::new(),
@@ -182,6 +186,7 @@ impl Settings {
             scoring: self.scoring.clone(),
             tolerance: self.tolerance,
             connections: self.connections.get(),
+            statement_timeout: Duration::from_secs(self.statement_timeout.get() as u64),
             threads: self.threads.get(),
             filter: self.filter.clone(),
             narrowing: self.narrowing.clone(),

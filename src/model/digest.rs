@@ -5,16 +5,20 @@ use blake3::Hasher;
 use super::rollups::Rollup;
 use super::value::{Value, canonical_json};
 
-/// Feeds rows, cell by cell, each with a tag for its type; text with its length before it.
+/// Feeds the rows of a table: its name, cell by cell with a tag for the type (text with its length before it), their number.
 pub fn feed<'r, R: Rollup + 'r>(hasher: &mut Hasher, rows: impl IntoIterator<Item = &'r R>) {
     let mut buffer = Vec::with_capacity(512);
+    let mut count = 0u64;
+    hasher.update(R::TABLE.as_bytes());
     for row in rows {
+        count += 1;
         buffer.clear();
         for index in 0..R::COLUMNS.len() {
             write(row.value(index), &mut buffer);
         }
         hasher.update(&buffer);
     }
+    hasher.update(&count.to_le_bytes());
 }
 
 fn write(value: Value<'_>, out: &mut Vec<u8>) {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use chrono::{NaiveDate, NaiveTime};
 
@@ -21,6 +22,8 @@ pub struct Job {
     pub scoring: Scoring,
     pub tolerance: Tolerance,
     pub connections: usize,
+    /// Bound of one statement on the server.
+    pub statement_timeout: Duration,
     pub threads: usize,
     pub filter: ColumnFilter,
     pub narrowing: Narrowing,

@@ -25,8 +25,11 @@ use sweep::{Collect, Rest, Sweep, UnitResult};
 
 /// Opens the source of a job.
 pub fn open(job: &Job) -> Result<Source> {
-    let options = Options { connections: job.connections, ..Options::default() };
-    Source::open(job.source.secret(), &options)
+    let options = Options { connections: job.connections, statement_timeout: job.statement_timeout, ..Options::default() };
+    let source = Source::open(job.source.secret(), &options)?;
+    let snapshot = source.snapshot();
+    tracing::info!(source = source.display(), taken_at = snapshot.taken_at.iso(), runs = snapshot.runs.len(), "opened");
+    Ok(source)
 }
 
 /// Recomputes and compares. With `out`, all differences go to `differences.parquet` there, those within tolerance too.

@@ -14,7 +14,7 @@ use crate::model::digest::feed;
 use crate::model::evidence::{Snapshot, StoredStat, Unit, UnitEvidence, units};
 use crate::model::finding::{Code, Finding};
 use crate::model::ids::{MinerUid, RunId};
-use crate::model::job::{Job, Watch};
+use crate::model::job::{Job, RunRange, Watch};
 use crate::model::outcome::{Outcome, TableTally};
 use crate::model::rollups::{ForecastStat, MinerStat, Rollup, SubnetStat};
 use crate::rollup::{Lifetime, Rules, UnitFold, fold_unit, parallel};
@@ -150,6 +150,7 @@ impl<'j> Sweep<'j> {
             let digest = digest_of(&fold);
             (fold, digest)
         });
+        tracing::debug!(unit = unit.forecast_run_id, rows = fold.stats.len(), findings = fold.findings.len(), "folded");
         fold.findings.retain(|finding| self.includes(finding.run, finding.miner));
         let diff = if self.snapshot.has_stored_stats {
             self.diff.time(|| self.compare_unit(&evidence, &fold, plan))?
@@ -176,12 +177,17 @@ impl<'j> Sweep<'j> {
     }
 
     fn includes_row(&self, row: &ForecastStat) -> bool {
+        let narrowing = &self.job.narrowing;
         self.includes(row.run_id.map(RunId), row.miner_uid.map(MinerUid))
-            && self.job.narrowing.since.is_none_or(|since| row.forecast_init_time >= Some(since))
+            && (row.run_id.is_some() || narrowing.runs == RunRange::default())
+            && narrowing.since.is_none_or(|since| row.forecast_init_time >= Some(since))
     }
 
     fn includes(&self, run: Option<RunId>, miner: Option<MinerUid>) -> bool {
         let narrowing = &self.job.narrowing;
+        if !narrowing.is_narrow() {
+            return true;
+        }
         let known = |id: RunId| self.snapshot.runs.iter().find(|run| run.id == id);
         let run_included = run.is_none_or(|id| match known(id) {
             Some(run) => narrowing.includes_run(run),

@@ -122,3 +122,37 @@ pub fn inference(response: Option<&Response<'_>>) -> Inference {
     let micros = i128::from(completed.0) - i128::from(started.0);
     i32::try_from(micros / 1_000_000).map_or(Inference::Unknown, Inference::Seconds)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn response(started: Option<Micros>, completed: Option<Micros>) -> Response<'static> {
+        Response {
+            id: 1,
+            hotkey: "",
+            time: Micros(0),
+            verification_passed: None,
+            status: "received",
+            error: None,
+            inference_started: started,
+            inference_completed: completed,
+        }
+    }
+
+    #[test]
+    fn r12_whole_seconds() {
+        let span = |started, completed| inference(Some(&response(Some(started), Some(completed))));
+        assert_eq!(span(Micros(0), Micros(1_999_999)), Inference::Seconds(1));
+        assert_eq!(span(Micros(5), Micros(5)), Inference::Seconds(0));
+        assert_eq!(span(Micros(6), Micros(5)), Inference::Negative);
+        assert_eq!(span(Micros(0), Micros::MAX), Inference::Unknown);
+        assert_eq!(span(Micros::MIN, Micros(0)), Inference::Unknown);
+        assert_eq!(span(Micros::MAX, Micros(0)), Inference::Negative);
+        let limit = i64::from(i32::MAX) * 1_000_000;
+        assert_eq!(span(Micros(0), Micros(limit)), Inference::Seconds(i32::MAX));
+        assert_eq!(span(Micros(0), Micros(limit + 1_000_000)), Inference::Unknown);
+        assert_eq!(inference(Some(&response(None, Some(Micros(0))))), Inference::Unknown);
+        assert_eq!(inference(None), Inference::Unknown);
+    }
+}

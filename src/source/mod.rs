@@ -8,7 +8,7 @@ pub mod postgres;
 
 pub mod decode;
 mod ipc;
-mod layout;
+pub mod layout;
 mod small;
 
 use std::collections::BTreeMap;
@@ -91,8 +91,7 @@ impl Source {
         }
     }
 
-    /// The stored rows that [`Source::read`] gives for no unit: their `forecast_run_id` belongs to none, or their miner is not
-    /// in `node_table`. Each stored row comes out exactly once, here or there.
+    /// The stored rows that [`Source::read`] gives for no unit: their `forecast_run_id` belongs to none. Each stored row comes out exactly once, here or there.
     pub fn strays(&self) -> Result<Vec<StoredStat>> {
         match self {
             Source::Postgres(source) => source.strays(),

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use serde_json::Value as Json;
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::error::{Context, Error, ErrorKind, Result};
@@ -245,7 +246,7 @@ pub(super) async fn digests(connection: &mut PgConnection, table: &StatsTable) -
 }
 
 async fn record(connection: &mut PgConnection, proof: &Proof, digests: &Digests, keep: bool, view_seconds: f64) -> Result<i64> {
-    let remarks = serde_json::to_string(&proof.remarks).expect("invariant: texts and booleans become JSON");
+    let remarks: Json = proof.remarks.iter().map(Remark::json).collect();
     sqlx::query_scalar(
         "INSERT INTO rollup_phase2_proofs (taken_at, option, keep_wide, ready, stored_rows, wide_values, wide_digest, row_digest,
              recomputed_digest, remarks, view_seconds)
@@ -260,7 +261,7 @@ async fn record(connection: &mut PgConnection, proof: &Proof, digests: &Digests,
     .bind(&digests.wide)
     .bind(&digests.whole)
     .bind(&proof.recomputed_digest)
-    .bind(remarks)
+    .bind(remarks.to_string())
     .bind((proof.way == Way::View).then_some(view_seconds))
     .fetch_one(connection)
     .await

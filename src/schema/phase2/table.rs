@@ -1,5 +1,6 @@
 //! `weather_forecast_stats` as the catalogue describes it, and what stands on it.
 
+use serde_json::{Value as Json, json};
 use sqlx::PgConnection;
 
 use crate::error::{Context, Error, ErrorKind, Result};
@@ -28,7 +29,7 @@ pub(super) struct Column {
 }
 
 /// Something that stands on the table, or in the way.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remark {
     pub code: String,
     pub object: String,
@@ -38,6 +39,11 @@ pub struct Remark {
 }
 
 impl Remark {
+    /// As reports and records have it.
+    pub fn json(&self) -> Json {
+        json!({"code": self.code, "object": self.object, "detail": self.detail, "blocks": self.blocks})
+    }
+
     pub(super) fn blocking(code: &str, object: impl Into<String>, detail: impl Into<String>) -> Remark {
         Remark { code: code.to_owned(), object: object.into(), detail: detail.into(), blocks: true }
     }

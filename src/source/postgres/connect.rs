@@ -136,7 +136,9 @@ pub fn failed(doing: impl Into<String>, error: sqlx::Error) -> Error {
     let code = error.as_database_error().and_then(|e| e.code()).map(|code| code.into_owned());
     let (kind, hint) = match code.as_deref() {
         Some("42501") => (ErrorKind::Database, "the role needs SELECT on the tables and USAGE on their schema"),
-        Some("57014") => (ErrorKind::Database, "a statement took longer than --statement-timeout, or someone cancelled it"),
+        Some("57014") => {
+            (ErrorKind::Database, "a statement took longer than this job allows (an hour by default), or someone cancelled it")
+        }
         Some("55P03") => (ErrorKind::Database, "another session holds a lock on the table, a migration perhaps: try again later"),
         Some("40001" | "40P01") => {
             (ErrorKind::Retry, "try again; on a standby, max_standby_streaming_delay decides how long a query may take")

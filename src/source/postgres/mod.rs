@@ -52,6 +52,8 @@ pub struct Postgres {
     readers: Pool,
     contract: Contract,
     snapshot: Snapshot,
+    /// Who has stored rows.
+    stored_miners: Vec<i32>,
     shown: String,
     options: Options,
     spools: HashMap<&'static str, Mutex<Option<Arc<Spool>>>>,
@@ -73,7 +75,7 @@ impl Postgres {
         let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("recount-io").enable_all().build();
         let runtime = runtime.doing(ErrorKind::Io, || "starting the connections' runtime".to_owned())?;
         let counters = Counters::default();
-        let (exporter, contract, snapshot, readers) = runtime.block_on(open(&target, options, &counters))?;
+        let (exporter, contract, snapshot, stored_miners, readers) = runtime.block_on(open(&target, options, &counters))?;
         let run_tables = [&RESPONSES, &SCORES, &COMPONENTS, &STEPS];
         Ok(Postgres {
             runtime: Some(runtime),
@@ -81,6 +83,7 @@ impl Postgres {
             readers: Pool::new(readers),
             contract,
             snapshot,
+            stored_miners,
             shown: target.shown,
             options: options.clone(),
             spools: run_tables.into_iter().map(|table| (table.name, Mutex::default())).collect(),
@@ -104,7 +107,9 @@ impl Postgres {
         let mut reader = self.readers.take()?;
         let runs = unit.runs.iter().map(|run| self.read_run(&mut reader, run)).collect::<Result<_>>()?;
         let stored = match &self.contract.stats {
-            Some(stats) => self.read_stored(&mut reader, stats, &plan::stored(stats, &unit.forecast_run_id))?,
+            Some(stats) => {
+                self.read_stored(&mut reader, stats, &plan::stored(stats, &unit.forecast_run_id, &self.stored_miners))?
+            }
             None => Vec::new(),
         };
         reader.give_back();
@@ -178,7 +183,7 @@ impl Postgres {
                 return statement.await;
             }
             tokio::time::timeout(bound + GRACE, statement).await.unwrap_or_else(|_| {
-                let detail = format!("no answer within {} s, the --statement-timeout and some grace", (bound + GRACE).as_secs());
+                let detail = format!("no answer within {} s", (bound + GRACE).as_secs());
                 Err(Error::new(ErrorKind::Database, "reading the database", detail).hint("is the server still there?"))
             })
         })
@@ -203,7 +208,7 @@ impl Drop for Postgres {
     }
 }
 
-type Opened = (PgConnection, Contract, Snapshot, Vec<PgConnection>);
+type Opened = (PgConnection, Contract, Snapshot, Vec<i32>, Vec<PgConnection>);
 
 async fn open(target: &Target, options: &Options, counters: &Counters) -> Result<Opened> {
     let mut exporter = target.connect("snapshot", options).await?;
@@ -211,13 +216,14 @@ async fn open(target: &Target, options: &Options, counters: &Counters) -> Result
     let contract = contract::check(&catalogue::read(&mut exporter).await?)?;
     check_runs(&mut exporter, &contract).await?;
     let snapshot = read_small(&mut exporter, &contract, &exported, counters).await?;
+    let stored_miners = read_stored_miners(&mut exporter, &contract).await?;
     let mut readers = Vec::new();
     for number in 1..=options.connections.max(1) {
         let mut reader = target.connect(&format!("reader {number}"), options).await?;
         pin(&mut reader, number, &exported).await?;
         readers.push(reader);
     }
-    Ok((exporter, contract, snapshot, readers))
+    Ok((exporter, contract, snapshot, stored_miners, readers))
 }
 
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
@@ -262,6 +268,13 @@ async fn check_runs(exporter: &mut PgConnection, contract: &Contract) -> Result<
         }
     }
     Ok(())
+}
+
+async fn read_stored_miners(exporter: &mut PgConnection, contract: &Contract) -> Result<Vec<i32>> {
+    let Some(stats) = &contract.stats else { return Ok(Vec::new()) };
+    let sql = sqlx::AssertSqlSafe(plan::stored_miners(stats));
+    let miners = sqlx::query_scalar(sql).fetch_all(exporter).await;
+    miners.map_err(|e| failed(format!("reading the miners of {}", stats.layout.table), e))
 }
 
 async fn read_small(

@@ -3,7 +3,7 @@
 use super::contract::Selection;
 use super::contract::type_id::{BPCHAR, JSON, JSONB};
 use crate::model::columns::Type;
-use crate::model::evidence::{NODES, RUNS, Wire};
+use crate::model::evidence::{RUNS, Wire};
 use crate::model::ids::RunId;
 
 /// A table of at most so many rows is scanned for each run where it has no index on it.
@@ -71,17 +71,22 @@ pub fn whole(selection: &Selection) -> String {
     copy(selection, "")
 }
 
-/// The stored rows of a unit. The miners are listed so that the unique index (`miner_uid`, `forecast_run_id`) serves.
-pub fn stored(selection: &Selection, forecast_run_id: &str) -> String {
+/// The miners that have stored rows.
+pub fn stored_miners(selection: &Selection) -> String {
+    format!("SELECT DISTINCT miner_uid FROM {} ORDER BY miner_uid", selection.layout.table)
+}
+
+/// The stored rows of a unit. All miners are listed so that the unique index (`miner_uid`, `forecast_run_id`) serves.
+pub fn stored(selection: &Selection, forecast_run_id: &str, miners: &[i32]) -> String {
     let unit = literal(forecast_run_id);
-    copy(selection, &format!(" WHERE forecast_run_id = {unit} AND miner_uid IN (SELECT uid FROM {})", NODES.name))
+    let miners = miners.iter().map(i32::to_string).collect::<Vec<_>>().join(", ");
+    copy(selection, &format!(" WHERE forecast_run_id = {unit} AND miner_uid = ANY (ARRAY[{miners}]::int[])"))
 }
 
 /// The stored rows that [`stored`] gives for none of these units.
 pub fn strays<'a>(selection: &Selection, units: impl Iterator<Item = &'a str>) -> String {
     let units = units.map(literal).collect::<Vec<_>>().join(", ");
-    let seen = format!("forecast_run_id = ANY (ARRAY[{units}]::text[]) AND miner_uid IN (SELECT uid FROM {})", NODES.name);
-    copy(selection, &format!(" WHERE ({seen}) IS NOT TRUE"))
+    copy(selection, &format!(" WHERE (forecast_run_id = ANY (ARRAY[{units}]::text[])) IS NOT TRUE"))
 }
 
 /// How many rows refer to a run that does not exist; no unit would ever read them.
@@ -115,9 +120,9 @@ mod tests {
     fn stored_rows_are_those_of_units_and_the_rest() {
         let mut stats = check(&fitting()).unwrap().stats.unwrap();
         stats.expressions = vec!["id".to_owned()];
-        insta::assert_snapshot!(stored(&stats, "forecast_20250101_00_to_20250111_00"), @"COPY (SELECT id FROM weather_forecast_stats WHERE forecast_run_id = 'forecast_20250101_00_to_20250111_00' AND miner_uid IN (SELECT uid FROM node_table)) TO STDOUT (FORMAT binary)");
-        insta::assert_snapshot!(strays(&stats, ["a", "it's"].into_iter()), @"COPY (SELECT id FROM weather_forecast_stats WHERE (forecast_run_id = ANY (ARRAY['a', 'it''s']::text[]) AND miner_uid IN (SELECT uid FROM node_table)) IS NOT TRUE) TO STDOUT (FORMAT binary)");
-        insta::assert_snapshot!(strays(&stats, [].into_iter()), @"COPY (SELECT id FROM weather_forecast_stats WHERE (forecast_run_id = ANY (ARRAY[]::text[]) AND miner_uid IN (SELECT uid FROM node_table)) IS NOT TRUE) TO STDOUT (FORMAT binary)");
+        insta::assert_snapshot!(stored(&stats, "forecast_20250101_00_to_20250111_00", &[3, 7]), @"COPY (SELECT id FROM weather_forecast_stats WHERE forecast_run_id = 'forecast_20250101_00_to_20250111_00' AND miner_uid = ANY (ARRAY[3, 7]::int[])) TO STDOUT (FORMAT binary)");
+        insta::assert_snapshot!(strays(&stats, ["a", "it's"].into_iter()), @"COPY (SELECT id FROM weather_forecast_stats WHERE (forecast_run_id = ANY (ARRAY['a', 'it''s']::text[])) IS NOT TRUE) TO STDOUT (FORMAT binary)");
+        insta::assert_snapshot!(strays(&stats, [].into_iter()), @"COPY (SELECT id FROM weather_forecast_stats WHERE (forecast_run_id = ANY (ARRAY[]::text[])) IS NOT TRUE) TO STDOUT (FORMAT binary)");
     }
 
     #[test]
