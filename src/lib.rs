@@ -20,6 +20,7 @@ pub mod model;
 pub mod pipeline;
 pub mod rollup;
 pub mod schema;
+mod seal;
 pub mod sink;
 pub mod source;
 pub mod staging;

@@ -77,7 +77,7 @@ fn execute(cli: Cli) -> Result<u8> {
         }
         Command::Diff(diff) => {
             let (settings, monitor) = prepare(global, &diff.reading)?;
-            let outcome = diff::run(&settings.job()?, diff.out.as_deref(), &monitor)?;
+            let outcome = diff::run(&settings.job()?, diff.out.as_deref(), &config::scoring(&settings), &monitor)?;
             report(&outcome, global, &settings, monitor).and_then(|()| status(&outcome))
         }
         Command::Recompute(recompute) => {

@@ -6,5 +6,5 @@ use crate::model::outcome::Outcome;
 use crate::pipeline;
 
 pub fn run(job: &Job, watch: &dyn Watch) -> Result<Outcome> {
-    pipeline::reconcile("reconcile", job, &pipeline::open(job)?, None, watch)
+    pipeline::reconcile("reconcile", job, &pipeline::open(job)?, watch)
 }

@@ -190,6 +190,39 @@ rollup! {
     }
 }
 
+rollup! {
+    /// A cell to correct, as a row of `corrections.parquet`: typed, so that every bit comes back.
+    CorrectionRow, "corrections", {
+        table: Text Key,
+        change: Text Key,
+        miner_uid: Int32 Key,
+        forecast_run_id: Text Key,
+        scope: Text Key,
+        run_id: Int32 Key,
+        column: Text Key,
+        class: Text Status,
+        stored_int: Int64 Status,
+        stored_float: Float64 Status,
+        stored_text: Text Status,
+        recomputed_int: Int64 Status,
+        recomputed_float: Float64 Status,
+        recomputed_text: Text Status,
+    }
+}
+
+rollup! {
+    /// A fingerprint of evidence, as a row of `evidence.parquet`; no run or no miner: all of them.
+    EvidenceRow, "evidence", {
+        run_id: Int32 Key,
+        miner_uid: Int32 Key,
+        responses: Int64 Activity,
+        scores: Int64 Activity,
+        newest_score: Time Activity,
+        steps: Int64 Activity,
+        newest_step: Time Activity,
+    }
+}
+
 impl From<&Finding> for FindingRow {
     fn from(finding: &Finding) -> Self {
         FindingRow {

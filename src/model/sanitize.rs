@@ -8,7 +8,10 @@ use std::net::Ipv6Addr;
 use std::sync::LazyLock;
 
 use regex::bytes::{Captures, Regex, RegexBuilder, RegexSet, RegexSetBuilder};
-use serde_json::Value as Json;
+use serde_json::{Map, Value as Json};
+
+use super::rows::parse_json;
+use super::value::canonical_json;
 
 /// E1: code points that are kept of a text.
 const MAX_CODE_POINTS: usize = 500;
@@ -180,4 +183,26 @@ pub fn class_of(sanitized: &str) -> &'static str {
     let text = sanitized.to_ascii_lowercase();
     let told = |(words, _): &&(&[&str], &str)| words.iter().any(|word| text.contains(word));
     CLASSES.iter().find(told).map_or("unknown", |(_, class)| class)
+}
+
+/// Stored JSON as canonical text, every text in it sanitized, and whether that changed any. JSON null is no value.
+pub fn stored_json(text: &str) -> (Option<String>, bool) {
+    let stored = parse_json(text);
+    if stored.is_null() {
+        return (None, false);
+    }
+    let clean = sanitized(&stored);
+    (Some(canonical_json(&clean)), clean != stored)
+}
+
+fn sanitized(json: &Json) -> Json {
+    match json {
+        Json::String(text) => Json::String(sanitize(text)),
+        Json::Array(items) => Json::Array(items.iter().map(sanitized).collect()),
+        Json::Object(members) => {
+            let member = |(key, value): (&String, &Json)| (sanitize(key), sanitized(value));
+            Json::Object(members.iter().map(member).collect::<Map<_, _>>())
+        }
+        scalar => scalar.clone(),
+    }
 }

@@ -1,5 +1,7 @@
 //! The main job, and the only place that sees all stages.
 
+mod correct;
+mod fingerprint;
 mod generate;
 mod sweep;
 
@@ -9,17 +11,17 @@ use std::path::Path;
 use serde_json::Value as Json;
 
 use crate::error::Result;
-use crate::model::difference::Difference;
 use crate::model::evidence::{UnitEvidence, units};
 use crate::model::job::{Job, Watch};
 use crate::model::outcome::Outcome;
-use crate::model::rollups::{DifferenceRow, FindingRow, ForecastStat, LeadScore, Rollup};
+use crate::model::rollups::{FindingRow, ForecastStat, LeadScore, Rollup};
 use crate::rollup::parallel;
 use crate::sink::tables::{SortedTable, TableFile};
 use crate::source::folder::SnapshotWriter;
 use crate::source::{Options, Source};
 use crate::staging::Staging;
 
+pub use correct::{corrections, diff};
 pub use generate::generate;
 use sweep::{Collect, Rest, Sweep, UnitResult};
 
@@ -32,14 +34,9 @@ pub fn open(job: &Job) -> Result<Source> {
     Ok(source)
 }
 
-/// Recomputes and compares. With `out`, all differences go to `differences.parquet` there, those within tolerance too.
-pub fn reconcile(command: &'static str, job: &Job, source: &Source, out: Option<&Path>, watch: &dyn Watch) -> Result<Outcome> {
-    let sweep = Sweep::new(command, job, source, watch);
-    let Some(out) = out else { return sweep.run(&mut ()) };
-    let mut differences = Differences::create(out)?;
-    let outcome = sweep.run(&mut differences)?;
-    differences.finish()?;
-    Ok(outcome)
+/// Recomputes and compares.
+pub fn reconcile(command: &'static str, job: &Job, source: &Source, watch: &dyn Watch) -> Result<Outcome> {
+    Sweep::new(command, job, source, watch).run(&mut ())
 }
 
 /// Recomputes alone, into a folder of Parquet files.
@@ -72,40 +69,6 @@ pub fn export(source: &Source, out: &Path, threads: usize, settings: &Json, watc
         },
     )?;
     writer.finish(&source.strays()?, settings)
-}
-
-/// `differences.parquet` in the making.
-struct Differences {
-    folder: Staging,
-    file: TableFile,
-}
-
-impl Differences {
-    fn create(out: &Path) -> Result<Self> {
-        let folder = Staging::create(out)?;
-        let file = TableFile::create::<DifferenceRow>(&folder.path("differences.parquet"))?;
-        Ok(Differences { folder, file })
-    }
-
-    fn write(&mut self, differences: &[Difference]) -> Result<()> {
-        let rows: Vec<DifferenceRow> = differences.iter().map(DifferenceRow::from).collect();
-        if rows.is_empty() { Ok(()) } else { self.file.rows(&rows) }
-    }
-
-    fn finish(self) -> Result<()> {
-        self.file.finish()?;
-        self.folder.commit()
-    }
-}
-
-impl Collect for Differences {
-    fn unit(&mut self, unit: &mut UnitResult) -> Result<()> {
-        self.write(&unit.diff.table.differences)
-    }
-
-    fn rest(&mut self, rest: Rest<'_>) -> Result<()> {
-        rest.differences.iter().try_for_each(|list| self.write(list))
-    }
 }
 
 /// The five tables of `recompute` in the making.

@@ -9,6 +9,7 @@ use blake3::Hasher;
 use crate::diff::{StatDiff, StatPlan, TableDiff, TablePlan};
 use crate::error::Result;
 use crate::model::columns::Column;
+use crate::model::correction::{Fingerprint, Whose};
 use crate::model::difference::{Class, Difference, RowKey};
 use crate::model::digest::feed;
 use crate::model::evidence::{Snapshot, StoredStat, Unit, UnitEvidence, units};
@@ -20,10 +21,14 @@ use crate::model::rollups::{ForecastStat, MinerStat, Rollup, SubnetStat};
 use crate::rollup::{Lifetime, Rules, UnitFold, fold_unit, parallel};
 use crate::source::Source;
 
+use super::fingerprint;
+
 /// One unit, folded and compared.
 pub struct UnitResult {
     pub fold: UnitFold,
     pub diff: StatDiff,
+    /// Of each run and miner, where [`Sweep::with_evidence`] asks for it.
+    pub evidence: BTreeMap<Whose, Fingerprint>,
     digest: blake3::Hash,
 }
 
@@ -78,6 +83,7 @@ pub struct Sweep<'j> {
     watch: &'j dyn Watch,
     snapshot: &'j Snapshot,
     rules: Rules,
+    with_evidence: bool,
     read: Stopwatch,
     fold: Stopwatch,
     diff: Stopwatch,
@@ -93,10 +99,16 @@ impl<'j> Sweep<'j> {
             watch,
             snapshot,
             rules: Rules::new(job.scoring.clone(), snapshot.taken_at),
+            with_evidence: false,
             read: Stopwatch::default(),
             fold: Stopwatch::default(),
             diff: Stopwatch::default(),
         }
+    }
+
+    /// Takes the fingerprints of the evidence along.
+    pub fn with_evidence(self) -> Self {
+        Sweep { with_evidence: true, ..self }
     }
 
     pub fn run(&self, collect: &mut impl Collect) -> Result<Outcome> {
@@ -157,7 +169,8 @@ impl<'j> Sweep<'j> {
         } else {
             StatDiff { table: plan.table.diff(), findings: Vec::new() }
         };
-        Ok(UnitResult { fold, diff, digest })
+        let evidence = if self.with_evidence { fingerprint::of_unit(&evidence) } else { BTreeMap::new() };
+        Ok(UnitResult { fold, diff, evidence, digest })
     }
 
     fn compare_unit(&self, evidence: &UnitEvidence, fold: &UnitFold, plan: &StatPlan) -> Result<StatDiff> {

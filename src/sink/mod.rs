@@ -1,3 +1,5 @@
 //! Where results go.
 
+pub mod correct;
+pub mod folder;
 pub mod tables;

@@ -7,10 +7,11 @@ use arrow::array::{
 };
 use arrow::buffer::{NullBuffer, OffsetBuffer};
 
-use super::errors::{self, ErrorCells};
+use super::errors::ErrorCells;
 use super::interner::Interner;
 use crate::model::columns::Type;
 use crate::model::evidence::Wire;
+use crate::model::sanitize::stored_json;
 
 /// From PostgreSQL's epoch, 2000-01-01, to that of Unix.
 const EPOCH_OFFSET_US: i64 = 946_684_800_000_000;
@@ -123,7 +124,7 @@ impl Builder {
             Values::Time(values) => values.push(unix_micros(integer(bytes))?),
             Values::Coded { codes, interner } => codes.push(interner.code(bytes).map_err(not_utf8)?),
             Values::Error(cells) => cells.push(utf8(bytes)?)?,
-            Values::Json(texts) => match errors::stored_json(utf8(bytes)?).0 {
+            Values::Json(texts) => match stored_json(utf8(bytes)?).0 {
                 Some(json) => texts.push(&json)?,
                 None => return self.push_none(),
             },
@@ -133,7 +134,7 @@ impl Builder {
                 text.push(&sanitized)?;
                 changed.push(sanitized != original);
             }
-            Values::ErrorObject { text, changed } => match errors::stored_json(utf8(bytes)?) {
+            Values::ErrorObject { text, changed } => match stored_json(utf8(bytes)?) {
                 (Some(json), unsanitized) => {
                     text.push(&json)?;
                     changed.push(unsanitized);

@@ -3,12 +3,10 @@
 use std::collections::HashMap;
 
 use arrow::array::ArrayRef;
-use serde_json::{Map, Value as Json};
+use serde_json::Value as Json;
 
 use super::column::{Mismatch, OptionalTexts};
-use crate::model::rows::parse_json;
-use crate::model::sanitize::{SanitizedError, error_of, sanitize};
-use crate::model::value::canonical_json;
+use crate::model::sanitize::{SanitizedError, error_of};
 
 /// The same few errors come again and again, and sanitizing is slow. So many are remembered, and the memory is bounded.
 const REMEMBERED_MAX: usize = 1024;
@@ -59,26 +57,4 @@ impl ErrorCells {
 fn append(kinds: &mut OptionalTexts, messages: &mut OptionalTexts, error: Option<&SanitizedError>) -> Result<(), Mismatch> {
     kinds.push(error.map(|error| error.kind.as_str()))?;
     messages.push(error.and_then(|error| error.message.as_deref()))
-}
-
-/// Stored JSON as canonical text, every text in it sanitized, and whether that changed any. JSON null is no value.
-pub fn stored_json(text: &str) -> (Option<String>, bool) {
-    let stored = parse_json(text);
-    if stored.is_null() {
-        return (None, false);
-    }
-    let clean = sanitized(&stored);
-    (Some(canonical_json(&clean)), clean != stored)
-}
-
-fn sanitized(json: &Json) -> Json {
-    match json {
-        Json::String(text) => Json::String(sanitize(text)),
-        Json::Array(items) => Json::Array(items.iter().map(sanitized).collect()),
-        Json::Object(members) => {
-            let member = |(key, value): (&String, &Json)| (sanitize(key), sanitized(value));
-            Json::Object(members.iter().map(member).collect::<Map<_, _>>())
-        }
-        scalar => scalar.clone(),
-    }
 }

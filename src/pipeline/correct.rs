@@ -1,0 +1,169 @@
+//! From a comparison to corrections: in memory for `reconcile --apply`, or in a folder for `apply` at another time.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::Value as Json;
+
+use crate::error::Result;
+use crate::model::correction::{
+    Correction, Corrections, Fingerprint, Origin, Selection, Whose, cells_of, corrections_of, needed,
+};
+use crate::model::difference::{Difference, RowKey};
+use crate::model::job::{Job, Watch};
+use crate::model::outcome::Outcome;
+use crate::model::rollups::{ForecastStat, MinerStat, SubnetStat};
+use crate::model::value::Value;
+use crate::sink::folder::DiffFolder;
+use crate::source::Source;
+
+use super::sweep::{Collect, Rest, Sweep, UnitResult};
+
+/// Recomputes and compares, and gives what would correct the stored rollups.
+pub fn corrections(
+    job: &Job,
+    source: &Source,
+    selection: Selection,
+    settings: &Json,
+    watch: &dyn Watch,
+) -> Result<(Outcome, Corrections)> {
+    let mut gather = Gather::new(job, source, selection);
+    let outcome = Sweep::new("reconcile", job, source, watch).with_evidence().run(&mut gather)?;
+    let mut corrections = Corrections { rows: gather.rows, evidence: gather.prints.take(), origin: origin(&outcome, settings) };
+    corrections.sort();
+    Ok((outcome, corrections))
+}
+
+/// Recomputes and compares, and writes every difference to a folder, with all that `apply` needs.
+pub fn diff(job: &Job, source: &Source, out: &Path, settings: &Json, watch: &dyn Watch) -> Result<Outcome> {
+    let mut writer = Writer { gather: Gather::new(job, source, Selection::ALL), folder: DiffFolder::create(out)? };
+    let outcome = Sweep::new("diff", job, source, watch).with_evidence().run(&mut writer)?;
+    writer.folder.finish(&writer.gather.prints.take(), &origin(&outcome, settings))?;
+    Ok(outcome)
+}
+
+fn origin(outcome: &Outcome, settings: &Json) -> Origin {
+    Origin {
+        source: outcome.source.clone(),
+        taken_at: outcome.taken_at.0,
+        digest: outcome.digest.clone(),
+        settings: settings.clone(),
+    }
+}
+
+/// Corrections in the making. Rows of runs come unit by unit, so only the evidence of rows that are corrected is kept.
+struct Gather {
+    selection: Selection,
+    /// Names of the wide columns that are stored, each with its place among the expected leads.
+    wide: Vec<(String, usize)>,
+    rows: Vec<Correction>,
+    prints: Prints,
+}
+
+impl Gather {
+    fn new(job: &Job, source: &Source, selection: Selection) -> Gather {
+        let expected = &job.scoring.expected_leads;
+        let wide = source.snapshot().wide_leads.iter();
+        let wide = wide.filter_map(|lead| Some((format!("era5_score_{lead}h"), expected.binary_search(lead).ok()?)));
+        Gather { selection, wide: wide.collect(), rows: Vec::new(), prints: Prints::default() }
+    }
+
+    fn unit(&mut self, unit: &UnitResult) -> Vec<Correction> {
+        let placed: BTreeMap<Option<i32>, &ForecastStat> =
+            unit.fold.stats.iter().filter(|row| row.placed).map(|row| (row.stat.miner_uid, &row.stat)).collect();
+        let missing = |key: &RowKey| Some(self.whole(placed.get(&key.miner_uid)?));
+        let rows = corrections_of(&unit.diff.table.differences, self.selection, missing);
+        self.prints.unit(&unit.evidence, &rows);
+        rows
+    }
+
+    fn rest(&mut self, rest: &Rest<'_>) -> Vec<Correction> {
+        let rows: Vec<_> = rest.differences.iter().flat_map(|list| self.whole_tables(list, rest)).collect();
+        self.prints.rest(&rows);
+        rows
+    }
+
+    fn whole_tables(&self, differences: &[Difference], rest: &Rest<'_>) -> Vec<Correction> {
+        corrections_of(differences, self.selection, |key| match &key.scope {
+            None => rest.miners.iter().find(|row| row.miner_uid == key.miner_uid).map(cells_of::<MinerStat>),
+            scope => rest.subnet.iter().find(|row| row.scope == *scope && row.run_id == key.run_id).map(cells_of::<SubnetStat>),
+        })
+    }
+
+    /// The recomputed row with its wide columns.
+    fn whole(&self, row: &ForecastStat) -> Vec<(String, Value<'static>)> {
+        let wide = self.wide.iter().filter_map(|(name, at)| Some((name.clone(), Value::Float(row.wide.get(*at).copied()??))));
+        cells_of(row).into_iter().chain(wide).collect()
+    }
+}
+
+impl Collect for Gather {
+    fn unit(&mut self, unit: &mut UnitResult) -> Result<()> {
+        let rows = Gather::unit(self, unit);
+        self.rows.extend(rows);
+        Ok(())
+    }
+
+    fn rest(&mut self, rest: Rest<'_>) -> Result<()> {
+        let rows = Gather::rest(self, &rest);
+        self.rows.extend(rows);
+        Ok(())
+    }
+}
+
+/// Corrections on their way to a folder.
+struct Writer {
+    gather: Gather,
+    folder: DiffFolder,
+}
+
+impl Collect for Writer {
+    fn unit(&mut self, unit: &mut UnitResult) -> Result<()> {
+        let rows = self.gather.unit(unit);
+        self.folder.write(&unit.diff.table.differences, &rows)
+    }
+
+    fn rest(&mut self, rest: Rest<'_>) -> Result<()> {
+        let rows = self.gather.rest(&rest);
+        rest.differences.iter().try_for_each(|list| self.folder.write(list, &[]))?;
+        self.folder.write(&[], &rows)
+    }
+}
+
+/// The fingerprints that corrections need, and the sums over all runs that those of lifetime rows are.
+#[derive(Default)]
+struct Prints {
+    needed: BTreeMap<Whose, Fingerprint>,
+    /// Of each miner over all runs, and of all.
+    lifetime: BTreeMap<Whose, Fingerprint>,
+}
+
+impl Prints {
+    fn unit(&mut self, evidence: &BTreeMap<Whose, Fingerprint>, rows: &[Correction]) {
+        for whose in rows.iter().flat_map(|row| needed(row.table, &row.key)) {
+            self.needed.entry(whose).or_insert_with(|| {
+                let mut sum = Fingerprint::default();
+                let of = |one: &Whose| one.run == whose.run && (whose.miner == Whose::ALL || one.miner == whose.miner);
+                evidence.iter().filter(|(one, _)| of(one)).for_each(|(_, print)| sum.add(print));
+                sum
+            });
+        }
+        for (whose, print) in evidence {
+            let all = Whose { run: Whose::ALL, miner: Whose::ALL };
+            for sum in [Whose { run: Whose::ALL, ..*whose }, all, Whose { miner: Whose::ALL, ..*whose }] {
+                self.lifetime.entry(sum).or_default().add(print);
+            }
+        }
+    }
+
+    fn rest(&mut self, rows: &[Correction]) {
+        for whose in rows.iter().flat_map(|row| needed(row.table, &row.key)) {
+            let print = self.lifetime.get(&whose).copied().unwrap_or_default();
+            self.needed.entry(whose).or_insert(print);
+        }
+    }
+
+    fn take(self) -> BTreeMap<Whose, Fingerprint> {
+        self.needed
+    }
+}

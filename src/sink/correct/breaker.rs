@@ -1,0 +1,162 @@
+//! The circuit breaker: more change than a night should bring is refused before anything is written.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::correction::{Change, Corrections};
+use crate::model::difference::RowKey;
+use crate::model::value::Value;
+
+/// Tables of at most so many rows may change as a whole: the share says nothing there.
+const SMALL_TABLE_ROWS: u64 = 100;
+
+/// What may change at most.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Guards {
+    /// Rows of all tables together.
+    pub max_rows: Option<u64>,
+    /// Share of a table's rows, for tables of more than 100 rows.
+    pub max_fraction: f64,
+    pub max_abs_diff: Vec<MaxAbsDiff>,
+}
+
+impl Default for Guards {
+    fn default() -> Self {
+        Guards { max_rows: None, max_fraction: 0.2, max_abs_diff: Vec::new() }
+    }
+}
+
+/// How far a column's value may move: `COLUMN=X`, or `TABLE.COLUMN=X`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MaxAbsDiff {
+    pub table: Option<String>,
+    pub column: String,
+    pub limit: f64,
+}
+
+impl Guards {
+    /// Refuses corrections of which a table of `rows` rows would have too many, or one that goes too far.
+    pub fn check(&self, corrections: &Corrections, rows: impl Fn(&str) -> u64) -> Result<()> {
+        let planned = corrections.rows.len() as u64;
+        if let Some(max) = self.max_rows.filter(|max| planned > *max) {
+            return Err(refused(format!("{planned} rows would change, more than the {max} of --max-rows"), "--max-rows"));
+        }
+        let mut tables: Vec<&str> = corrections.rows.iter().map(|row| row.table).collect();
+        tables.dedup();
+        for table in tables {
+            let changed = corrections.rows.iter().filter(|row| row.table == table).count() as u64;
+            let stored = rows(table);
+            if stored > SMALL_TABLE_ROWS && changed as f64 > self.max_fraction * stored as f64 {
+                let share = 100.0 * changed as f64 / stored as f64;
+                let limit = 100.0 * self.max_fraction;
+                let detail = format!("{table}: {changed} of {stored} rows would change ({share:.1} %), more than {limit} %");
+                return Err(refused(detail, "--max-fraction"));
+            }
+        }
+        self.max_abs_diff.iter().try_for_each(|max| max.check(corrections))
+    }
+}
+
+impl MaxAbsDiff {
+    fn check(&self, corrections: &Corrections) -> Result<()> {
+        for row in corrections.rows.iter().filter(|row| self.table.as_deref().is_none_or(|table| table == row.table)) {
+            let Change::Update(cells) = &row.change else { continue };
+            for cell in cells.iter().filter(|cell| cell.column == self.column) {
+                let moved = distance(&cell.stored, &cell.recomputed);
+                if moved > self.limit {
+                    let (table, column, row) = (row.table, &cell.column, describe(&row.key));
+                    let detail = format!("{table}.{column} of {row} would move by {moved}, more than {}", self.limit);
+                    return Err(refused(detail, "--max-abs-diff"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How far two numbers are apart; a number that is not finite is infinitely far from any other.
+fn distance(stored: &Value<'_>, recomputed: &Value<'_>) -> f64 {
+    let number = |value: &Value<'_>| match value {
+        Value::Float(x) => Some(*x),
+        Value::Int(x) => Some(*x as f64),
+        _ => None,
+    };
+    match (number(stored), number(recomputed)) {
+        (Some(a), Some(b)) if a.is_finite() && b.is_finite() => (b - a).abs(),
+        (Some(_), Some(_)) => f64::INFINITY,
+        _ => 0.0,
+    }
+}
+
+/// The row in the words of a message.
+pub fn describe(key: &RowKey) -> String {
+    let parts = [
+        key.miner_uid.map(|uid| format!("miner_uid {uid}")),
+        key.forecast_run_id.as_ref().map(|id| format!("forecast_run_id {id}")),
+        key.scope.as_ref().map(|scope| format!("scope {scope}")),
+        key.run_id.map(|run| format!("run_id {run}")),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+fn refused(detail: String, flag: &str) -> Error {
+    Error::new(ErrorKind::Refused, "correcting the stored rollups", detail)
+        .hint(format!("nothing was written; where this many are right, pass a larger {flag}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::model::correction::{Cell, Correction};
+    use crate::model::difference::Class;
+    use crate::model::rollups::{MinerStat, Rollup};
+
+    use super::*;
+
+    fn corrections(rows: i32, to: f64) -> Corrections {
+        let row = |miner| Correction {
+            table: MinerStat::TABLE,
+            key: RowKey { miner_uid: Some(miner), ..RowKey::default() },
+            change: Change::Update(vec![Cell {
+                column: "avg_era5_score".to_owned(),
+                class: Class::Drift,
+                stored: Value::Float(0.5),
+                recomputed: Value::Float(to),
+            }]),
+        };
+        Corrections { rows: (0..rows).map(row).collect(), ..Corrections::default() }
+    }
+
+    fn refusal(guards: &Guards, corrections: &Corrections, stored: u64) -> Option<String> {
+        let error = guards.check(corrections, |_| stored).err()?;
+        assert_eq!(error.exit_status(), 3);
+        Some(format!("{error}; {}", error.hint_text().unwrap()))
+    }
+
+    #[test]
+    fn a_share_is_refused_where_the_table_is_large_enough() {
+        let guards = Guards::default();
+        assert_eq!(refusal(&guards, &corrections(20, 0.6), 101), None);
+        assert_eq!(refusal(&guards, &corrections(100, 0.6), 100), None, "a small table");
+        insta::assert_snapshot!(refusal(&guards, &corrections(21, 0.6), 101).unwrap(), @"correcting the stored rollups: miner_stats: 21 of 101 rows would change (20.8 %), more than 20 %; nothing was written; where this many are right, pass a larger --max-fraction");
+        assert_eq!(refusal(&Guards { max_fraction: 1.0, ..guards }, &corrections(101, 0.6), 101), None);
+    }
+
+    #[test]
+    fn rows_are_counted() {
+        let guards = Guards { max_rows: Some(3), ..Guards::default() };
+        assert_eq!(refusal(&guards, &corrections(3, 0.6), 9), None);
+        assert!(refusal(&guards, &corrections(4, 0.6), 9).unwrap().contains("pass a larger --max-rows"));
+    }
+
+    #[test]
+    fn a_value_may_move_so_far() {
+        let max = |table: Option<&str>| MaxAbsDiff {
+            table: table.map(str::to_owned),
+            column: "avg_era5_score".to_owned(),
+            limit: 0.25,
+        };
+        let guards = |table| Guards { max_abs_diff: vec![max(table)], ..Guards::default() };
+        assert_eq!(refusal(&guards(None), &corrections(1, 0.75), 9), None);
+        insta::assert_snapshot!(refusal(&guards(None), &corrections(1, 0.875), 9).unwrap(), @"correcting the stored rollups: miner_stats.avg_era5_score of miner_uid 0 would move by 0.375, more than 0.25; nothing was written; where this many are right, pass a larger --max-abs-diff");
+        assert!(refusal(&guards(None), &corrections(1, f64::NAN), 9).is_some());
+        assert_eq!(refusal(&guards(Some("weather_forecast_stats")), &corrections(1, 9.0), 9), None);
+    }
+}

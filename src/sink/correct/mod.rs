@@ -1,0 +1,116 @@
+//! Puts the stored rollups right, in one transaction that any guard can stop.
+//!
+//! What happens is a [`script`]: a list of steps, each a statement of its own, made without touching anything (`catalogue` → [`plan`]
+//! → [`script`]). Two things can take it: [`transaction`] runs it, [`file`] writes it down for psql. Its order is what makes it safe:
+//!
+//! 1. Load what is to change, and note the version (`xmin`) of each stored row. No lock yet.
+//! 2. Compare the evidence with its fingerprints. It may take seconds, and nobody waits for us. Rows whose evidence changed are skipped.
+//! 3. Insert missing rows under a table lock that is taken while we hold nothing anyone could wait for.
+//! 4. Lock the other rows, skipping what is locked; a row with another version than in 1 is skipped. A cell is changed only where it
+//!    holds what the diff says.
+//! 5. Note before and after, update, read back bit for bit.
+//!
+//! After step 3 nothing in here ever waits for a lock, so no writer can meet us in a deadlock.
+
+mod breaker;
+mod catalogue;
+mod commit;
+mod file;
+mod jobs;
+mod load;
+mod plan;
+mod raw;
+mod report;
+mod script;
+mod session;
+mod sql;
+mod transaction;
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::correction::{Corrections, Selection};
+use crate::model::job::Watch;
+
+pub use breaker::Guards;
+pub use jobs::{JobCells, JobLine, jobs, prune, show};
+pub use report::{Applied, Left, TableCounts};
+
+use session::{Session, run};
+
+/// How corrections are applied.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    pub selection: Selection,
+    pub guards: Guards,
+    /// Runs younger than this are left alone, by the time of their initialisation.
+    pub min_age: Duration,
+    /// What goes into `validator_hotkey` of a new row; none: that of the newest stored row.
+    pub validator_hotkey: Option<String>,
+    /// For the record: `reconcile` or `apply`.
+    pub command: &'static str,
+}
+
+/// Applies corrections. Nothing is written unless all is.
+///
+/// Blocks, and has a runtime of its own: call it from plain threads.
+pub fn apply(url: &str, corrections: &Corrections, options: &Options, watch: &dyn Watch) -> Result<Applied> {
+    let corrections = corrections.clone().select(options.selection);
+    run(async {
+        let mut session = Session::open(url, options.command, watch).await?;
+        let work = plan::corrections(&mut session, &corrections, options).await?;
+        session.close().await;
+        transaction::run(url, &work, options.command, watch).await
+    })
+}
+
+/// Writes corrections to `path` as SQL that does the same when psql runs it. Reads the database, and changes nothing in it.
+pub fn write_sql(url: &str, corrections: &Corrections, options: &Options, path: &Path, watch: &dyn Watch) -> Result<Applied> {
+    let corrections = corrections.clone().select(options.selection);
+    run(async {
+        let mut session = Session::open(url, options.command, watch).await?;
+        session.read_only().await?;
+        let work = plan::corrections(&mut session, &corrections, options).await?;
+        let planned = file::write(&mut session, &work, path).await?;
+        session.close().await;
+        Ok(planned)
+    })
+}
+
+/// Puts back what a job changed: each cell and row that still is as the job left it.
+pub fn undo(url: &str, job: &str, watch: &dyn Watch) -> Result<Applied> {
+    let id = parse_id(job)?;
+    run(async {
+        let mut session = Session::open(url, "undo", watch).await?;
+        let work = plan::undo(&mut session, &id).await?;
+        session.close().await;
+        transaction::run(url, &work, "undo", watch).await
+    })
+}
+
+/// An id of a job, as the server writes it. Nothing else may get into a statement.
+fn parse_id(text: &str) -> Result<String> {
+    let text = text.trim().to_ascii_lowercase();
+    let dashes = [8, 13, 18, 23];
+    let right = text.len() == 36
+        && text.bytes().enumerate().all(|(at, byte)| if dashes.contains(&at) { byte == b'-' } else { byte.is_ascii_hexdigit() });
+    if right {
+        return Ok(text);
+    }
+    Err(Error::new(ErrorKind::Usage, "reading the id of a job", "expected an id such as 01234567-89ab-cdef-0123-456789abcdef")
+        .hint("`recount jobs` lists them"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_id;
+
+    #[test]
+    fn an_id_is_an_id_and_nothing_else() {
+        assert_eq!(parse_id(" 01234567-89AB-cdef-0123-456789abcdef").unwrap(), "01234567-89ab-cdef-0123-456789abcdef");
+        for bad in ["", "7", "01234567-89ab-cdef-0123-456789abcde'", "0123456789abcdef0123456789abcdef0123"] {
+            assert!(parse_id(bad).is_err(), "{bad}");
+        }
+    }
+}

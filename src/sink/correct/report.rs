@@ -1,0 +1,129 @@
+//! What a job came to.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use sqlx::AssertSqlSafe;
+
+use crate::error::{ErrorKind, Result};
+use crate::model::difference::RowKey;
+use crate::model::job::Watch;
+
+use super::plan::Work;
+use super::session::Session;
+
+/// What was written, and what was not.
+#[derive(Debug, Clone, Default)]
+pub struct Applied {
+    /// None where there was nothing to do.
+    pub job: Option<String>,
+    pub tables: BTreeMap<String, TableCounts>,
+    /// Rows and cells that stay as they are, for another night.
+    pub left: Vec<Left>,
+    /// Rows without evidence that nobody asked to delete.
+    pub extra: u64,
+    pub notes: Vec<String>,
+    pub attempts: u32,
+    pub elapsed: Duration,
+    /// Something could not be corrected at all; a note says what.
+    pub incomplete: bool,
+}
+
+impl Applied {
+    /// Whether everything that was found is corrected.
+    pub fn is_complete(&self) -> bool {
+        self.left.is_empty() && self.extra == 0 && !self.incomplete
+    }
+}
+
+/// One table's share.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableCounts {
+    pub updated: u64,
+    pub inserted: u64,
+    pub deleted: u64,
+    pub cells: u64,
+    pub skipped: u64,
+    pub skipped_cells: u64,
+}
+
+/// A row, or a cell of a row, that stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Left {
+    pub table: String,
+    pub key: RowKey,
+    pub column: Option<String>,
+    pub reason: String,
+}
+
+impl Left {
+    /// The reason in words.
+    pub fn why(&self) -> &'static str {
+        match self.reason.as_str() {
+            "evidence" => "its scores or steps have changed since the snapshot",
+            "changed" => "its stored value is no longer the one in the diff",
+            "busy" => "another session holds it",
+            "in_flight" => "its run is under way",
+            "young" => "its run is younger than --min-age",
+            "gone" => "the row is no longer there",
+            "exists" => "the row is there by now",
+            "unregistered" => "its miner is not in node_table",
+            _ => "it was left",
+        }
+    }
+}
+
+/// Reads what the transaction is about to commit.
+pub async fn read(session: &mut Session<'_>, work: &Work) -> Result<Applied> {
+    let doing = "reading what the job came to";
+    let query = sqlx::query_scalar::<_, Option<String>>("SELECT counts::text FROM rollup_jobs WHERE id = $1::uuid");
+    let query = query.bind(&work.record.id);
+    let counts = session.wait(doing, async |c| query.fetch_one(c).await).await?.unwrap_or_default();
+    const LEFT: &str = "
+        SELECT r.target, r.miner_uid, r.forecast_run_id, r.scope, r.run_id, l.column_name, coalesce(l.reason, r.state, 'left')
+        FROM recount_rows r LEFT JOIN recount_left l USING (n)
+        WHERE r.state IS DISTINCT FROM 'done' OR l.n IS NOT NULL ORDER BY r.n, l.column_name";
+    type Row = (String, Option<i32>, Option<String>, Option<String>, Option<i32>, Option<String>, String);
+    let query = sqlx::query_as::<_, Row>(AssertSqlSafe(LEFT));
+    let rows = session.wait(doing, async |c| query.fetch_all(c).await).await?;
+    let left = |(table, miner_uid, forecast_run_id, scope, run_id, column, reason)| Left {
+        table,
+        key: RowKey { miner_uid, forecast_run_id, scope, run_id },
+        column,
+        reason,
+    };
+    Ok(Applied {
+        job: Some(work.record.id.clone()),
+        tables: serde_json::from_str(&counts).unwrap_or_default(),
+        left: rows.into_iter().map(left).collect(),
+        ..Applied::default()
+    })
+}
+
+/// What comes after COMMIT: a materialized view is refreshed, and what could not be corrected is said.
+pub async fn after(url: &str, work: &Work, mut applied: Applied, start: Instant, watch: &dyn Watch) -> Result<Applied> {
+    applied.incomplete |= !work.notes.is_empty();
+    applied.notes.extend(work.notes.iter().cloned());
+    if let Some(view) = work.refresh {
+        match refresh(url, view, watch).await {
+            Ok(()) => applied.notes.push(format!("{view} is a materialized view: it was refreshed")),
+            Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),
+            Err(error) => {
+                applied.incomplete = true;
+                applied.notes.push(format!("{view} is a materialized view, and refreshing it failed: {error}"));
+            }
+        }
+    }
+    applied.elapsed = start.elapsed();
+    Ok(applied)
+}
+
+async fn refresh(url: &str, view: &str, watch: &dyn Watch) -> Result<()> {
+    let mut session = Session::open(url, "refresh", watch).await?;
+    let doing = format!("refreshing {view}");
+    session.execute(&doing, "SET lock_timeout = '10s'").await?;
+    let refreshed = session.execute(&doing, &format!("REFRESH MATERIALIZED VIEW CONCURRENTLY {view}")).await;
+    session.close().await;
+    refreshed.map(drop)
+}

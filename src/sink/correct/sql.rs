@@ -1,0 +1,413 @@
+//! The statements about one table: pure text, made from names of the model and the catalogue.
+//!
+//! `t` is the stored row, `r` the row of `recount_rows`, `c` its cells, `o` which of them are right to change.
+
+use crate::model::correction::Whose;
+use crate::model::rollups::{ForecastStat, MinerStat, Rollup};
+
+use super::load::quoted;
+use super::plan::{Cell, Guard, Stamp, TablePlan};
+
+/// What stands for the range of rows in a statement that may have to be narrowed down.
+pub const RANGE: &str = "/*range*/TRUE";
+
+/// The rows of every table that is corrected. `state` is NULL while nothing stands against the row.
+pub const EXTRA_OF_ROWS: &str = ", state text, version xid, ranks_stale bool NOT NULL DEFAULT false, image text";
+
+/// Cells that stay as they are in a row that changes otherwise.
+pub const CREATE_LEFT: &str =
+    "CREATE TEMP TABLE recount_left (n int4, target text, column_name text, reason text) ON COMMIT DROP";
+
+/// Locks the miners and runs that new rows and cells will refer to, so that no foreign key ever waits.
+pub fn lock_parents(tables: &[TablePlan]) -> String {
+    let moved = tables.iter().filter(|plan| plan.cells.iter().any(|cell| cell.name == "run_id"));
+    let moved = moved.map(|plan| format!(" UNION ALL SELECT run_id_new::int4 FROM {} WHERE run_id_set", plan.cells_table()));
+    format!(
+        "CREATE TEMP TABLE recount_parents ON COMMIT DROP AS SELECT uid, run FROM recount_lock_parents(
+             ARRAY(SELECT miner_uid FROM recount_rows WHERE change = 'insert' AND state IS NULL AND miner_uid IS NOT NULL),
+             ARRAY(SELECT run_id FROM recount_rows WHERE change = 'insert' AND state IS NULL AND run_id IS NOT NULL{}))",
+        moved.collect::<String>()
+    )
+}
+
+/// A quoted name.
+pub fn name(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// D1: how two rows of the table have the same key.
+pub fn same_key(table: &str, a: &str, b: &str) -> String {
+    match table {
+        ForecastStat::TABLE => format!("{a}.miner_uid = {b}.miner_uid AND {a}.forecast_run_id = {b}.forecast_run_id"),
+        MinerStat::TABLE => format!("{a}.miner_uid = {b}.miner_uid"),
+        _ => format!("{a}.scope = {b}.scope AND {a}.run_id IS NOT DISTINCT FROM {b}.run_id"),
+    }
+}
+
+/// Notes each stored row's version; a row that is gone, or that is there though it should be missing, is not for us.
+pub fn versions(plan: &TablePlan) -> [String; 2] {
+    let TablePlan { table, .. } = plan;
+    let key = same_key(table, "t", "r");
+    [
+        format!("UPDATE recount_rows r SET version = t.xmin FROM {table} t WHERE r.target = '{table}' AND {key}"),
+        format!(
+            "UPDATE recount_rows SET state = CASE change WHEN 'insert' THEN 'exists' ELSE 'gone' END
+             WHERE target = '{table}' AND state IS NULL AND (change = 'insert') = (version IS NOT NULL)"
+        ),
+    ]
+}
+
+/// Runs whose steps are under way, and runs that are too young, stay as they are.
+pub fn hold_runs(in_flight_hours: u32, min_age_seconds: u64) -> [String; 2] {
+    let rows = format!("state IS NULL AND target <> '{}' AND ev_run", MinerStat::TABLE);
+    let runs = "ANY (ARRAY(SELECT DISTINCT ev_run FROM recount_rows))";
+    [
+        format!(
+            "UPDATE recount_rows SET state = 'in_flight' WHERE {rows} IN (
+                 SELECT s.run_id FROM weather_forecast_steps s JOIN weather_forecast_runs f ON f.id = s.run_id
+                 WHERE s.run_id = {runs} AND s.status NOT IN ('succeeded', 'failed')
+                   AND coalesce(greatest(s.started_at, s.next_retry_time), f.gfs_init_time_utc)
+                       > now() - interval '{in_flight_hours} hours')"
+        ),
+        format!(
+            "UPDATE recount_rows SET state = 'young' WHERE {rows} IN (
+                 SELECT f.id FROM weather_forecast_runs f
+                 WHERE f.id = {runs} AND f.gfs_init_time_utc > now() - interval '{min_age_seconds} seconds')"
+        ),
+    ]
+}
+
+/// Counts the evidence as it is now, by run and miner, and sums it up as the fingerprints are. `lifetime`: that of all runs.
+pub fn evidence_now(lifetime: bool) -> String {
+    let all = Whose::ALL;
+    // A condition that an index on the run can serve.
+    let only = if lifetime { "true" } else { "run_id = ANY (ARRAY(SELECT DISTINCT ev_run FROM recount_rows))" };
+    format!(
+        "CREATE TEMP TABLE recount_now ON COMMIT DROP AS
+         SELECT coalesce(run_id, {all}) AS run, coalesce(miner_uid, {all}) AS miner, sum(responses)::int8 AS responses,
+                sum(scores)::int8 AS scores, max(score_time) AS newest_score, sum(steps)::int8 AS steps, max(step_time) AS newest_step
+         FROM (SELECT run_id, miner_uid, count(*) AS responses, 0 AS scores, NULL::timestamptz AS score_time, 0 AS steps,
+                      NULL::timestamptz AS step_time
+               FROM weather_miner_responses WHERE {only} GROUP BY 1, 2
+               UNION ALL
+               SELECT run_id, miner_uid, 0, count(*), max(calculation_time), 0, NULL
+               FROM weather_miner_scores WHERE {only} GROUP BY 1, 2
+               UNION ALL
+               SELECT run_id, miner_uid, 0, 0, NULL, count(*), max(coalesce(completed_at, started_at))
+               FROM weather_forecast_steps WHERE {only} GROUP BY 1, 2) e
+         GROUP BY GROUPING SETS ((run_id, miner_uid), (run_id), (miner_uid), ())"
+    )
+}
+
+/// Rows whose evidence is another than in the snapshot are for the next night; so are ranks where anyone's is.
+pub fn compare_evidence() -> [String; 2] {
+    let moved = |miner: &str| {
+        format!(
+            "EXISTS (SELECT FROM recount_then e LEFT JOIN recount_now w USING (run, miner)
+                     WHERE e.run = r.ev_run AND e.miner = {miner}
+                       AND (e.responses, e.scores, e.newest_score, e.steps, e.newest_step) IS DISTINCT FROM
+                           (coalesce(w.responses, 0), coalesce(w.scores, 0), w.newest_score, coalesce(w.steps, 0), w.newest_step))"
+        )
+    };
+    let (own, all) = (moved("r.ev_miner"), moved(&Whose::ALL.to_string()));
+    [
+        format!("UPDATE recount_rows r SET state = 'evidence' WHERE state IS NULL AND {own}"),
+        format!("UPDATE recount_rows r SET ranks_stale = true WHERE state IS NULL AND change = 'update' AND {all}"),
+    ]
+}
+
+/// Missing rows that cannot be inserted now: someone else did, or a miner or run is gone or locked.
+pub fn check_inserts(plan: &TablePlan) -> [String; 2] {
+    let TablePlan { table, .. } = plan;
+    let key = same_key(table, "t", "r");
+    let rows = format!("r.target = '{table}' AND r.change = 'insert' AND r.state IS NULL");
+    let held =
+        |id: &str, column: &str| format!("(r.{id} IS NULL OR EXISTS (SELECT FROM recount_parents p WHERE p.{column} = r.{id}))");
+    let (miner, run) = (held("miner_uid", "uid"), held("run_id", "run"));
+    [
+        format!("UPDATE recount_rows r SET state = 'exists' FROM {table} t WHERE {rows} AND {key}"),
+        format!(
+            "UPDATE recount_rows r SET state = CASE
+                 WHEN r.miner_uid IS NOT NULL AND NOT EXISTS (SELECT FROM node_table n WHERE n.uid = r.miner_uid)
+                 THEN 'unregistered' ELSE 'busy' END
+             WHERE {rows} AND NOT ({miner} AND {run})"
+        ),
+    ]
+}
+
+/// Inserts the missing rows, and writes down what became of them.
+pub fn insert(plan: &TablePlan, job: &str) -> String {
+    let TablePlan { table, .. } = plan;
+    let rows = format!("r.target = '{table}' AND r.change = 'insert' AND r.state IS NULL AND {RANGE}");
+    let inserting = if plan.restores() {
+        let columns = plan.columns.iter().map(|column| name(column)).collect::<Vec<_>>().join(", ");
+        format!(
+            "INSERT INTO {table} ({columns}) OVERRIDING SYSTEM VALUE SELECT {columns}
+             FROM (SELECT r.n, (json_populate_record(NULL::{table}, r.image::json)).* FROM recount_rows r WHERE {rows}) i ORDER BY i.n"
+        )
+    } else {
+        let mut columns: Vec<String> = plan.insert.iter().map(|column| name(&column.name)).collect();
+        let mut values: Vec<String> =
+            plan.insert.iter().map(|column| format!("c.{}::{}", name(&column.name), column.kind)).collect();
+        if let Some(hotkey) = &plan.hotkey {
+            columns.push("validator_hotkey".to_owned());
+            values.push(hotkey.clone());
+        }
+        let (columns, values) = (columns.join(", "), values.join(", "));
+        let cells = plan.insert_table();
+        format!(
+            "INSERT INTO {table} ({columns}) SELECT {values}
+             FROM {cells} c JOIN recount_rows r USING (n) WHERE {rows} ORDER BY r.n"
+        )
+    };
+    let key = same_key(table, "d", "r");
+    format!(
+        "WITH done AS ({inserting} RETURNING *)
+         INSERT INTO rollup_corrections (job_id, table_name, miner_uid, forecast_run_id, scope, run_id, after)
+         SELECT '{job}', r.target, r.miner_uid, r.forecast_run_id, r.scope, r.run_id, row_to_json(d)::text
+         FROM done d JOIN recount_rows r ON r.target = '{table}' AND r.change = 'insert' AND {key}"
+    )
+}
+
+/// One row for a cell of an inserted row that does not hold what it was given. `state` is that of the rows to look at, if any.
+pub fn verify_inserts(plan: &TablePlan, state: &str) -> String {
+    let TablePlan { table, .. } = plan;
+    let key = same_key(table, "t", "r");
+    let rows = format!("r.target = '{table}' AND r.change = 'insert' AND coalesce(r.state, '') = '{state}'");
+    let row = row_text("r");
+    if plan.restores() {
+        return format!(
+            "SELECT {row} || ' is not as it was' FROM recount_rows r LEFT JOIN {table} t ON {key}
+             WHERE {rows} AND row_to_json(t)::text IS DISTINCT FROM r.image ORDER BY r.n LIMIT 1"
+        );
+    }
+    let differ = |column: &Cell| {
+        let (stored, given) = (format!("t.{}", name(&column.name)), format!("c.{}::{}", name(&column.name), column.kind));
+        format!("({}, NOT ({}))", quoted(&column.name), same(column, &stored, &given))
+    };
+    let cells = plan.insert.iter().map(differ).collect::<Vec<_>>().join(", ");
+    format!(
+        "SELECT 'column ' || v.name || ' of ' || {row} FROM recount_rows r JOIN {} c USING (n) LEFT JOIN {table} t ON {key}
+         CROSS JOIN LATERAL (VALUES {cells}) v (name, differs) WHERE {rows} AND (v.differs OR t.ctid IS NULL)
+         ORDER BY r.n LIMIT 1",
+        plan.insert_table()
+    )
+}
+
+/// Locks what is to be updated, as far as nobody else holds it, and finds the cells that still hold what the diff says.
+pub fn lock(plan: &TablePlan) -> String {
+    let TablePlan { table, .. } = plan;
+    let key = same_key(table, "t", "r");
+    let flags = plan.cells.iter().map(|cell| {
+        let (set, as_read) = (name(&format!("{}_set", cell.name)), as_in_diff(cell));
+        let rank = if cell.rank { " AND NOT r.ranks_stale" } else { "" };
+        // Whoever deletes the run that a cell is to name must not be waited for.
+        let parent = if cell.name == "run_id" {
+            " AND (c.run_id_new IS NULL OR EXISTS (SELECT FROM recount_parents p WHERE p.run = c.run_id_new::int4))"
+        } else {
+            ""
+        };
+        format!("(coalesce(c.{set}, false) AND {as_read}{rank}{parent}) AS {}", name(&cell.name))
+    });
+    format!(
+        "CREATE TEMP TABLE {} ON COMMIT DROP AS SELECT r.n, {}
+         FROM recount_rows r JOIN {} c USING (n) JOIN {table} t ON {key}
+         WHERE r.target = '{table}' AND r.change = 'update' AND r.state IS NULL AND t.xmin = r.version
+         ORDER BY r.n FOR NO KEY UPDATE OF t SKIP LOCKED",
+        plan.ok_table(),
+        flags.collect::<Vec<_>>().join(", "),
+        plan.cells_table()
+    )
+}
+
+/// Says of each row what became of it, and of each cell that stays why.
+pub fn states(plan: &TablePlan) -> [String; 3] {
+    let TablePlan { table, .. } = plan;
+    let (ok, cells, any, key) = (plan.ok_table(), plan.cells_table(), any(plan), same_key(table, "t", "r"));
+    let left = plan.cells.iter().filter(|cell| !plan.is_stamp(cell)).map(|cell| {
+        let (text, set, flag) = (quoted(&cell.name), name(&format!("{}_set", cell.name)), name(&cell.name));
+        format!("({text}, coalesce(c.{set}, false) AND NOT o.{flag}, {})", if cell.rank { "r.ranks_stale" } else { "false" })
+    });
+    let left = left.collect::<Vec<_>>().join(", ");
+    [
+        format!(
+            "UPDATE recount_rows r SET state = CASE WHEN EXISTS (SELECT FROM {table} t WHERE {key} AND t.xmin = r.version)
+                 THEN 'busy' ELSE 'changed' END
+             WHERE r.target = '{table}' AND r.change = 'update' AND r.state IS NULL
+               AND NOT EXISTS (SELECT FROM {ok} o WHERE o.n = r.n)"
+        ),
+        format!("UPDATE recount_rows r SET state = CASE WHEN {any} THEN 'done' ELSE 'changed' END FROM {ok} o WHERE o.n = r.n"),
+        format!(
+            "INSERT INTO recount_left SELECT r.n, r.target, v.name, CASE WHEN v.stale THEN 'evidence' ELSE 'changed' END
+             FROM {ok} o JOIN {cells} c USING (n) JOIN recount_rows r USING (n)
+             CROSS JOIN LATERAL (VALUES {left}) v (name, stays, stale) WHERE r.state = 'done' AND v.stays"
+        ),
+    ]
+}
+
+/// Writes down each cell before and after, while it is as before.
+pub fn audit(plan: &TablePlan, job: &str) -> String {
+    let TablePlan { table, .. } = plan;
+    let key = same_key(table, "t", "r");
+    let mut cells: Vec<String> =
+        plan.cells.iter().filter(|cell| !plan.is_stamp(cell)).map(|cell| audited(cell, &flag(cell))).collect();
+    if let Some(stamp) = stamp(plan) {
+        cells.push(format!("('updated_at', true, t.updated_at::text, ({stamp})::text)"));
+    }
+    format!(
+        "INSERT INTO rollup_corrections (job_id, table_name, miner_uid, forecast_run_id, scope, run_id, column_name, before, after)
+         SELECT '{job}', r.target, r.miner_uid, r.forecast_run_id, r.scope, r.run_id, v.name, v.before, v.after
+         FROM {} o JOIN {} c USING (n) JOIN recount_rows r USING (n) JOIN {table} t ON {key}
+         CROSS JOIN LATERAL (VALUES {}) v (name, ok, before, after) WHERE r.state = 'done' AND v.ok ORDER BY r.n",
+        plan.ok_table(),
+        plan.cells_table(),
+        cells.join(", ")
+    )
+}
+
+fn audited(cell: &Cell, flag: &str) -> String {
+    format!("({}, {flag}, t.{}::text, {}::text)", quoted(&cell.name), name(&cell.name), new(cell))
+}
+
+/// Changes the cells, and `updated_at`.
+pub fn update(plan: &TablePlan) -> String {
+    let TablePlan { table, .. } = plan;
+    let key = same_key(table, "t", "r");
+    let mut sets: Vec<String> = plan
+        .cells
+        .iter()
+        .filter(|cell| !plan.is_stamp(cell))
+        .map(|cell| {
+            let column = name(&cell.name);
+            format!("{column} = CASE WHEN {} THEN {} ELSE t.{column} END", flag(cell), new(cell))
+        })
+        .collect();
+    sets.extend(stamp(plan).map(|stamp| format!("updated_at = {stamp}")));
+    format!(
+        "UPDATE {table} t SET {} FROM {} o JOIN {} c USING (n) JOIN recount_rows r USING (n)
+         WHERE {key} AND r.state = 'done' AND {RANGE}",
+        sets.join(", "),
+        plan.ok_table(),
+        plan.cells_table()
+    )
+}
+
+/// One row for a changed cell that does not hold what it was given, bit for bit.
+pub fn verify_update(plan: &TablePlan) -> String {
+    let TablePlan { table, .. } = plan;
+    let key = same_key(table, "t", "r");
+    let differ = |cell: &Cell| {
+        let stored = format!("t.{}", name(&cell.name));
+        format!("({}, {} AND NOT ({}))", quoted(&cell.name), flag(cell), same(cell, &stored, &new(cell)))
+    };
+    let cells = plan.cells.iter().map(differ).collect::<Vec<_>>().join(", ");
+    format!(
+        "SELECT 'column ' || v.name || ' of ' || {} FROM {} o JOIN {} c USING (n) JOIN recount_rows r USING (n)
+         LEFT JOIN {table} t ON {key} CROSS JOIN LATERAL (VALUES {cells}) v (name, differs)
+         WHERE r.state = 'done' AND (v.differs OR t.ctid IS NULL) ORDER BY r.n LIMIT 1",
+        row_text("r"),
+        plan.ok_table(),
+        plan.cells_table()
+    )
+}
+
+/// Locks the rows to delete that are as they were, writes them down, deletes them, and says so.
+pub fn delete(plan: &TablePlan, job: &str, snapshot: Option<&str>) -> [String; 5] {
+    let TablePlan { table, .. } = plan;
+    let (key, gone) = (same_key(table, "t", "r"), plan.gone_table());
+    let untouched = match snapshot {
+        // An extra row that was written since the snapshot may have evidence by now.
+        Some(at) if plan.stamp == Stamp::Now => format!("t.updated_at <= {at}"),
+        Some(_) => "true".to_owned(),
+        None => "row_to_json(t)::text IS NOT DISTINCT FROM r.image".to_owned(),
+    };
+    let rows = format!("r.target = '{table}' AND r.change = 'delete' AND r.state IS NULL");
+    [
+        format!(
+            "CREATE TEMP TABLE {gone} ON COMMIT DROP AS SELECT r.n, row_to_json(t)::text AS image
+             FROM recount_rows r JOIN {table} t ON {key} WHERE {rows} AND t.xmin = r.version AND {untouched}
+             ORDER BY r.n FOR UPDATE OF t SKIP LOCKED"
+        ),
+        format!(
+            "INSERT INTO rollup_corrections (job_id, table_name, miner_uid, forecast_run_id, scope, run_id, before)
+             SELECT '{job}', r.target, r.miner_uid, r.forecast_run_id, r.scope, r.run_id, g.image
+             FROM {gone} g JOIN recount_rows r USING (n) ORDER BY r.n"
+        ),
+        format!(
+            "UPDATE recount_rows r SET state = CASE WHEN g.n IS NULL THEN 'changed' ELSE 'done' END
+             FROM recount_rows s LEFT JOIN {gone} g USING (n) WHERE s.n = r.n AND {rows}"
+        ),
+        format!(
+            "DELETE FROM {table} t USING recount_rows r WHERE {key} AND r.target = '{table}' AND r.change = 'delete'
+                 AND r.state = 'done' AND {RANGE}"
+        ),
+        format!(
+            "SELECT {} || ' is still there' FROM recount_rows r JOIN {table} t ON {key}
+             WHERE r.target = '{table}' AND r.change = 'delete' AND r.state = 'done' ORDER BY r.n LIMIT 1",
+            row_text("r")
+        ),
+    ]
+}
+
+fn flag(cell: &Cell) -> String {
+    format!("o.{}", name(&cell.name))
+}
+
+/// The new value in the type of its column.
+fn new(cell: &Cell) -> String {
+    format!("c.{}::{}", name(&format!("{}_new", cell.name)), cell.kind)
+}
+
+/// Whether any cell of the row changes; restoring `updated_at` alone is no change.
+fn any(plan: &TablePlan) -> String {
+    let flags: Vec<String> = plan.cells.iter().filter(|cell| !plan.is_stamp(cell)).map(flag).collect();
+    if flags.is_empty() { "false".to_owned() } else { flags.join(" OR ") }
+}
+
+/// What `updated_at` becomes.
+fn stamp(plan: &TablePlan) -> Option<String> {
+    let kind = plan.stamp_kind.as_deref()?;
+    match plan.stamp {
+        Stamp::None => None,
+        Stamp::Now => Some(format!("now()::{kind}")),
+        Stamp::Restore => Some(format!("CASE WHEN o.updated_at THEN c.updated_at_new::{kind} ELSE now()::{kind} END")),
+    }
+}
+
+/// Whether the stored cell holds what the diff says.
+fn as_in_diff(cell: &Cell) -> String {
+    let (stored, old) = (format!("t.{}", name(&cell.name)), format!("c.{}", name(&format!("{}_old", cell.name))));
+    match cell.guard {
+        Guard::Bits => format!("float8send({stored}) IS NOT DISTINCT FROM float8send({old})"),
+        Guard::Plain => format!("{stored} IS NOT DISTINCT FROM {old}"),
+        Guard::Text => format!("{stored}::text COLLATE \"C\" IS NOT DISTINCT FROM {old} COLLATE \"C\""),
+        Guard::Hash => format!("{} IS NOT DISTINCT FROM {old}", hash(&stored)),
+    }
+}
+
+/// What stands for an error text or JSON, of which the diff knows only the sanitized form.
+pub fn hash(stored: &str) -> String {
+    format!("encode(sha256(convert_to({stored}::text, 'UTF8')), 'hex')")
+}
+
+/// Whether two values of a column are the same to the bit.
+fn same(cell: &Cell, a: &str, b: &str) -> String {
+    if cell.is_float() {
+        format!("float8send({a}) IS NOT DISTINCT FROM float8send({b})")
+    } else {
+        format!("{a}::text COLLATE \"C\" IS NOT DISTINCT FROM ({b})::text COLLATE \"C\"")
+    }
+}
+
+/// The row's key in the words of a message.
+fn row_text(r: &str) -> String {
+    format!(
+        "concat_ws(', ', 'miner_uid ' || {r}.miner_uid, 'forecast_run_id ' || {r}.forecast_run_id, 'scope ' || {r}.scope,
+                   'run_id ' || {r}.run_id)"
+    )
+}
+
+/// The key of row `n` in the words of a message.
+pub fn row_of(n: i32) -> String {
+    format!("SELECT {} FROM recount_rows r WHERE r.n = {n}", row_text("r"))
+}
