@@ -288,7 +288,7 @@ fn reconcile(path: &Path, plan: &Plan) -> Outcome {
         narrowing: Narrowing::default(),
     };
     let source = pipeline::open(&job).unwrap();
-    pipeline::reconcile("reconcile", &job, &source, None, &()).unwrap()
+    pipeline::reconcile("reconcile", &job, &source, &()).unwrap()
 }
 
 /// Differences in an order of their own, as text: what is stored, what is right, and where.

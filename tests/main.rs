@@ -15,5 +15,6 @@ mod properties;
 mod rules_in_sql;
 mod schema;
 mod source;
+mod step_log;
 mod steps;
 mod tidy;

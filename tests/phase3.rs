@@ -9,6 +9,7 @@ pub fn phase3(db: &Database) {
 fn loaded(set: &str) -> Database<'static> {
     let db = database();
     conformance::load(&db, set);
+    recount(["migrate", "--database-url", &db.url()]).run().succeeds();
     phase3(&db);
     db
 }
@@ -25,7 +26,7 @@ fn a_second_run_finds_nothing_to_do_and_each_file_can_be_run_twice() {
     let states: Vec<_> =
         status["migrations"].as_array().unwrap().iter().map(|m| (m["phase"].as_str(), m["state"].as_str())).collect();
     assert!(
-        states.contains(&(Some("phase3"), Some("applied"))) && states.contains(&(Some("phase1"), Some("pending"))),
+        states.contains(&(Some("phase3"), Some("applied"))) && states.contains(&(Some("phase2"), Some("pending"))),
         "{states:?}"
     );
 }
@@ -87,7 +88,6 @@ fn a_timeline_is_in_order_and_says_no_secret() {
 #[test]
 fn a_timeline_is_read_by_index() {
     let db = loaded("small");
-    recount(["migrate", "--database-url", &db.url()]).run().succeeds();
     db.execute(
         "INSERT INTO weather_forecast_runs (id, run_initiation_time, target_forecast_time_utc, gfs_init_time_utc)
          SELECT 1000 + n, now(), now(), now() FROM generate_series(1, 40) n;

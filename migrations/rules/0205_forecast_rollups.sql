@@ -4,7 +4,7 @@
 
 -- R2: of several valid Day-1 scores the latest.
 CREATE OR REPLACE VIEW weather_day1_scores AS
-SELECT DISTINCT ON (run_id, miner_uid) run_id, miner_uid, score
+SELECT DISTINCT ON (run_id, miner_uid) run_id, miner_uid, score, calculation_time
 FROM weather_latest_scores
 WHERE score_type = 'day1_qc_score' AND recount_finite(score)
 ORDER BY run_id, miner_uid, calculation_time DESC, id DESC;

@@ -78,6 +78,15 @@ Examples:
 
 Exit status: 0 ready or done, 1 not ready, 2 error or bad usage, 3 refused, 130 interrupted.";
 
+const STEPS_EXAMPLES: &str = "\
+Examples:
+  recount steps due                                          (the database is DATABASE_URL)
+  recount steps recover
+  recount steps recover --apply --era5-delay 5d
+  recount steps backfill --apply
+
+Exit status: 0 nothing to do, or done; 1 found and not applied; 2 error or bad usage, 3 refused, 130 interrupted.";
+
 const CONFIG_EXAMPLES: &str = "\
 Examples:
   recount config
@@ -134,6 +143,9 @@ pub enum Command {
     Phase2(Phase2),
     /// Add retry policies, timelines and the subnet's statistics
     Phase3(Phase3),
+    /// Retry, recover and backfill steps
+    #[command(after_help = STEPS_EXAMPLES)]
+    Steps(Steps),
     /// Show the settings in force and where each came from
     #[command(after_help = CONFIG_EXAMPLES)]
     Config(Reading),
@@ -347,6 +359,51 @@ pub enum Phase3Action {
     },
     /// Refresh the materialized views, concurrently
     Refresh,
+}
+
+#[derive(Debug, Args)]
+pub struct Steps {
+    #[command(subcommand)]
+    pub action: StepsAction,
+    /// The database; without it, DATABASE_URL is taken
+    #[arg(long, value_name = "URL", global = true)]
+    pub database_url: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum StepsAction {
+    /// List the retries whose time has come
+    Due {
+        #[command(flatten)]
+        flags: Flags<false>,
+    },
+    /// Find steps left in progress and ERA5 steps that are missing, and put them right with --apply
+    Recover {
+        #[command(flatten)]
+        flags: Flags<false>,
+        /// Write what was found
+        #[arg(long)]
+        apply: bool,
+        /// How long after its time the truth of a lead is published
+        #[arg(long, value_name = "AGE", default_value = "5d", value_parser = parse_age)]
+        era5_delay: Duration,
+        /// How long to wait on top of that
+        #[arg(long, value_name = "AGE", default_value = "6h", value_parser = parse_age)]
+        era5_buffer: Duration,
+    },
+    /// Derive the steps of older runs from responses and scores, and write them with --apply
+    Backfill {
+        #[command(flatten)]
+        flags: Flags<false>,
+        /// Write what was found
+        #[arg(long)]
+        apply: bool,
+    },
+    /// Take a job of recover or backfill back
+    Undo {
+        /// The job, as it was told
+        job: String,
+    },
 }
 
 #[derive(Debug, Clone, Copy, Subcommand)]

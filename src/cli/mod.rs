@@ -31,6 +31,7 @@ mod recompute;
 mod reconcile;
 pub mod report;
 pub mod settings;
+mod steps;
 pub mod values;
 
 /// 0: done and, where something was compared, in sync.
@@ -104,6 +105,7 @@ fn execute(cli: Cli) -> Result<u8> {
         }
         Command::Phase2(phase2) => phase2::execute(phase2, global),
         Command::Phase3(phase3) => phase3::execute(phase3, global),
+        Command::Steps(steps) => steps::execute(steps, global),
         Command::Config(reading) => {
             let settings = resolve(global, Some(reading))?;
             output::print(&config::render(&settings)).map(|()| IN_SYNC)

@@ -64,7 +64,7 @@ fn check(url: &str, options: &Options, settings: &Settings, global: &Global) -> 
     let baseline = interruptible(phase2::prepare(url, &settings.scoring))?;
     let monitor = Monitor::start(global.quiet)?;
     let job = Job { filter: ColumnFilter::default(), ..settings.job()? };
-    let outcome = pipeline::reconcile("phase2 check", &job, &pipeline::open(&job)?, None, &monitor)?;
+    let outcome = pipeline::reconcile("phase2 check", &job, &pipeline::open(&job)?, &monitor)?;
     monitor.finish();
     interruptible(phase2::prove(url, options, &baseline, &outcome, &settings.scoring))
 }

@@ -10,6 +10,7 @@ mod index;
 pub mod phase2;
 pub mod phase3;
 mod session;
+pub mod steps;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::time::Micros;

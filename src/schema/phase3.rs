@@ -49,7 +49,7 @@ pub async fn refresh(url: &str) -> Result<Vec<&'static str>> {
 
 async fn needs_phase1(connection: &mut PgConnection) -> Result<()> {
     let there: bool =
-        sqlx::query_scalar("SELECT to_regclass('weather_forecast_steps') IS NOT NULL AND to_regclass('miner_stats') IS NOT NULL")
+        sqlx::query_scalar("SELECT to_regclass('weather_forecast_steps') IS NOT NULL AND to_regclass('rollup_jobs') IS NOT NULL")
             .fetch_one(connection)
             .await
             .doing(ErrorKind::Database, || "looking for the tables of Phase 1".to_owned())?;
