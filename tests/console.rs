@@ -76,10 +76,18 @@ fn check(words: &[String]) -> Result<Cli, String> {
 
 fn reading(command: &Command) -> Option<&Reading> {
     match command {
-        Command::Reconcile(reading) | Command::Config(reading) => Some(reading),
+        Command::Reconcile(reconcile) => Some(&reconcile.reading),
+        Command::Config(reading) => Some(reading),
         Command::Diff(diff) => Some(&diff.reading),
         Command::Recompute(with_out) | Command::Export(with_out) => Some(&with_out.reading),
-        Command::Generate(_) | Command::Migrate(_) | Command::Phase2(_) | Command::Phase3(_) | Command::Steps(_) => None,
+        Command::Generate(_)
+        | Command::Migrate(_)
+        | Command::Apply(_)
+        | Command::Undo(_)
+        | Command::Jobs(_)
+        | Command::Phase2(_)
+        | Command::Phase3(_)
+        | Command::Steps(_) => None,
     }
 }
 
@@ -88,7 +96,13 @@ fn needs_no_server(command: &Command) -> bool {
     match command {
         Command::Config(_) => true,
         Command::Generate(generate) => generate.target.out.is_some(),
-        Command::Migrate(_) | Command::Phase2(_) | Command::Phase3(_) | Command::Steps(_) => false,
+        Command::Migrate(_)
+        | Command::Apply(_)
+        | Command::Undo(_)
+        | Command::Jobs(_)
+        | Command::Phase2(_)
+        | Command::Phase3(_)
+        | Command::Steps(_) => false,
         other => reading(other).and_then(|reading| reading.source.as_deref()).is_some_and(|source| source.starts_with("data/")),
     }
 }

@@ -5,6 +5,7 @@ mod support;
 mod cli;
 mod conformance;
 mod console;
+mod corrections;
 mod documents;
 mod generate;
 mod harness;

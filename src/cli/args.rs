@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use clap::{Arg, ArgAction, ArgMatches, Args, Command as ClapCommand, FromArgMatches, Parser, Subcommand, ValueEnum};
+use clap::{Arg, ArgAction, ArgMatches, Args, Command as ClapCommand, FromArgMatches, Parser, Subcommand};
 
 use crate::model::ids::MinerUid;
 use crate::model::job::{Narrowing, RunRange, parse_since};
 use crate::model::time::Micros;
 
 use super::keys::{KEYS, Key, Place};
+use super::schema_args::{PHASE2_EXAMPLES, Phase2, Phase3, STEPS_EXAMPLES, Steps};
 use super::settings::Settings;
+use super::writing::{APPLY_EXAMPLES, Apply, JOBS_EXAMPLES, Jobs, Reconcile, UNDO_EXAMPLES, Undo};
 
 const ABOUT: &str = "\
 Recomputes the weather-scoring rollups of a subnet validator from the scores behind them,
@@ -35,8 +36,10 @@ Examples:
   recount reconcile data/sample --format json
   recount reconcile data/sample --columns scores,ranks --ignore weather_subnet_stats.top_miners
   recount reconcile data/sample --runs 120..140 --miner 17 --no-lifetime
+  recount reconcile postgres://corrector@db.example/validator --apply --max-rows 500
 
-Exit status: 0 in sync, 1 differences, 2 error or bad usage, 3 refused, 130 interrupted.";
+Exit status: 0 in sync, 1 differences, 2 error or bad usage, 3 refused, 130 interrupted.
+With --apply: 0 all corrected, 1 something was left.";
 
 const DIFF_EXAMPLES: &str = "\
 Examples:
@@ -68,24 +71,6 @@ Examples:
   recount migrate                                            (the database is DATABASE_URL)
 
 Only Phase 1 is applied: it adds, and drops or renames nothing.";
-
-const PHASE2_EXAMPLES: &str = "\
-Examples:
-  recount phase2 check                                       (the database is DATABASE_URL)
-  recount phase2 plan --option view
-  recount phase2 apply --option table --keep-wide-in TABLE
-  recount phase2 revert                                      (until `recount phase2 finish`)
-
-Exit status: 0 ready or done, 1 not ready, 2 error or bad usage, 3 refused, 130 interrupted.";
-
-const STEPS_EXAMPLES: &str = "\
-Examples:
-  recount steps due                                          (the database is DATABASE_URL)
-  recount steps recover
-  recount steps recover --apply --era5-delay 5d
-  recount steps backfill --apply
-
-Exit status: 0 nothing to do, or done; 1 found and not applied; 2 error or bad usage, 3 refused, 130 interrupted.";
 
 const CONFIG_EXAMPLES: &str = "\
 Examples:
@@ -120,9 +105,9 @@ pub struct Global {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Recompute everything and compare it with what is stored, in one pass; read-only
+    /// Recompute everything and compare it with what is stored, in one pass; read-only without --apply
     #[command(after_help = RECONCILE_EXAMPLES)]
-    Reconcile(Reading),
+    Reconcile(Reconcile),
     /// Compare as reconcile does, and write differences.parquet
     #[command(after_help = DIFF_EXAMPLES)]
     Diff(Diff),
@@ -146,6 +131,15 @@ pub enum Command {
     /// Retry, recover and backfill steps
     #[command(after_help = STEPS_EXAMPLES)]
     Steps(Steps),
+    /// Correct a database by a diff that was made earlier
+    #[command(after_help = APPLY_EXAMPLES)]
+    Apply(Apply),
+    /// Put back what a job changed, where nobody else has changed it since
+    #[command(after_help = UNDO_EXAMPLES)]
+    Undo(Undo),
+    /// List the jobs that wrote to a database
+    #[command(after_help = JOBS_EXAMPLES)]
+    Jobs(Jobs),
     /// Show the settings in force and where each came from
     #[command(after_help = CONFIG_EXAMPLES)]
     Config(Reading),
@@ -263,147 +257,6 @@ pub struct Migrate {
     /// The database; without it, DATABASE_URL is taken
     #[arg(long, value_name = "URL", global = true)]
     pub database_url: Option<String>,
-}
-
-/// Carry the schema to its narrow form.
-#[derive(Debug, Args)]
-pub struct Phase2 {
-    #[command(subcommand)]
-    pub action: Phase2Action,
-    /// The database; without it, DATABASE_URL is taken
-    #[arg(long, value_name = "URL", global = true)]
-    pub database_url: Option<String>,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum Phase2Action {
-    /// Prove that dropping the wide columns loses nothing, and list what stands in the way
-    Check {
-        #[command(flatten)]
-        way: WayArgs,
-        #[command(flatten)]
-        flags: Flags<false>,
-    },
-    /// Print the statements, their locks and about how long they take
-    Plan {
-        #[command(flatten)]
-        way: WayArgs,
-    },
-    /// Change the schema; demands a proof that still holds
-    Apply {
-        #[command(flatten)]
-        way: WayArgs,
-        /// How old the proof may be: 90m, 24h, 2d
-        #[arg(long, value_name = "AGE", default_value = "24h", value_parser = parse_age)]
-        proof_max_age: Duration,
-    },
-    /// Put the wide columns back, with their values
-    Revert,
-    /// Drop what was kept aside for a revert
-    Finish,
-}
-
-#[derive(Debug, Clone, Copy, Args)]
-pub struct WayArgs {
-    /// What weather_forecast_stats becomes
-    #[arg(long, value_enum, default_value_t = WayArg::Table)]
-    pub option: WayArg,
-    /// Keep wide values without narrow scores in weather_legacy_lead_scores
-    #[arg(long, value_enum, value_name = "TABLE")]
-    pub keep_wide_in: Option<KeepIn>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum WayArg {
-    /// A table without the wide columns (option B)
-    Table,
-    /// A materialized view over scores and steps (option A)
-    View,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum KeepIn {
-    /// The table weather_legacy_lead_scores
-    #[value(name = "TABLE", alias = "table")]
-    Table,
-}
-
-/// A number with its unit: `90m`, `24h`, `2d`.
-fn parse_age(text: &str) -> Result<Duration, String> {
-    let expected = "expected a number and its unit: 90m, 24h or 2d";
-    let unit = match text.chars().last() {
-        Some('m') => 60,
-        Some('h') => 3_600,
-        Some('d') => 86_400,
-        _ => return Err(expected.to_owned()),
-    };
-    let number: u32 = text[..text.len() - 1].parse().map_err(|_| expected.to_owned())?;
-    Ok(Duration::from_secs(u64::from(number) * unit))
-}
-
-#[derive(Debug, Args)]
-pub struct Phase3 {
-    #[command(subcommand)]
-    pub action: Phase3Action,
-    /// The database; without it, DATABASE_URL is taken
-    #[arg(long, value_name = "URL", global = true)]
-    pub database_url: Option<String>,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum Phase3Action {
-    /// Create the retry policies, the timeline and the subnet's statistics
-    Apply {
-        #[command(flatten)]
-        flags: Flags<false>,
-    },
-    /// Refresh the materialized views, concurrently
-    Refresh,
-}
-
-#[derive(Debug, Args)]
-pub struct Steps {
-    #[command(subcommand)]
-    pub action: StepsAction,
-    /// The database; without it, DATABASE_URL is taken
-    #[arg(long, value_name = "URL", global = true)]
-    pub database_url: Option<String>,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum StepsAction {
-    /// List the retries whose time has come
-    Due {
-        #[command(flatten)]
-        flags: Flags<false>,
-    },
-    /// Find steps left in progress and ERA5 steps that are missing, and put them right with --apply
-    Recover {
-        #[command(flatten)]
-        flags: Flags<false>,
-        /// Write what was found
-        #[arg(long)]
-        apply: bool,
-        /// How long after its time the truth of a lead is published
-        #[arg(long, value_name = "AGE", default_value = "5d", value_parser = parse_age)]
-        era5_delay: Duration,
-        /// How long to wait on top of that
-        #[arg(long, value_name = "AGE", default_value = "6h", value_parser = parse_age)]
-        era5_buffer: Duration,
-    },
-    /// Derive the steps of older runs from responses and scores, and write them with --apply
-    Backfill {
-        #[command(flatten)]
-        flags: Flags<false>,
-        /// Write what was found
-        #[arg(long)]
-        apply: bool,
-    },
-    /// Take a job of recover or backfill back
-    Undo {
-        /// The job, as it was told
-        job: String,
-    },
 }
 
 #[derive(Debug, Clone, Copy, Subcommand)]

@@ -54,6 +54,7 @@ pub const KEYS: &[Key] = &[
     key("rtol", Reading, "X", "Numbers this close are within tolerance, as a share of the larger one", |s| &mut s.tolerance.rtol),
     key("columns", Reading, "GROUP|NAME,…", "Compare only these: scores, ranks, status, errors, hosting, activity, a column, or table.column", |s| &mut s.columns),
     key("ignore", Reading, "GROUP|NAME,…", "Do not compare these, named as for --columns", |s| &mut s.ignore),
+    key("validator-hotkey", Reading, "HOTKEY", "validator_hotkey of rows that --apply inserts; without it, that of the newest stored row", |s| &mut s.validator_hotkey),
     key("expected-leads", Scoring, "HOURS,…", "Lead times that a complete forecast has, ascending", |s| &mut s.scoring.expected_leads),
     key("expected-variables", Scoring, "NAME,…", "Variables that a scored lead has", |s| &mut s.scoring.expected_variables),
     key("era5-weight", Scoring, "X", "Weight of the ERA5 score; divided by the sum of both weights", |s| &mut s.scoring.era5_weight),

@@ -6,21 +6,27 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
+use serde_json::json;
 use tracing_subscriber::EnvFilter;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::job::{Job, Narrowing, redact};
+use crate::model::job::{Job, redact};
 use crate::model::outcome::Outcome;
+use crate::model::writing::Applied;
 
 use args::{Cli, Command, Flags, Global, Reading};
 use progress::Monitor;
 use settings::{Layers, Settings};
+use values::Format;
 
+mod apply;
 pub mod args;
 mod config;
+mod correct;
 mod diff;
 mod export;
 mod generate;
+mod jobs;
 pub mod keys;
 mod migrate;
 mod output;
@@ -30,9 +36,11 @@ mod progress;
 mod recompute;
 mod reconcile;
 pub mod report;
+mod schema_args;
 pub mod settings;
 mod steps;
 pub mod values;
+mod writing;
 
 /// 0: done and, where something was compared, in sync.
 const IN_SYNC: u8 = 0;
@@ -71,10 +79,20 @@ fn misuse(usage: &clap::Error, args: &[OsString]) -> ExitCode {
 fn execute(cli: Cli) -> Result<u8> {
     let global = &cli.global;
     match &cli.command {
-        Command::Reconcile(reading) => {
-            let (settings, monitor) = prepare(global, reading)?;
-            let outcome = reconcile::run(&settings.job()?, &monitor)?;
-            report(&outcome, global, &settings, monitor).and_then(|()| status(&outcome))
+        Command::Reconcile(reconcile) => {
+            if let Some(flag) = reconcile.correcting.stray_flag().filter(|_| !reconcile.corrects()) {
+                let detail = format!("{flag} is about corrections, but neither --apply nor --sql asks for any");
+                return Err(Error::new(ErrorKind::Usage, "reading the command line", detail));
+            }
+            let (settings, monitor) = prepare(global, &reconcile.reading)?;
+            let (outcome, applied) = reconcile::run(reconcile, &settings.job()?, &settings, &monitor)?;
+            let Some(applied) = applied else {
+                return report(&outcome, global, &settings, monitor).and_then(|()| status(&outcome));
+            };
+            monitor.finish();
+            let (planned, look) = (reconcile.correcting.sql.is_some(), output::Look::of(settings.color));
+            output::print(&report::render_corrected(&outcome, &applied, planned, settings.format, global.quiet, look)?)?;
+            Ok(corrected(&applied))
         }
         Command::Diff(diff) => {
             let (settings, monitor) = prepare(global, &diff.reading)?;
@@ -106,6 +124,26 @@ fn execute(cli: Cli) -> Result<u8> {
         Command::Phase2(phase2) => phase2::execute(phase2, global),
         Command::Phase3(phase3) => phase3::execute(phase3, global),
         Command::Steps(steps) => steps::execute(steps, global),
+        Command::Apply(apply) => {
+            let own = apply.validator_hotkey.clone().map(|hotkey| ("validator-hotkey", hotkey));
+            let settings = resolve_layers(global, None, apply.target.database_url.as_deref(), own)?;
+            let monitor = Monitor::start(global.quiet)?;
+            let applied = apply::run(apply, &settings, &monitor)?;
+            tell_corrected("apply", &applied, apply.correcting.sql.is_some(), &settings, monitor)
+        }
+        Command::Undo(undo) => {
+            let settings = resolve_with(global, None, undo.target.database_url.as_deref())?;
+            let monitor = Monitor::start(global.quiet)?;
+            let applied = jobs::undo(&undo.job, &settings, &monitor)?;
+            tell_corrected("undo", &applied, false, &settings, monitor)
+        }
+        Command::Jobs(jobs) => {
+            let settings = resolve_with(global, None, jobs.target.database_url.as_deref())?;
+            let monitor = Monitor::start(global.quiet)?;
+            let told = jobs::run(jobs.action.as_ref(), &settings, &monitor)?;
+            monitor.finish();
+            output::print(&told).map(|()| IN_SYNC)
+        }
         Command::Config(reading) => {
             let settings = resolve(global, Some(reading))?;
             output::print(&config::render(&settings)).map(|()| IN_SYNC)
@@ -134,6 +172,26 @@ fn report(outcome: &Outcome, global: &Global, settings: &Settings, monitor: Moni
     output::print(&report::render(outcome, settings.format, global.quiet, look)?)
 }
 
+/// Prints what a command did that only writes, and gives its exit status.
+fn tell_corrected(command: &str, applied: &Applied, planned: bool, settings: &Settings, monitor: Monitor) -> Result<u8> {
+    monitor.finish();
+    let text = match settings.format {
+        Format::Json => {
+            let corrections = correct::as_json(applied);
+            let object = json!({ "version": 1, "command": command, "planned": planned, "corrections": corrections });
+            format!("{object:#}\n")
+        }
+        Format::Terminal => correct::as_text(applied, planned, output::Look::of(settings.color)),
+    };
+    output::print(&text)?;
+    Ok(corrected(applied))
+}
+
+/// The exit status of a correction: whether something was left.
+fn corrected(applied: &Applied) -> u8 {
+    if applied.is_complete() { IN_SYNC } else { DIFFERENCES }
+}
+
 /// The exit status of a comparison. One of nothing is an error: a nightly job must not take it for "in sync".
 fn status(outcome: &Outcome) -> Result<u8> {
     if outcome.tables.values().all(|table| table.columns.is_empty()) {
@@ -148,25 +206,31 @@ fn resolve(global: &Global, reading: Option<&Reading>) -> Result<Settings> {
 }
 
 fn resolve_with(global: &Global, reading: Option<&Reading>, source: Option<&str>) -> Result<Settings> {
-    let narrowing = reading.map(|reading| reading.narrow.narrowing()).unwrap_or_default();
-    resolve_flags(global, reading.map(|reading| &reading.flags), narrowing, source)
+    resolve_layers(global, reading, source, None)
 }
 
 /// Settings of a command that takes flags of reading, but compares everything.
 fn resolve_whole(global: &Global, flags: Option<&Flags<false>>, source: Option<&str>) -> Result<Settings> {
-    resolve_flags(global, flags, Narrowing::default(), source)
+    resolve_layers(global, None, source, flags.map(|flags| flags.0.clone()).unwrap_or_default())
 }
 
-fn resolve_flags(global: &Global, own: Option<&Flags<false>>, narrowing: Narrowing, source: Option<&str>) -> Result<Settings> {
+/// `own`: what a command takes by a flag of its own.
+fn resolve_layers(
+    global: &Global,
+    reading: Option<&Reading>,
+    source: Option<&str>,
+    own: impl IntoIterator<Item = (&'static str, String)>,
+) -> Result<Settings> {
     let mut flags = global.flags.0.clone();
-    flags.extend(own.iter().flat_map(|flags| flags.0.clone()));
+    flags.extend(own);
+    flags.extend(reading.iter().flat_map(|reading| reading.flags.0.clone()));
     flags.extend(source.map(|source| ("source", source.to_owned())));
     let env = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     let settings = Settings::resolve(&Layers {
         file: settings::read_file(global.config.as_deref())?,
         env: env.collect(),
         flags,
-        narrowing,
+        narrowing: reading.map(|reading| reading.narrow.narrowing()).unwrap_or_default(),
     })?;
     if !global.quiet {
         for warning in &settings.warnings {

@@ -8,11 +8,12 @@ use crate::model::job::Job;
 use crate::pipeline;
 use crate::schema::phase2::{self, Change, Options, Proof, Remark, Statement, Way};
 
-use super::args::{Global, Phase2, Phase2Action, WayArg, WayArgs};
+use super::args::Global;
 use super::migrate::database;
 use super::output::{self, Look};
 use super::progress::{Monitor, interruptible};
 use super::report::{elapsed, table::Grid};
+use super::schema_args::{Phase2, Phase2Action, WayArg, WayArgs};
 use super::settings::Settings;
 use super::values::Format;
 use super::{DIFFERENCES, IN_SYNC, resolve_whole};

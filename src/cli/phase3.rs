@@ -3,10 +3,11 @@
 use crate::error::Result;
 use crate::schema::phase3;
 
-use super::args::{Global, Phase3, Phase3Action};
+use super::args::Global;
 use super::migrate::{database, migrated, render};
 use super::output;
 use super::progress::interruptible;
+use super::schema_args::{Phase3, Phase3Action};
 use super::values::Format;
 use super::{IN_SYNC, resolve_whole};
 

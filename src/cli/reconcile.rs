@@ -1,10 +1,37 @@
-//! `recount reconcile`: recompute everything and compare it with what is stored, in one pass.
+//! `recount reconcile`: recompute everything and compare it with what is stored, in one pass; with `--apply`, correct it.
 
 use crate::error::Result;
+use crate::model::correction::Selection;
 use crate::model::job::{Job, Watch};
 use crate::model::outcome::Outcome;
+use crate::model::writing::Applied;
 use crate::pipeline;
 
-pub fn run(job: &Job, watch: &dyn Watch) -> Result<Outcome> {
-    pipeline::reconcile("reconcile", job, &pipeline::open(job)?, watch)
+use super::config;
+use super::settings::Settings;
+use super::writing::Reconcile;
+
+const HINT: &str = "a folder cannot be corrected: write its differences with `recount diff --out DIR`, then correct a database with \
+                    `recount apply DIR --database-url URL`";
+
+/// What was found, and what was done about it, where that is asked for.
+pub fn run(args: &Reconcile, job: &Job, settings: &Settings, watch: &dyn Watch) -> Result<(Outcome, Option<Applied>)> {
+    if !args.corrects() {
+        let outcome = pipeline::reconcile("reconcile", job, &pipeline::open(job)?, watch)?;
+        return Ok((outcome, None));
+    }
+    let url = super::correct::database(settings, HINT)?;
+    let options = super::correct::options(&args.correcting, settings, "reconcile");
+    // Rows without evidence are told of, whether they are deleted or not.
+    let selection = Selection { prune_extra: true, ..options.selection };
+    let source = pipeline::open(job)?;
+    let (outcome, corrections) = pipeline::corrections(job, &source, selection, &config::scoring(settings), watch)?;
+    // Its snapshot has served; from here on it would only hold up the server's housekeeping.
+    drop(source);
+    super::status(&outcome)?;
+    let applied = match &args.correcting.sql {
+        Some(path) => pipeline::write_sql(url, &corrections, &options, path, watch)?,
+        None => pipeline::apply(url, &corrections, &options, watch)?,
+    };
+    Ok((outcome, Some(applied)))
 }

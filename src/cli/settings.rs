@@ -55,6 +55,8 @@ pub struct Settings {
     pub tolerance: Tolerance,
     pub columns: Vec<String>,
     pub ignore: Vec<String>,
+    /// For rows that are inserted.
+    pub validator_hotkey: Option<String>,
     pub scoring: Scoring,
     /// Made from `columns` and `ignore`.
     pub filter: ColumnFilter,
@@ -78,6 +80,7 @@ impl Default for Settings {
             tolerance: Tolerance::default(),
             columns: Vec::new(),
             ignore: Vec::new(),
+            validator_hotkey: None,
             scoring: Scoring::default(),
             filter: ColumnFilter::default(),
             narrowing: Narrowing::default(),

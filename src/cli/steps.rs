@@ -5,11 +5,12 @@ use serde_json::json;
 use crate::error::Result;
 use crate::schema::steps::{self, Found, Recovery, StepLine, Undone};
 
-use super::args::{Global, Steps, StepsAction};
+use super::args::Global;
 use super::migrate::database;
 use super::output::{self, Look};
 use super::progress::interruptible;
 use super::report::table::Grid;
+use super::schema_args::{Steps, StepsAction};
 use super::settings::Settings;
 use super::values::Format;
 use super::{DIFFERENCES, IN_SYNC, resolve_whole};

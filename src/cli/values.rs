@@ -92,6 +92,20 @@ impl Setting for String {
     }
 }
 
+impl Setting for Option<String> {
+    fn expected(&self) -> &'static str {
+        "a text"
+    }
+
+    fn set_text(&mut self, text: &str) -> bool {
+        put(self, Some(Some(text.to_owned())))
+    }
+
+    fn show(&self) -> Json {
+        json!(self)
+    }
+}
+
 impl Setting for Vec<String> {
     fn expected(&self) -> &'static str {
         "a list of names"

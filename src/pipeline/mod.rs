@@ -1,7 +1,6 @@
 //! The main job, and the only place that sees all stages.
 
 mod correct;
-mod fingerprint;
 mod generate;
 mod sweep;
 
@@ -21,6 +20,9 @@ use crate::source::folder::SnapshotWriter;
 use crate::source::{Options, Source};
 use crate::staging::Staging;
 
+/// What writes: the stage itself, for the commands that do nothing else.
+pub use crate::sink::correct::{apply, jobs, prune, show, undo, write_sql};
+pub use crate::sink::folder::read as read_diff;
 pub use correct::{corrections, diff};
 pub use generate::generate;
 use sweep::{Collect, Rest, Sweep, UnitResult};

@@ -14,14 +14,13 @@ use crate::model::difference::{Class, Difference, RowKey};
 use crate::model::digest::feed;
 use crate::model::evidence::{Snapshot, StoredStat, Unit, UnitEvidence, units};
 use crate::model::finding::{Code, Finding};
+use crate::model::fingerprint;
 use crate::model::ids::{MinerUid, RunId};
 use crate::model::job::{Job, RunRange, Watch};
 use crate::model::outcome::{Outcome, TableTally};
 use crate::model::rollups::{ForecastStat, MinerStat, Rollup, SubnetStat};
 use crate::rollup::{Lifetime, Rules, UnitFold, fold_unit, parallel};
 use crate::source::Source;
-
-use super::fingerprint;
 
 /// One unit, folded and compared.
 pub struct UnitResult {

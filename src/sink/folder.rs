@@ -224,7 +224,7 @@ mod tests {
     fn an_edited_or_foreign_folder_is_refused() {
         let parent = tempfile::tempdir().unwrap();
         for name in FILES.iter().chain([&MANIFEST]) {
-            let out = parent.path().join(name);
+            let out = parent.path().join(format!("with-{name}"));
             written(&out);
             let mut bytes = std::fs::read(out.join(name)).unwrap();
             let middle = bytes.len() / 2;

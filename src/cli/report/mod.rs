@@ -2,7 +2,9 @@
 
 use crate::error::{Context, ErrorKind, Result};
 use crate::model::outcome::Outcome;
+use crate::model::writing::Applied;
 
+use super::correct;
 use super::output::Look;
 use super::values::Format;
 
@@ -14,7 +16,7 @@ pub(crate) mod table;
 mod terminal;
 mod text;
 
-pub(crate) use text::elapsed;
+pub(crate) use text::{counted, elapsed, key};
 
 /// The whole text for stdout.
 pub(crate) fn render(outcome: &Outcome, format: Format, quiet: bool, look: Look) -> Result<String> {
@@ -26,6 +28,28 @@ pub(crate) fn render(outcome: &Outcome, format: Format, quiet: bool, look: Look)
         Format::Json => json::render(outcome, &patterns).doing(ErrorKind::Data, || "writing the report as JSON".to_owned()),
         Format::Terminal => Ok(terminal::render(outcome, &patterns, look)),
     }
+}
+
+/// The report of a job that corrected what it found.
+pub(crate) fn render_corrected(
+    outcome: &Outcome,
+    applied: &Applied,
+    planned: bool,
+    format: Format,
+    quiet: bool,
+    look: Look,
+) -> Result<String> {
+    let doing = || "writing the report as JSON".to_owned();
+    let report = render(outcome, format, quiet, look)?;
+    if format == Format::Terminal {
+        // What was found is told as of before the corrections.
+        let report = report.replacen("; nothing was changed.", "; the corrections are below.", 1);
+        return Ok(report + "\n" + &correct::as_text(applied, planned, look));
+    }
+    let mut object: serde_json::Value = serde_json::from_str(&report).doing(ErrorKind::Data, doing)?;
+    object["planned"] = planned.into();
+    object["corrections"] = correct::as_json(applied);
+    Ok(format!("{object:#}\n"))
 }
 
 #[cfg(test)]

@@ -4,72 +4,45 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::correction::{Change, Corrections};
 use crate::model::difference::RowKey;
 use crate::model::value::Value;
+use crate::model::writing::{Guards, MaxAbsDiff};
 
 /// Tables of at most so many rows may change as a whole: the share says nothing there.
 const SMALL_TABLE_ROWS: u64 = 100;
 
-/// What may change at most.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Guards {
-    /// Rows of all tables together.
-    pub max_rows: Option<u64>,
-    /// Share of a table's rows, for tables of more than 100 rows.
-    pub max_fraction: f64,
-    pub max_abs_diff: Vec<MaxAbsDiff>,
-}
-
-impl Default for Guards {
-    fn default() -> Self {
-        Guards { max_rows: None, max_fraction: 0.2, max_abs_diff: Vec::new() }
+/// Refuses corrections of which a table of `rows` rows would have too many, or one that goes too far.
+pub fn check(guards: &Guards, corrections: &Corrections, rows: impl Fn(&str) -> u64) -> Result<()> {
+    let planned = corrections.rows.len() as u64;
+    if let Some(max) = guards.max_rows.filter(|max| planned > *max) {
+        return Err(refused(format!("{planned} rows would change, more than the {max} of --max-rows"), "--max-rows"));
     }
-}
-
-/// How far a column's value may move: `COLUMN=X`, or `TABLE.COLUMN=X`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct MaxAbsDiff {
-    pub table: Option<String>,
-    pub column: String,
-    pub limit: f64,
-}
-
-impl Guards {
-    /// Refuses corrections of which a table of `rows` rows would have too many, or one that goes too far.
-    pub fn check(&self, corrections: &Corrections, rows: impl Fn(&str) -> u64) -> Result<()> {
-        let planned = corrections.rows.len() as u64;
-        if let Some(max) = self.max_rows.filter(|max| planned > *max) {
-            return Err(refused(format!("{planned} rows would change, more than the {max} of --max-rows"), "--max-rows"));
+    let mut tables: Vec<&str> = corrections.rows.iter().map(|row| row.table).collect();
+    tables.dedup();
+    for table in tables {
+        let changed = corrections.rows.iter().filter(|row| row.table == table).count() as u64;
+        let stored = rows(table);
+        if stored > SMALL_TABLE_ROWS && changed as f64 > guards.max_fraction * stored as f64 {
+            let share = 100.0 * changed as f64 / stored as f64;
+            let limit = 100.0 * guards.max_fraction;
+            let detail = format!("{table}: {changed} of {stored} rows would change ({share:.1} %), more than {limit} %");
+            return Err(refused(detail, "--max-fraction"));
         }
-        let mut tables: Vec<&str> = corrections.rows.iter().map(|row| row.table).collect();
-        tables.dedup();
-        for table in tables {
-            let changed = corrections.rows.iter().filter(|row| row.table == table).count() as u64;
-            let stored = rows(table);
-            if stored > SMALL_TABLE_ROWS && changed as f64 > self.max_fraction * stored as f64 {
-                let share = 100.0 * changed as f64 / stored as f64;
-                let limit = 100.0 * self.max_fraction;
-                let detail = format!("{table}: {changed} of {stored} rows would change ({share:.1} %), more than {limit} %");
-                return Err(refused(detail, "--max-fraction"));
+    }
+    guards.max_abs_diff.iter().try_for_each(|max| check_distances(max, corrections))
+}
+
+fn check_distances(max: &MaxAbsDiff, corrections: &Corrections) -> Result<()> {
+    for row in corrections.rows.iter().filter(|row| max.table.as_deref().is_none_or(|table| table == row.table)) {
+        let Change::Update(cells) = &row.change else { continue };
+        for cell in cells.iter().filter(|cell| cell.column == max.column) {
+            let moved = distance(&cell.stored, &cell.recomputed);
+            if moved > max.limit {
+                let (table, column, row) = (row.table, &cell.column, describe(&row.key));
+                let detail = format!("{table}.{column} of {row} would move by {moved}, more than {}", max.limit);
+                return Err(refused(detail, "--max-abs-diff"));
             }
         }
-        self.max_abs_diff.iter().try_for_each(|max| max.check(corrections))
     }
-}
-
-impl MaxAbsDiff {
-    fn check(&self, corrections: &Corrections) -> Result<()> {
-        for row in corrections.rows.iter().filter(|row| self.table.as_deref().is_none_or(|table| table == row.table)) {
-            let Change::Update(cells) = &row.change else { continue };
-            for cell in cells.iter().filter(|cell| cell.column == self.column) {
-                let moved = distance(&cell.stored, &cell.recomputed);
-                if moved > self.limit {
-                    let (table, column, row) = (row.table, &cell.column, describe(&row.key));
-                    let detail = format!("{table}.{column} of {row} would move by {moved}, more than {}", self.limit);
-                    return Err(refused(detail, "--max-abs-diff"));
-                }
-            }
-        }
-        Ok(())
-    }
+    Ok(())
 }
 
 /// How far two numbers are apart; a number that is not finite is infinitely far from any other.
@@ -125,7 +98,7 @@ mod tests {
     }
 
     fn refusal(guards: &Guards, corrections: &Corrections, stored: u64) -> Option<String> {
-        let error = guards.check(corrections, |_| stored).err()?;
+        let error = check(guards, corrections, |_| stored).err()?;
         assert_eq!(error.exit_status(), 3);
         Some(format!("{error}; {}", error.hint_text().unwrap()))
     }

@@ -7,10 +7,10 @@ use std::path::Path;
 use crate::error::{Context, ErrorKind, Result};
 use crate::model::time::Micros;
 use crate::model::value::Value;
+use crate::model::writing::{Applied, TableCounts};
 
 use super::load::{Staged, literal};
 use super::plan::Work;
-use super::report::{Applied, TableCounts};
 use super::script::{BEGIN, SETTINGS, Step, steps};
 use super::session::Session;
 use super::transaction::LOCK_KEY;

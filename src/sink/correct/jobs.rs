@@ -1,44 +1,15 @@
 //! What the audit tables remember.
 
-use serde::Serialize;
 use serde_json::Value as Json;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::job::Watch;
+use crate::model::writing::{JobCells, JobLine};
 
 use super::catalogue::check_phase1;
 use super::parse_id;
 use super::session::{Session, run};
 use super::transaction::try_lock;
-
-/// A job, as it wrote itself down.
-#[derive(Debug, Clone, Serialize)]
-pub struct JobLine {
-    pub id: String,
-    pub command: String,
-    pub started_at: String,
-    pub finished_at: Option<String>,
-    pub source: String,
-    pub snapshot_at: Option<String>,
-    pub digest: Option<String>,
-    pub settings: Json,
-    pub counts: Json,
-    pub outcome: Option<String>,
-    pub undoes: Option<String>,
-    pub undone_by: Option<String>,
-}
-
-/// What a job changed in one column of a table, or its whole rows.
-#[derive(Debug, Clone, Serialize)]
-pub struct JobCells {
-    pub table: String,
-    pub column: Option<String>,
-    pub cells: i64,
-    /// One of them.
-    pub key: String,
-    pub before: Option<String>,
-    pub after: Option<String>,
-}
 
 const JOBS: &str = "
 SELECT to_jsonb(s)::text FROM (

@@ -25,48 +25,37 @@ mod script;
 mod session;
 mod sql;
 mod transaction;
+mod undo;
 
 use std::path::Path;
-use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::correction::{Corrections, Selection};
+use crate::model::correction::{Change, Corrections};
 use crate::model::job::Watch;
+use crate::model::writing::{Applied, Correcting};
 
-pub use breaker::Guards;
-pub use jobs::{JobCells, JobLine, jobs, prune, show};
-pub use report::{Applied, Left, TableCounts};
+pub use jobs::{jobs, prune, show};
 
 use session::{Session, run};
-
-/// How corrections are applied.
-#[derive(Debug, Clone, Default)]
-pub struct Options {
-    pub selection: Selection,
-    pub guards: Guards,
-    /// Runs younger than this are left alone, by the time of their initialisation.
-    pub min_age: Duration,
-    /// What goes into `validator_hotkey` of a new row; none: that of the newest stored row.
-    pub validator_hotkey: Option<String>,
-    /// For the record: `reconcile` or `apply`.
-    pub command: &'static str,
-}
 
 /// Applies corrections. Nothing is written unless all is.
 ///
 /// Blocks, and has a runtime of its own: call it from plain threads.
-pub fn apply(url: &str, corrections: &Corrections, options: &Options, watch: &dyn Watch) -> Result<Applied> {
+pub fn apply(url: &str, corrections: &Corrections, options: &Correcting, watch: &dyn Watch) -> Result<Applied> {
+    let extra = extra(corrections, options);
     let corrections = corrections.clone().select(options.selection);
     run(async {
         let mut session = Session::open(url, options.command, watch).await?;
         let work = plan::corrections(&mut session, &corrections, options).await?;
         session.close().await;
-        transaction::run(url, &work, options.command, watch).await
+        let applied = transaction::run(url, &work, options.command, watch).await?;
+        Ok(Applied { extra, ..applied })
     })
 }
 
 /// Writes corrections to `path` as SQL that does the same when psql runs it. Reads the database, and changes nothing in it.
-pub fn write_sql(url: &str, corrections: &Corrections, options: &Options, path: &Path, watch: &dyn Watch) -> Result<Applied> {
+pub fn write_sql(url: &str, corrections: &Corrections, options: &Correcting, path: &Path, watch: &dyn Watch) -> Result<Applied> {
+    let extra = extra(corrections, options);
     let corrections = corrections.clone().select(options.selection);
     run(async {
         let mut session = Session::open(url, options.command, watch).await?;
@@ -74,8 +63,14 @@ pub fn write_sql(url: &str, corrections: &Corrections, options: &Options, path: 
         let work = plan::corrections(&mut session, &corrections, options).await?;
         let planned = file::write(&mut session, &work, path).await?;
         session.close().await;
-        Ok(planned)
+        Ok(Applied { extra, ..planned })
     })
+}
+
+/// Rows without evidence that nobody asked to delete.
+fn extra(corrections: &Corrections, options: &Correcting) -> u64 {
+    let deletes = corrections.rows.iter().filter(|row| row.change == Change::Delete).count() as u64;
+    if options.selection.prune_extra { 0 } else { deletes }
 }
 
 /// Puts back what a job changed: each cell and row that still is as the job left it.
@@ -83,7 +78,7 @@ pub fn undo(url: &str, job: &str, watch: &dyn Watch) -> Result<Applied> {
     let id = parse_id(job)?;
     run(async {
         let mut session = Session::open(url, "undo", watch).await?;
-        let work = plan::undo(&mut session, &id).await?;
+        let work = undo::plan(&mut session, &id).await?;
         session.close().await;
         transaction::run(url, &work, "undo", watch).await
     })

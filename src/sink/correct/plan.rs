@@ -10,12 +10,13 @@ use crate::model::correction::{Change, Correction, Corrections, Whose, is_rank, 
 use crate::model::filter::STORED_TABLES;
 use crate::model::rollups::{ForecastStat, MinerStat, Rollup};
 use crate::model::value::Value;
+use crate::model::writing::Correcting;
 
 use super::breaker::describe;
 use super::catalogue::{self, Catalogue, Found, Kind};
 use super::load::{Stage, Staged, quoted};
 use super::session::Session;
-use super::{Options, raw};
+use super::{breaker, raw};
 
 /// How a stored cell is held against the diff.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,7 +109,7 @@ impl TablePlan {
         self.stamp == Stamp::Restore && cell.name == "updated_at"
     }
 
-    fn new(table: &'static str, found: &Found, undo: bool) -> TablePlan {
+    pub fn new(table: &'static str, found: &Found, undo: bool) -> TablePlan {
         let stamp_kind = found.type_of("updated_at").map(str::to_owned);
         TablePlan {
             table,
@@ -167,7 +168,7 @@ impl Work {
 }
 
 /// The columns of `recount_rows` that are loaded.
-fn row_columns() -> Vec<(String, Stage)> {
+pub fn row_columns() -> Vec<(String, Stage)> {
     let column = |(name, stage): (&str, Stage)| (name.to_owned(), stage);
     [
         ("n", Stage::Int4),
@@ -185,7 +186,7 @@ fn row_columns() -> Vec<(String, Stage)> {
 }
 
 /// Plans corrections: what the breaker lets through, for the tables as the catalogue has them.
-pub async fn corrections(session: &mut Session<'_>, corrections: &Corrections, options: &Options) -> Result<Work> {
+pub async fn corrections(session: &mut Session<'_>, corrections: &Corrections, options: &Correcting) -> Result<Work> {
     let catalogue = catalogue::read(session).await?;
     let mut work = Work {
         record: Record {
@@ -217,7 +218,7 @@ pub async fn corrections(session: &mut Session<'_>, corrections: &Corrections, o
 }
 
 /// An id for the job, known before anything is written.
-async fn new_id(session: &mut Session<'_>) -> Result<String> {
+pub async fn new_id(session: &mut Session<'_>) -> Result<String> {
     let query = sqlx::query_scalar("SELECT gen_random_uuid()::text");
     session.wait("asking for the id of a job", async |c| query.fetch_one(c).await).await
 }
@@ -246,7 +247,7 @@ fn correctable(corrections: &Corrections, catalogue: &Catalogue, work: &mut Work
     Ok(kept)
 }
 
-async fn check_size(session: &mut Session<'_>, corrections: &Corrections, options: &Options) -> Result<()> {
+async fn check_size(session: &mut Session<'_>, corrections: &Corrections, options: &Correcting) -> Result<()> {
     let mut rows = BTreeMap::new();
     for (table, _) in STORED_TABLES {
         if corrections.rows.iter().any(|row| row.table == table) {
@@ -255,7 +256,7 @@ async fn check_size(session: &mut Session<'_>, corrections: &Corrections, option
             rows.insert(table, count.unsigned_abs());
         }
     }
-    options.guards.check(corrections, |table| rows.get(table).copied().unwrap_or_default())
+    breaker::check(&options.guards, corrections, |table| rows.get(table).copied().unwrap_or_default())
 }
 
 fn staged_rows(rows: &[Correction]) -> Staged {
@@ -289,7 +290,7 @@ async fn plan_table(
     table: &'static str,
     found: &Found,
     rows: &[Correction],
-    options: &Options,
+    options: &Correcting,
     work: &mut Work,
 ) -> Result<()> {
     let numbered: Vec<(i64, &Correction)> = (1..).zip(rows).filter(|(_, row)| row.table == table).collect();
@@ -348,7 +349,7 @@ async fn stage_updates(
     Ok(())
 }
 
-fn cell_of(table: &str, name: &str, found: &Found) -> Result<Cell> {
+pub fn cell_of(table: &str, name: &str, found: &Found) -> Result<Cell> {
     let kind = found.type_of(name).ok_or_else(|| {
         let detail = format!("{table} has no column {name} that can be written");
         Error::new(ErrorKind::Contract, "planning corrections", detail).hint("was the diff made from another database?")
@@ -368,7 +369,7 @@ fn stage_inserts(
     plan: &mut TablePlan,
     found: &Found,
     rows: &[(i64, &Correction)],
-    options: &Options,
+    options: &Correcting,
     work: &mut Work,
 ) -> Result<()> {
     let inserts =
@@ -405,7 +406,7 @@ fn stage_inserts(
     Ok(())
 }
 
-fn hotkey(plan: &TablePlan, options: &Options) -> Option<String> {
+fn hotkey(plan: &TablePlan, options: &Correcting) -> Option<String> {
     let has = |name: &str| plan.columns.iter().any(|column| column == name);
     if !has("validator_hotkey") {
         return None;
@@ -445,104 +446,6 @@ fn fingerprints(corrections: &Corrections) -> Staged {
         columns: columns.map(|(name, stage)| (name.to_owned(), stage)).into(),
         rows: corrections.needed().into_iter().map(row).collect(),
     }
-}
-
-/// Plans the way back of a job, from what it wrote down.
-pub async fn undo(session: &mut Session<'_>, job: &str) -> Result<Work> {
-    let catalogue = catalogue::read(session).await?;
-    let record = undo_record(session, job).await?;
-    const CHANGES: &str = "
-        SELECT table_name, column_name, bool_or(column_name IS NULL AND before IS NULL), bool_or(column_name IS NULL AND after IS NULL)
-        FROM rollup_corrections WHERE job_id = $1::uuid GROUP BY 1, 2 ORDER BY 1, 2";
-    let query = sqlx::query_as::<_, (String, Option<String>, bool, bool)>(CHANGES).bind(job);
-    let changes = session.wait("reading rollup_corrections", async |c| query.fetch_all(c).await).await?;
-    let mut tables: Vec<TablePlan> = Vec::new();
-    for (table, column, inserted, deleted) in changes {
-        let found = catalogue.iter().find(|(name, found)| **name == table && found.kind == Kind::Table);
-        let (table, found) = found.ok_or_else(|| {
-            Error::new(
-                ErrorKind::Contract,
-                format!("undoing job {job}"),
-                format!("{table} is no table of this database any more"),
-            )
-        })?;
-        if tables.last().is_none_or(|plan| plan.table != *table) {
-            tables.push(TablePlan::new(table, found, true));
-        }
-        let plan = tables.last_mut().expect("just pushed");
-        plan.inserts |= deleted;
-        plan.deletes |= inserted;
-        if let Some(column) = column {
-            let cell = cell_of(table, &column, found)?;
-            plan.updates = true;
-            if column == "updated_at" {
-                plan.stamp = Stamp::Restore;
-            }
-            plan.cells.push(Cell { stage: Stage::Text, guard: Guard::Text, rank: false, ..cell });
-        }
-    }
-    let fill = undo_fill(&tables, job);
-    let staged = tables.iter().filter(|plan| plan.updates).map(undo_cells);
-    let rows = Staged { table: "recount_rows".to_owned(), columns: row_columns(), rows: Vec::new() };
-    let staged = std::iter::once(rows).chain(staged).collect();
-    Ok(Work { record, tables, staged, fill, lifetime: false, min_age_seconds: 0, refresh: None, notes: Vec::new() })
-}
-
-async fn undo_record(session: &mut Session<'_>, job: &str) -> Result<Record> {
-    type Row = (String, Option<i64>, Option<String>, Option<Json>);
-    const JOB: &str = "SELECT source, (extract(epoch FROM snapshot_at) * 1000000)::int8, digest, settings::text
-                       FROM rollup_jobs WHERE id = $1::uuid";
-    let query = sqlx::query_as::<_, (String, Option<i64>, Option<String>, Option<String>)>(JOB).bind(job);
-    let found = session.wait("reading rollup_jobs", async |c| query.fetch_optional(c).await).await?;
-    let found: Option<Row> = found
-        .map(|(source, at, digest, settings)| (source, at, digest, settings.map(|text| crate::model::rows::parse_json(&text))));
-    let (source, taken_at, digest, settings) = found.ok_or_else(|| {
-        Error::new(ErrorKind::Usage, format!("undoing job {job}"), "there is no such job in rollup_jobs")
-            .hint("`recount jobs` lists them; a job that is not there has changed nothing, or was pruned")
-    })?;
-    let id = new_id(session).await?;
-    let settings = settings.unwrap_or_default();
-    Ok(Record { id, command: "undo".to_owned(), source, taken_at, digest, settings, undoes: Some(job.to_owned()) })
-}
-
-/// The cells as the job wrote them down, all as text.
-fn undo_cells(plan: &TablePlan) -> Staged {
-    let mut columns = vec![("n".to_owned(), Stage::Int4)];
-    for cell in &plan.cells {
-        columns.push((format!("{}_set", cell.name), Stage::Bool));
-        columns.push((format!("{}_old", cell.name), Stage::Text));
-        columns.push((format!("{}_new", cell.name), Stage::Text));
-    }
-    Staged { table: plan.cells_table(), columns, rows: Vec::new() }
-}
-
-/// What was after is what must be there now; what was before is what comes back.
-fn undo_fill(tables: &[TablePlan], job: &str) -> Vec<String> {
-    let rows = format!(
-        "INSERT INTO recount_rows (n, target, change, miner_uid, forecast_run_id, scope, run_id, ev_run, ev_miner, image)
-         SELECT row_number() OVER (ORDER BY table_name, miner_uid, forecast_run_id, scope, run_id), table_name, change,
-                miner_uid, forecast_run_id, scope, run_id, 0, 0, image
-         FROM (SELECT table_name, miner_uid, forecast_run_id, scope, run_id,
-                      CASE WHEN column_name IS NOT NULL THEN 'update' WHEN before IS NULL THEN 'delete' ELSE 'insert' END AS change,
-                      max(CASE WHEN column_name IS NULL THEN coalesce(before, after) END) AS image
-               FROM rollup_corrections WHERE job_id = '{job}' GROUP BY 1, 2, 3, 4, 5, 6) k"
-    );
-    let cells = tables.iter().filter(|plan| plan.updates).map(|plan| {
-        let key = super::sql::same_key(plan.table, "k", "r");
-        let values = plan.cells.iter().map(|cell| {
-            let this = format!("k.column_name = {}", quoted(&cell.name));
-            format!("bool_or({this}), max(k.after) FILTER (WHERE {this}), max(k.before) FILTER (WHERE {this})")
-        });
-        format!(
-            "INSERT INTO {} SELECT r.n, {} FROM recount_rows r JOIN rollup_corrections k ON k.job_id = '{job}'
-             AND k.table_name = r.target AND k.column_name IS NOT NULL AND {key}
-             WHERE r.target = '{}' AND r.change = 'update' GROUP BY r.n",
-            plan.cells_table(),
-            values.collect::<Vec<_>>().join(", "),
-            plan.table
-        )
-    });
-    std::iter::once(rows).chain(cells).collect()
 }
 
 impl Correction {

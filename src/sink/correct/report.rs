@@ -1,78 +1,16 @@
 //! What a job came to.
 
-use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use serde::{Deserialize, Serialize};
 use sqlx::AssertSqlSafe;
 
 use crate::error::{ErrorKind, Result};
 use crate::model::difference::RowKey;
 use crate::model::job::Watch;
+use crate::model::writing::{Applied, Left};
 
 use super::plan::Work;
 use super::session::Session;
-
-/// What was written, and what was not.
-#[derive(Debug, Clone, Default)]
-pub struct Applied {
-    /// None where there was nothing to do.
-    pub job: Option<String>,
-    pub tables: BTreeMap<String, TableCounts>,
-    /// Rows and cells that stay as they are, for another night.
-    pub left: Vec<Left>,
-    /// Rows without evidence that nobody asked to delete.
-    pub extra: u64,
-    pub notes: Vec<String>,
-    pub attempts: u32,
-    pub elapsed: Duration,
-    /// Something could not be corrected at all; a note says what.
-    pub incomplete: bool,
-}
-
-impl Applied {
-    /// Whether everything that was found is corrected.
-    pub fn is_complete(&self) -> bool {
-        self.left.is_empty() && self.extra == 0 && !self.incomplete
-    }
-}
-
-/// One table's share.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TableCounts {
-    pub updated: u64,
-    pub inserted: u64,
-    pub deleted: u64,
-    pub cells: u64,
-    pub skipped: u64,
-    pub skipped_cells: u64,
-}
-
-/// A row, or a cell of a row, that stays as it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Left {
-    pub table: String,
-    pub key: RowKey,
-    pub column: Option<String>,
-    pub reason: String,
-}
-
-impl Left {
-    /// The reason in words.
-    pub fn why(&self) -> &'static str {
-        match self.reason.as_str() {
-            "evidence" => "its scores or steps have changed since the snapshot",
-            "changed" => "its stored value is no longer the one in the diff",
-            "busy" => "another session holds it",
-            "in_flight" => "its run is under way",
-            "young" => "its run is younger than --min-age",
-            "gone" => "the row is no longer there",
-            "exists" => "the row is there by now",
-            "unregistered" => "its miner is not in node_table",
-            _ => "it was left",
-        }
-    }
-}
 
 /// Reads what the transaction is about to commit.
 pub async fn read(session: &mut Session<'_>, work: &Work) -> Result<Applied> {

@@ -6,11 +6,12 @@ use sqlx::{AssertSqlSafe, Row};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::job::Watch;
+use crate::model::writing::Applied;
 
 use super::commit::commit;
 use super::load::Staged;
 use super::plan::Work;
-use super::report::{self, Applied};
+use super::report;
 use super::script::{BEGIN, SETTINGS, Step, steps};
 use super::session::{Session, failed, is_rejection};
 use super::sql::{RANGE, row_of};

@@ -8,15 +8,12 @@ use serde_json::Value as Json;
 
 use super::{damaged, refused};
 use crate::error::{Error, ErrorKind, Result};
+use crate::seal::{NO_HASH, is_intact, seal};
 
 pub const MANIFEST: &str = "manifest.json";
 /// The format that this recount writes, and the only one that it reads.
 pub const FORMAT_VERSION: u64 = 1;
 const FORMAT: &str = "recount snapshot";
-/// What stands for the manifest's own hash while that is computed.
-const NO_HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
-const HASH_KEY: &str = "\"manifest_blake3\": \"";
-
 /// The content of a snapshot folder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -72,9 +69,7 @@ impl Manifest {
     pub fn seal(mut self) -> String {
         self.manifest_blake3 = NO_HASH.to_owned();
         let text = serde_json::to_string_pretty(&self).expect("plain data") + "\n";
-        let at = hash_at(&text).expect("the hash is the last field");
-        let hash = blake3::hash(text.as_bytes()).to_hex();
-        [&text[..at], hash.as_str(), &text[at + NO_HASH.len()..]].concat()
+        seal(&text)
     }
 
     /// Reads the manifest of a folder and holds it against its own hash.
@@ -108,21 +103,6 @@ impl Manifest {
         }
         serde_json::from_value(json).map_err(|e| bad(format!("does not have its fields: {e}")))
     }
-}
-
-/// Where in the text the hash stands.
-fn hash_at(text: &str) -> Option<usize> {
-    text.rfind(HASH_KEY).map(|at| at + HASH_KEY.len())
-}
-
-fn is_intact(text: &str) -> bool {
-    let Some(at) = hash_at(text) else { return false };
-    let (Some(stated), Some(rest)) = (text.get(at..at + NO_HASH.len()), text.get(at + NO_HASH.len()..)) else { return false };
-    let mut hasher = blake3::Hasher::new();
-    for part in [&text[..at], NO_HASH, rest] {
-        hasher.update(part.as_bytes());
-    }
-    hasher.finalize().to_hex().as_str() == stated
 }
 
 #[cfg(test)]

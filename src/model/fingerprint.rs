@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use arrow::array::{Array, AsArray, PrimitiveArray, RecordBatch};
 use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
 
-use crate::model::correction::{Fingerprint, Whose};
-use crate::model::evidence::{RunEvidence, UnitEvidence};
-use crate::model::time::Micros;
+use super::correction::{Fingerprint, Whose};
+use super::evidence::{RunEvidence, UnitEvidence};
+use super::time::Micros;
 
 /// One fingerprint for each run and miner that has any row.
 pub fn of_unit(evidence: &UnitEvidence) -> BTreeMap<Whose, Fingerprint> {

@@ -1,0 +1,92 @@
+//! `recount jobs` and `recount undo`: what was written, and the way back.
+
+use serde_json::{Value as Json, json};
+
+use crate::error::Result;
+use crate::model::job::Watch;
+use crate::model::writing::{Applied, JobCells, JobLine};
+use crate::pipeline;
+
+use super::output::Look;
+use super::report::{counted, table::Grid};
+use super::settings::Settings;
+use super::values::Format;
+use super::writing::JobsAction;
+
+const HINT: &str = "name the database with --database-url postgres://…";
+
+/// Puts back what a job changed.
+pub fn undo(job: &str, settings: &Settings, watch: &dyn Watch) -> Result<Applied> {
+    pipeline::undo(super::correct::database(settings, HINT)?, job, watch)
+}
+
+/// Lists, shows or prunes jobs; gives what is to be printed.
+pub fn run(action: Option<&JobsAction>, settings: &Settings, watch: &dyn Watch) -> Result<String> {
+    let url = super::correct::database(settings, HINT)?;
+    let look = Look::of(settings.color);
+    let (object, text) = match action {
+        None => {
+            let jobs = pipeline::jobs(url, watch)?;
+            (json!({"version": 1, "command": "jobs", "jobs": jobs}), list(&jobs, look))
+        }
+        Some(JobsAction::Show { job }) => {
+            let (job, cells) = pipeline::show(url, job, watch)?;
+            (json!({"version": 1, "command": "jobs show", "job": job, "changes": cells}), shown(&job, &cells, look))
+        }
+        Some(JobsAction::Prune { keep }) => {
+            let pruned = pipeline::prune(url, keep.as_secs(), watch)?;
+            let text = format!("Deleted {}; they can no longer be undone.\n", counted(pruned, "job"));
+            (json!({"version": 1, "command": "jobs prune", "deleted": pruned}), text)
+        }
+    };
+    Ok(if settings.format == Format::Json { format!("{object:#}\n") } else { text })
+}
+
+fn list(jobs: &[JobLine], look: Look) -> String {
+    if jobs.is_empty() {
+        return "No job has written anything.\n".to_owned();
+    }
+    let mut grid = Grid::new(&["job", "command", "ended", "outcome", "cells", "source"], look).right([4]);
+    for job in jobs {
+        let outcome = match (&job.undone_by, &job.outcome) {
+            (Some(_), Some(outcome)) => format!("{outcome}, undone"),
+            (_, outcome) => outcome.clone().unwrap_or_default(),
+        };
+        let ended = job.finished_at.clone().unwrap_or_default();
+        let row = [job.id.clone(), job.command.clone(), ended, outcome, cells(&job.counts).to_string(), job.source.clone()];
+        grid.row(row);
+    }
+    grid.to_string()
+}
+
+/// Cells of all tables.
+fn cells(counts: &Json) -> u64 {
+    counts.as_object().into_iter().flat_map(|tables| tables.values()).filter_map(|counts| counts["cells"].as_u64()).sum()
+}
+
+fn shown(job: &JobLine, changes: &[JobCells], look: Look) -> String {
+    let mut grid = Grid::new(&["job", &job.id], look);
+    let optional = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+    for (name, value) in [
+        ("command", job.command.clone()),
+        ("started", job.started_at.clone()),
+        ("ended", optional(&job.finished_at)),
+        ("outcome", optional(&job.outcome)),
+        ("source", job.source.clone()),
+        ("snapshot", optional(&job.snapshot_at)),
+        ("digest", optional(&job.digest)),
+        ("undoes", optional(&job.undoes)),
+        ("undone by", optional(&job.undone_by)),
+    ] {
+        grid.row([name.to_owned(), value]);
+    }
+    let mut text = format!("{grid}\n");
+    let mut grid = Grid::new(&["table", "column", "cells", "for example", "before", "after"], look).right([2]);
+    for change in changes {
+        let column = change.column.clone().unwrap_or_else(|| "(row)".to_owned());
+        let (before, after) = (optional(&change.before), optional(&change.after));
+        grid.row([change.table.clone(), column, change.cells.to_string(), change.key.clone(), before, after]);
+    }
+    text += &grid.to_string();
+    text
+}
