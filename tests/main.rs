@@ -10,6 +10,7 @@ mod documents;
 mod generate;
 mod harness;
 mod invariance;
+mod journey;
 mod phase2;
 mod phase3;
 mod properties;
