@@ -308,3 +308,15 @@ fn a_table_in_use_is_waited_for_and_left_alone() {
     });
     assert_eq!(db.psql("SELECT count(*) FROM rollup_phase2_changes"), "1");
 }
+
+/// An extension that is created, but not loaded into the server, hides what is read: that is to be known, and stops nothing.
+#[test]
+fn statements_that_cannot_be_read_are_told() {
+    let db = validator("11");
+    if db.psql("SELECT count(*) FROM pg_available_extensions WHERE name = 'pg_stat_statements'") == "0" {
+        return;
+    }
+    db.execute("CREATE EXTENSION pg_stat_statements");
+    phase2(&db, &["check"]).succeeds().stdout_has("statements_unknown");
+    phase2(&db, &["apply"]).succeeds();
+}

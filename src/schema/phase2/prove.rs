@@ -20,7 +20,7 @@ use crate::model::value::Value;
 
 use super::super::session::Session;
 use super::super::{PHASE2, RULES, migrate_phase};
-use super::table::{Remark, STATS, StatsTable, dependents, is_derived_column, read};
+use super::table::{Remark, STATS, StatsTable, dependents, is_derived_column, read, statements};
 use super::{Options, Stage, Way, refused, stage};
 
 const DOING: &str = "proving that Phase 2 loses nothing";
@@ -86,6 +86,7 @@ pub async fn prove(url: &str, options: &Options, baseline: &Baseline, outcome: &
     remarks.extend(unexpected(connection, &table, scoring).await?);
     remarks.extend(unfinished(connection, scoring).await?);
     remarks.extend(dependents(connection, &table, options.way).await?);
+    remarks.extend(statements(connection, &table).await?);
     let started = Instant::now();
     if options.way == Way::View {
         remarks.extend(view_differs(connection, &table).await?);

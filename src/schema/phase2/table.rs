@@ -97,24 +97,24 @@ pub(super) async fn read(connection: &mut PgConnection) -> Result<StatsTable> {
     Ok(StatsTable { rows: rows.max(0.0) as i64, owner, columns })
 }
 
-/// What stands on the table, from the catalogue; and the statements that still name a wide column, where they are recorded.
+/// What stands on the table, from the catalogue.
 pub(super) async fn dependents(connection: &mut PgConnection, table: &StatsTable, option: Way) -> Result<Vec<Remark>> {
     let doing = || format!("looking for what depends on {STATS}");
     let wide = table.wide_names();
     let found: Vec<(String, String, String, bool)> = sqlx::query_as(include_str!("dependents.sql"))
         .bind(&wide)
         .bind(option.name())
-        .fetch_all(&mut *connection)
+        .fetch_all(connection)
         .await
         .doing(ErrorKind::Database, doing)?;
-    let mut remarks: Vec<Remark> =
-        found.into_iter().map(|(code, object, detail, blocks)| Remark { code, object, detail, blocks }).collect();
-    remarks.extend(statements(connection, &wide).await?);
-    Ok(remarks)
+    Ok(found.into_iter().map(|(code, object, detail, blocks)| Remark { code, object, detail, blocks }).collect())
 }
 
-/// From `pg_stat_statements`. Its texts carry no values; recount's own COPY and the changes of the schema are no readers.
-async fn statements(connection: &mut PgConnection, wide: &[String]) -> Result<Vec<Remark>> {
+/// The statements that still name a wide column, from `pg_stat_statements` where it is there. Its texts carry no values; recount's own
+/// COPY and the changes of the schema are no readers. Not for use within a transaction: an extension that is created but not loaded
+/// into the server fails, and would take the transaction with it.
+pub(super) async fn statements(connection: &mut PgConnection, table: &StatsTable) -> Result<Vec<Remark>> {
+    let wide = table.wide_names();
     let doing = || "reading pg_stat_statements".to_owned();
     let there: bool = sqlx::query_scalar("SELECT to_regclass('pg_stat_statements') IS NOT NULL")
         .fetch_one(&mut *connection)
@@ -129,7 +129,7 @@ async fn statements(connection: &mut PgConnection, wide: &[String]) -> Result<Ve
            AND query ~ ('\\y(' || array_to_string($1, '|') || ')\\y') AND query !~* '^\\s*(copy \\(|alter|create|do|grant|with stats)'
          ORDER BY calls DESC LIMIT 20",
     )
-    .bind(wide)
+    .bind(&wide)
     .fetch_all(connection)
     .await;
     let remark = |code: &str, object: String, detail| Remark { code: code.to_owned(), object, detail, blocks: false };
