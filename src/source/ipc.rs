@@ -1,19 +1,18 @@
-//! Arrow IPC files with one batch for each run: written front to back, read at any batch out of a memory map.
+//! Arrow IPC files with one batch for each run: written front to back, read at any batch.
 
 use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, DictionaryArray, Int32Array, RecordBatch};
-use arrow::buffer::Buffer;
+use arrow::buffer::{Buffer, MutableBuffer};
 use arrow::datatypes::{DataType, Int32Type, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::convert::fb_to_schema;
 use arrow::ipc::reader::{FileDecoder, read_footer_length};
 use arrow::ipc::writer::{DictionaryHandling, FileWriter, IpcWriteOptions};
 use arrow::ipc::{Block, MessageHeader, root_as_footer, root_as_message};
-use bytes::Bytes;
-use memmap2::Mmap;
 
 use super::decode::Interner;
 
@@ -80,10 +79,11 @@ fn recode(column: &ArrayRef, dictionary: &mut Interner) -> Result<ArrayRef> {
     Ok(Arc::new(DictionaryArray::try_new(codes, dictionary.values())?))
 }
 
-/// An IPC file in memory or in a memory map; batches are decoded without copying them.
+/// An IPC file, read batch by batch: what is not being worked on takes no memory.
 #[derive(Debug)]
 pub struct IpcFile {
-    bytes: Buffer,
+    file: File,
+    bytes: u64,
     decoder: FileDecoder,
     schema: SchemaRef,
     batches: Vec<Block>,
@@ -91,19 +91,24 @@ pub struct IpcFile {
 
 impl IpcFile {
     /// Reads the footer and the dictionaries.
-    pub fn open(bytes: Buffer) -> Result<IpcFile> {
-        let damaged = || ArrowError::ParseError("it is not a complete Arrow file".to_owned());
-        let trailer_at = bytes.len().checked_sub(TRAILER_BYTES).ok_or_else(damaged)?;
-        let trailer = bytes[trailer_at..].try_into().map_err(|_| damaged())?;
-        let footer_at = trailer_at.checked_sub(read_footer_length(trailer)?).ok_or_else(damaged)?;
-        let footer = root_as_footer(&bytes[footer_at..trailer_at]).map_err(|e| ArrowError::ParseError(e.to_string()))?;
+    pub fn open(file: File) -> Result<IpcFile> {
+        let bytes = file.metadata()?.len();
+        let trailer_at = bytes.checked_sub(TRAILER_BYTES as u64).ok_or_else(damaged)?;
+        let mut trailer = [0; TRAILER_BYTES];
+        file.read_exact_at(&mut trailer, trailer_at)?;
+        let footer_length = read_footer_length(trailer)?;
+        let footer_at = trailer_at.checked_sub(footer_length as u64).ok_or_else(damaged)?;
+        let footer = read(&file, footer_at, footer_length)?;
+        let footer = root_as_footer(&footer).map_err(|e| ArrowError::ParseError(e.to_string()))?;
         let schema = Arc::new(fb_to_schema(footer.schema().ok_or_else(damaged)?));
-        let mut decoder = FileDecoder::new(schema.clone(), footer.version());
-        for block in footer.dictionaries().iter().flatten() {
-            decoder.read_dictionary(block, &slice(&bytes, block)?)?;
-        }
+        let decoder = FileDecoder::new(schema.clone(), footer.version());
         let batches = footer.recordBatches().iter().flatten().copied().collect();
-        Ok(IpcFile { bytes, decoder, schema, batches })
+        let mut opened = IpcFile { file, bytes, decoder, schema, batches };
+        for block in footer.dictionaries().iter().flatten() {
+            let message = opened.block(block)?;
+            opened.decoder.read_dictionary(block, &message)?;
+        }
+        Ok(opened)
     }
 
     pub fn schema(&self) -> &SchemaRef {
@@ -116,29 +121,45 @@ impl IpcFile {
 
     /// Rows of all batches, from their headers.
     pub fn rows(&self) -> Result<u64> {
-        self.batches.iter().map(|block| rows_of(&slice(&self.bytes, block)?)).sum()
+        self.batches.iter().map(|block| rows_of(&self.part(block, false)?)).sum()
     }
 
     /// One batch, in this schema, which must equal the file's.
     pub fn batch(&self, index: usize, schema: &SchemaRef) -> Result<RecordBatch> {
         let absent = || ArrowError::ParseError(format!("there is no batch {index}"));
         let block = self.batches.get(index).ok_or_else(absent)?;
-        let batch = self.decoder.read_record_batch(block, &slice(&self.bytes, block)?)?;
+        let batch = self.decoder.read_record_batch(block, &self.block(block)?)?;
         // The file's own fields carry ids of dictionaries, which no reader needs.
         RecordBatch::try_new(schema.clone(), batch.ok_or_else(absent)?.columns().to_vec())
     }
+
+    fn block(&self, block: &Block) -> Result<Buffer> {
+        self.part(block, true)
+    }
+
+    /// The header of a block, with its body or without.
+    fn part(&self, block: &Block, with_body: bool) -> Result<Buffer> {
+        let outside = || ArrowError::ParseError("a block lies outside of the file".to_owned());
+        let offset = u64::try_from(block.offset()).map_err(|_| outside())?;
+        let header = usize::try_from(block.metaDataLength()).map_err(|_| outside())?;
+        let body = usize::try_from(block.bodyLength()).map_err(|_| outside())?;
+        let whole = header.checked_add(body).filter(|_| header >= MESSAGE_PREFIX_BYTES).ok_or_else(outside)?;
+        match offset.checked_add(whole as u64) {
+            Some(end) if end <= self.bytes => read(&self.file, offset, if with_body { whole } else { header }),
+            _ => Err(outside()),
+        }
+    }
 }
 
-fn slice(bytes: &Buffer, block: &Block) -> Result<Buffer> {
-    let outside = || ArrowError::ParseError("a block lies outside of the file".to_owned());
-    let offset = usize::try_from(block.offset()).map_err(|_| outside())?;
-    let metadata = usize::try_from(block.metaDataLength()).map_err(|_| outside())?;
-    let body = usize::try_from(block.bodyLength()).map_err(|_| outside())?;
-    let length = metadata.checked_add(body).filter(|length| *length >= MESSAGE_PREFIX_BYTES).ok_or_else(outside)?;
-    match offset.checked_add(length) {
-        Some(end) if end <= bytes.len() => Ok(bytes.slice_with_length(offset, length)),
-        _ => Err(outside()),
-    }
+fn damaged() -> ArrowError {
+    ArrowError::ParseError("it is not a complete Arrow file".to_owned())
+}
+
+/// A part of a file, aligned as Arrow wants it. Many threads may read at once.
+fn read(file: &File, offset: u64, length: usize) -> Result<Buffer> {
+    let mut bytes = MutableBuffer::from_len_zeroed(length);
+    file.read_exact_at(&mut bytes, offset)?;
+    Ok(bytes.into())
 }
 
 fn rows_of(message: &[u8]) -> Result<u64> {
@@ -148,16 +169,6 @@ fn rows_of(message: &[u8]) -> Result<u64> {
         _ => None,
     };
     rows.and_then(|rows| u64::try_from(rows).ok()).ok_or_else(|| ArrowError::ParseError("a block is not a batch".to_owned()))
-}
-
-/// The whole file as a memory map.
-pub fn map(file: &File) -> std::io::Result<Buffer> {
-    // SAFETY: the bytes of a map must not change while it lives. A spool is an unlinked file that nobody else can open. A
-    // snapshot folder gets its name when its files are complete, and nothing of ours ever writes into them again; their
-    // hashes are checked on this very map. Whoever overwrites a snapshot in place while it is read breaks this rule, as
-    // with every tool that maps its input; what is decoded out of the map is validated by Arrow all the same.
-    let map = unsafe { Mmap::map(file)? };
-    Ok(Buffer::from(Bytes::from_owner(map)))
 }
 
 #[cfg(test)]
@@ -185,6 +196,12 @@ mod tests {
         writer.finish().unwrap()
     }
 
+    fn open(bytes: &[u8]) -> Result<IpcFile> {
+        let mut file = tempfile::tempfile()?;
+        file.write_all(bytes)?;
+        IpcFile::open(file)
+    }
+
     fn names(batch: &RecordBatch) -> Vec<Option<String>> {
         let coded = batch.column(0).as_dictionary::<Int32Type>();
         let texts = coded.values().as_string::<i32>();
@@ -195,7 +212,7 @@ mod tests {
     fn batches_with_their_own_dictionaries_come_back() {
         let batches =
             [batch(&[]), batch(&[Some("a"), None, Some("b")]), batch(&[None]), batch(&[Some("c"), Some("b"), Some("a")])];
-        let file = IpcFile::open(Buffer::from(write(&batches))).unwrap();
+        let file = open(&write(&batches)).unwrap();
         assert_eq!((file.batches(), file.rows().unwrap()), (4, 7));
         assert_eq!(file.schema().fields(), schema().fields());
         for index in [3, 0, 1, 2] {
@@ -220,7 +237,7 @@ mod tests {
     fn a_truncated_file_is_refused_at_every_length() {
         let bytes = write(&[batch(&[Some("a")])]);
         for length in 0..bytes.len() {
-            assert!(IpcFile::open(Buffer::from(bytes[..length].to_vec())).is_err(), "{length} of {} bytes", bytes.len());
+            assert!(open(&bytes[..length]).is_err(), "{length} of {} bytes", bytes.len());
         }
     }
 }

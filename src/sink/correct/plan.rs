@@ -378,6 +378,11 @@ fn stage_inserts(
     for (name, _) in inserts().flat_map(|(_, cells)| cells) {
         columns.entry(name).or_default();
     }
+    // What was recomputed as NULL is written as NULL: no default may take its place.
+    let model = STORED_TABLES.iter().filter(|(known, _)| *known == plan.table && !columns.is_empty());
+    for column in model.flat_map(|(_, columns)| *columns).collect::<Vec<_>>() {
+        columns.entry(&column.name).or_default();
+    }
     // The wide columns go in Phase 2: their values are in the narrow store all the same.
     columns.retain(|name, _| found.type_of(name).is_some() || !name.starts_with("era5_score_"));
     for (index, (name, at)) in columns.iter_mut().enumerate() {

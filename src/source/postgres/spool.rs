@@ -13,7 +13,7 @@ use arrow::error::ArrowError;
 
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::model::ids::RunId;
-use crate::source::ipc::{self, IpcFile, IpcWriter};
+use crate::source::ipc::{IpcFile, IpcWriter};
 use crate::source::layout::Layout;
 
 const BUFFER_BYTES: usize = 1 << 20;
@@ -74,8 +74,7 @@ impl SpoolWriter {
     pub fn finish(self) -> Result<Spool> {
         let cannot = |e| cannot_spool(self.table, e);
         let file = self.writer.finish().map_err(cannot)?.into_inner().map_err(|e| cannot(e.into_error().into()))?;
-        let map = ipc::map(&file).map_err(|e| cannot(e.into()))?;
-        let file = IpcFile::open(map).map_err(cannot)?;
+        let file = IpcFile::open(file).map_err(cannot)?;
         Ok(Spool { table: self.table, schema: self.schema, file, batches: self.batches })
     }
 }
