@@ -93,6 +93,7 @@ fn assert_old_answers(db: &Database, old: &[Vec<Option<String>>]) {
 #[test]
 fn a_view_takes_the_tables_place_and_gives_it_back() {
     let db = validator("2");
+    recount(["phase3", "apply", "--database-url", &db.url()]).run().succeeds();
     // A row that nothing derives any more, as retention leaves them.
     db.execute(
         "INSERT INTO weather_forecast_stats (miner_uid, miner_hotkey, forecast_run_id, forecast_init_time, forecast_status, era5_combined_score)
@@ -116,6 +117,17 @@ fn a_view_takes_the_tables_place_and_gives_it_back() {
     );
     recount(["phase3", "refresh", "--database-url", &db.url()]).run().succeeds().stdout_has("refreshed weather_forecast_stats");
     assert_ne!(db.psql("SELECT count(*) FROM weather_forecast_stats WHERE miner_uid = 1 AND id < 0"), "0");
+
+    // So does the correction of a night: both views, the one that the other is made from first.
+    db.execute("DELETE FROM weather_miner_scores WHERE lead_hours = 24");
+    let night = recount(["reconcile", &db.url(), "--apply", "--max-fraction", "1"]).run();
+    let refreshed = night.stdout.contains("weather_forecast_stats is a materialized view: it was refreshed")
+        && night.stdout.contains("weather_subnet_stats is a materialized view: it was refreshed");
+    assert!(refreshed, "{night}");
+    let after = recount(["reconcile", &db.url(), "--format", "json"]).run().json();
+    for table in ["weather_forecast_stats", "weather_subnet_stats"] {
+        assert_eq!(after["tables"][table]["rows"]["drift"].as_u64(), Some(0), "{table} {after:#}");
+    }
 
     phase2(&db, &["revert"]).succeeds();
     assert_eq!(schema_and_rows(&db), before, "the table with every bit");
