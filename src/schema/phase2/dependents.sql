@@ -4,7 +4,7 @@ WITH stats AS (
 ), wide AS (
     SELECT a.attnum FROM pg_attribute a JOIN stats ON a.attrelid = stats.id WHERE a.attname = ANY ($1)
 ), needs AS (
-    SELECT d.classid, d.objid FROM pg_depend d JOIN stats ON d.refobjid = stats.id
+    SELECT d.classid, d.objid, d.objsubid FROM pg_depend d JOIN stats ON d.refobjid = stats.id
     WHERE d.refclassid = 'pg_class'::regclass AND ($2 = 'view' OR d.refobjsubid IN (SELECT attnum FROM wide))
 ), found AS (
     SELECT 'dependent_view' AS code, c.oid::regclass::text AS object,
@@ -24,10 +24,12 @@ WITH stats AS (
     FROM pg_policy p JOIN stats ON p.polrelid = stats.id
     WHERE $2 = 'view' OR EXISTS (SELECT FROM needs n WHERE n.objid = p.oid AND n.classid = 'pg_policy'::regclass)
     UNION ALL
+    -- Up to PostgreSQL 14 the column itself depends, from then on its expression.
     SELECT 'dependent_column', a.attname::text, 'generated from a wide column', true
-    FROM needs n JOIN pg_attrdef d ON d.oid = n.objid AND n.classid = 'pg_attrdef'::regclass
-    JOIN stats ON d.adrelid = stats.id JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
-    WHERE a.attgenerated <> ''
+    FROM needs n CROSS JOIN stats
+    LEFT JOIN pg_attrdef d ON d.oid = n.objid AND n.classid = 'pg_attrdef'::regclass AND d.adrelid = stats.id
+    JOIN pg_attribute a ON a.attrelid = stats.id AND a.attgenerated <> ''
+        AND (a.attnum = d.adnum OR n.classid = 'pg_class'::regclass AND n.objid = stats.id AND n.objsubid = a.attnum)
     UNION ALL
     SELECT 'inheritance', i.inhrelid::regclass::text, format('of %s', i.inhparent::regclass), true
     FROM pg_inherits i JOIN stats ON stats.id IN (i.inhrelid, i.inhparent)
