@@ -80,7 +80,14 @@ fn reading(command: &Command) -> Option<&Reading> {
         Command::Config(reading) => Some(reading),
         Command::Diff(diff) => Some(&diff.reading),
         Command::Recompute(with_out) | Command::Export(with_out) => Some(&with_out.reading),
-        Command::Generate(_) | Command::Migrate(_) | Command::Apply(_) | Command::Undo(_) | Command::Jobs(_) => None,
+        Command::Generate(_)
+        | Command::Migrate(_)
+        | Command::Apply(_)
+        | Command::Undo(_)
+        | Command::Jobs(_)
+        | Command::Phase2(_)
+        | Command::Phase3(_)
+        | Command::Steps(_) => None,
     }
 }
 
@@ -89,7 +96,13 @@ fn needs_no_server(command: &Command) -> bool {
     match command {
         Command::Config(_) => true,
         Command::Generate(generate) => generate.target.out.is_some(),
-        Command::Migrate(_) | Command::Apply(_) | Command::Undo(_) | Command::Jobs(_) => false,
+        Command::Migrate(_)
+        | Command::Apply(_)
+        | Command::Undo(_)
+        | Command::Jobs(_)
+        | Command::Phase2(_)
+        | Command::Phase3(_)
+        | Command::Steps(_) => false,
         other => reading(other).and_then(|reading| reading.source.as_deref()).is_some_and(|source| source.starts_with("data/")),
     }
 }

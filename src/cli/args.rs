@@ -10,6 +10,7 @@ use crate::model::job::{Narrowing, RunRange, parse_since};
 use crate::model::time::Micros;
 
 use super::keys::{KEYS, Key, Place};
+use super::schema_args::{PHASE2_EXAMPLES, Phase2, Phase3, STEPS_EXAMPLES, Steps};
 use super::settings::Settings;
 use super::writing::{APPLY_EXAMPLES, Apply, JOBS_EXAMPLES, Jobs, Reconcile, UNDO_EXAMPLES, Undo};
 
@@ -122,6 +123,14 @@ pub enum Command {
     /// Bring the schema of a database to Phase 1
     #[command(after_help = MIGRATE_EXAMPLES)]
     Migrate(Migrate),
+    /// Drop the wide columns, behind a proof that nothing is lost
+    #[command(after_help = PHASE2_EXAMPLES)]
+    Phase2(Phase2),
+    /// Add retry policies, timelines and the subnet's statistics
+    Phase3(Phase3),
+    /// Retry, recover and backfill steps
+    #[command(after_help = STEPS_EXAMPLES)]
+    Steps(Steps),
     /// Correct a database by a diff that was made earlier
     #[command(after_help = APPLY_EXAMPLES)]
     Apply(Apply),

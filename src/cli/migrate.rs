@@ -4,6 +4,7 @@ use serde_json::{Value as Json, json};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::job::Location;
+use crate::schema::phase2::Stage;
 use crate::schema::{self, Outcome, State};
 
 use super::args::MigrateAction;
@@ -16,22 +17,38 @@ use super::values::Format;
 /// Migrates or shows the status, and gives what is to be printed. What an interrupted migration has not done, the next run does.
 pub fn run(action: Option<MigrateAction>, settings: &Settings) -> Result<String> {
     let url = database(settings)?;
-    let lines = match action {
-        None => migrated(&interruptible(schema::migrate(url))?),
-        Some(MigrateAction::Status) => standing(&interruptible(schema::status(url))?),
-    };
-    let command = if action.is_some() { "migrate status" } else { "migrate" };
-    Ok(match settings.format {
+    Ok(match action {
+        None => render("migrate", &migrated(&interruptible(schema::migrate(url))?), settings),
+        Some(MigrateAction::Status) => {
+            let mut lines = standing(&interruptible(schema::status(url))?);
+            lines.push(change(interruptible(schema::phase2_stage(url))?));
+            render("migrate status", &lines, settings)
+        }
+    })
+}
+
+/// Lines of any command that migrates.
+pub(super) fn render(command: &str, lines: &[Line], settings: &Settings) -> String {
+    match settings.format {
         Format::Json => {
             let lines: Vec<_> = lines.iter().map(Line::json).collect();
             format!("{:#}\n", json!({ "version": 1, "command": command, "migrations": lines }))
         }
-        Format::Terminal => table(&lines, Look::of(settings.color)),
-    })
+        Format::Terminal => table(lines, Look::of(settings.color)),
+    }
+}
+
+/// What became of the wide columns, which is no migration: it can be taken back.
+fn change(stage: Stage) -> Line {
+    let (description, detail) = match stage {
+        Stage::Wide => ("narrow rollups".to_owned(), String::new()),
+        Stage::Applied { way, at } | Stage::Finished { way, at } => (format!("narrow rollups, option {}", way.name()), at.iso()),
+    };
+    Line { phase: "phase2", version: 300, description, state: stage.name(), detail }
 }
 
 /// One migration, and how it stands or what became of it.
-struct Line {
+pub(super) struct Line {
     phase: &'static str,
     version: i64,
     description: String,
@@ -47,7 +64,7 @@ impl Line {
     }
 }
 
-fn migrated(report: &schema::Report) -> Vec<Line> {
+pub(super) fn migrated(report: &schema::Report) -> Vec<Line> {
     let line = |migration: &schema::Migrated| {
         let (state, detail) = match migration.outcome {
             Outcome::Applied { elapsed } => ("applied now", super::report::elapsed(elapsed)),
@@ -82,7 +99,7 @@ fn table(lines: &[Line], look: Look) -> String {
 }
 
 /// The URL to migrate: a snapshot folder has no schema.
-fn database(settings: &Settings) -> Result<&str> {
+pub(super) fn database(settings: &Settings) -> Result<&str> {
     match settings.source.as_ref() {
         Some(Location::Postgres(url)) => Ok(url),
         Some(Location::Folder(path)) => {

@@ -10,12 +10,11 @@ use serde_json::json;
 use tracing_subscriber::EnvFilter;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::job::Job;
-use crate::model::job::redact;
+use crate::model::job::{Job, redact};
 use crate::model::outcome::Outcome;
 use crate::model::writing::Applied;
 
-use args::{Cli, Command, Global, Reading};
+use args::{Cli, Command, Flags, Global, Reading};
 use progress::Monitor;
 use settings::{Layers, Settings};
 use values::Format;
@@ -31,11 +30,15 @@ mod jobs;
 pub mod keys;
 mod migrate;
 mod output;
+mod phase2;
+mod phase3;
 mod progress;
 mod recompute;
 mod reconcile;
 pub mod report;
+mod schema_args;
 pub mod settings;
+mod steps;
 pub mod values;
 mod writing;
 
@@ -118,6 +121,9 @@ fn execute(cli: Cli) -> Result<u8> {
             let settings = resolve_with(global, None, migrate.database_url.as_deref())?;
             output::print(&migrate::run(migrate.action, &settings)?).map(|()| IN_SYNC)
         }
+        Command::Phase2(phase2) => phase2::execute(phase2, global),
+        Command::Phase3(phase3) => phase3::execute(phase3, global),
+        Command::Steps(steps) => steps::execute(steps, global),
         Command::Apply(apply) => {
             let own = apply.validator_hotkey.clone().map(|hotkey| ("validator-hotkey", hotkey));
             let settings = resolve_layers(global, None, apply.target.database_url.as_deref(), own)?;
@@ -203,12 +209,17 @@ fn resolve_with(global: &Global, reading: Option<&Reading>, source: Option<&str>
     resolve_layers(global, reading, source, None)
 }
 
+/// Settings of a command that takes flags of reading, but compares everything.
+fn resolve_whole(global: &Global, flags: Option<&Flags<false>>, source: Option<&str>) -> Result<Settings> {
+    resolve_layers(global, None, source, flags.map(|flags| flags.0.clone()).unwrap_or_default())
+}
+
 /// `own`: what a command takes by a flag of its own.
 fn resolve_layers(
     global: &Global,
     reading: Option<&Reading>,
     source: Option<&str>,
-    own: Option<(&'static str, String)>,
+    own: impl IntoIterator<Item = (&'static str, String)>,
 ) -> Result<Settings> {
     let mut flags = global.flags.0.clone();
     flags.extend(own);

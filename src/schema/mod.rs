@@ -1,4 +1,4 @@
-//! The migrations, phase by phase: what is applied, what is pending, and applying Phase 1.
+//! The migrations, phase by phase: what is applied, what is pending, and applying them.
 //!
 //! The SQL stands in `migrations/phase1`, one statement about the database a file, each safe to run twice, and is part of the program.
 //! sqlx's migrator runs it, with a history table of our own: the validator's tables have a history of their own, by another tool.
@@ -7,7 +7,10 @@
 
 mod history;
 mod index;
+pub mod phase2;
+pub mod phase3;
 mod session;
+pub mod steps;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::time::Micros;
@@ -17,6 +20,13 @@ use sqlx::migrate::{Migrate, MigrateError, Migration, Migrator};
 use std::time::{Duration, Instant};
 
 static PHASE1: Migrator = sqlx::migrate!("migrations/phase1");
+/// The rules as views and functions, which Phases 2 and 3 stand on.
+static RULES: Migrator = sqlx::migrate!("migrations/rules");
+static PHASE2: Migrator = sqlx::migrate!("migrations/phase2");
+static PHASE3: Migrator = sqlx::migrate!("migrations/phase3");
+
+/// All of them, by the name of their folder. `recount migrate` applies the first; the commands of the other phases bring theirs.
+static PHASES: [(&str, &Migrator); 4] = [("phase1", &PHASE1), ("rules", &RULES), ("phase2", &PHASE2), ("phase3", &PHASE3)];
 
 /// A phase and its migrations, in their order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,12 +86,14 @@ pub enum Outcome {
 pub async fn status(url: &str) -> Result<Vec<PhaseStatus>> {
     let mut session = Session::open(url).await?;
     let history = history::read(&mut session.connection).await?;
-    let migrations = PHASE1.iter().map(|m| MigrationStatus {
+    let status = |m: &Migration| MigrationStatus {
         version: m.version,
         description: m.description.to_string(),
         state: history::state(&history, m),
-    });
-    let phases = vec![PhaseStatus { phase: "phase1", migrations: migrations.collect() }];
+    };
+    let phases =
+        PHASES.iter().map(|(phase, migrations)| PhaseStatus { phase, migrations: migrations.iter().map(status).collect() });
+    let phases = phases.collect();
     session.close().await;
     Ok(phases)
 }
@@ -92,14 +104,27 @@ pub async fn status(url: &str) -> Result<Vec<PhaseStatus>> {
 pub async fn migrate(url: &str) -> Result<Report> {
     let mut session = Session::open(url).await?;
     session.prepare().await?;
-    let mut migrations = Vec::new();
-    for migration in PHASE1.iter() {
-        let outcome = apply(&mut session, migration).await?;
-        migrations.push(Migrated { version: migration.version, description: migration.description.to_string(), outcome });
-    }
+    let migrations = migrate_phase(&mut session, &PHASE1).await?;
     // The lock of the migrations ends with the session.
     session.close().await;
     Ok(Report { phase: "phase1", migrations })
+}
+
+/// Where Phase 2 stands, which is more than its migrations tell.
+pub async fn phase2_stage(url: &str) -> Result<phase2::Stage> {
+    let mut session = Session::open(url).await?;
+    let stage = phase2::stage(&mut session.connection).await?;
+    session.close().await;
+    Ok(stage)
+}
+
+async fn migrate_phase(session: &mut Session, phase: &Migrator) -> Result<Vec<Migrated>> {
+    let mut migrations = Vec::new();
+    for migration in phase.iter() {
+        let outcome = apply(session, migration).await?;
+        migrations.push(Migrated { version: migration.version, description: migration.description.to_string(), outcome });
+    }
+    Ok(migrations)
 }
 
 async fn apply(session: &mut Session, migration: &Migration) -> Result<Outcome> {

@@ -151,8 +151,8 @@ pub struct Work {
     pub fill: Vec<String>,
     pub lifetime: bool,
     pub min_age_seconds: u64,
-    /// A materialized view to refresh.
-    pub refresh: Option<&'static str>,
+    /// Materialized views to refresh, in the order in which one is made from the other.
+    pub refresh: Vec<&'static str>,
     /// What was found and cannot be corrected here.
     pub notes: Vec<String>,
 }
@@ -203,7 +203,7 @@ pub async fn corrections(session: &mut Session<'_>, corrections: &Corrections, o
         fill: Vec::new(),
         lifetime: false,
         min_age_seconds: options.min_age.as_secs(),
-        refresh: None,
+        refresh: Vec::new(),
         notes: Vec::new(),
     };
     let corrections = correctable(corrections, &catalogue, &mut work)?;
@@ -232,7 +232,7 @@ fn correctable(corrections: &Corrections, catalogue: &Catalogue, work: &mut Work
         match kind {
             _ if rows == 0 => continue,
             Some(Kind::Table) => continue,
-            Some(Kind::MaterializedView) => work.refresh = Some(table),
+            Some(Kind::MaterializedView) => work.refresh.push(table),
             Some(Kind::View) => {
                 work.notes.push(format!("{table} is a view: {rows} rows differ that only its definition can correct"))
             }

@@ -39,11 +39,11 @@ pub async fn read(session: &mut Session<'_>, work: &Work) -> Result<Applied> {
     })
 }
 
-/// What comes after COMMIT: a materialized view is refreshed, and what could not be corrected is said.
+/// What comes after COMMIT: materialized views are refreshed, and what could not be corrected is said.
 pub async fn after(url: &str, work: &Work, mut applied: Applied, start: Instant, watch: &dyn Watch) -> Result<Applied> {
     applied.incomplete |= !work.notes.is_empty();
     applied.notes.extend(work.notes.iter().cloned());
-    if let Some(view) = work.refresh {
+    for view in &work.refresh {
         match refresh(url, view, watch).await {
             Ok(()) => applied.notes.push(format!("{view} is a materialized view: it was refreshed")),
             Err(error) if error.kind() == ErrorKind::Interrupted => return Err(error),

@@ -227,7 +227,9 @@ async fn open(target: &Target, options: &Options, counters: &Counters) -> Result
 }
 
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-const EXPORT: &str = "SELECT pg_export_snapshot(), pg_current_snapshot()::text, (extract(epoch FROM now()) * 1000000)::int8,
+/// The clock is read after the snapshot was taken: nothing in it is later. The transaction's own time is that of its BEGIN.
+const EXPORT: &str = "SELECT pg_export_snapshot(), pg_current_snapshot()::text,
+                             (extract(epoch FROM clock_timestamp()) * 1000000)::int8,
                              split_part(current_setting('server_version'), ' ', 1)";
 
 async fn export(exporter: &mut PgConnection) -> Result<Exported> {

@@ -1,0 +1,140 @@
+//! `recount phase2`: drop the wide columns behind a proof, and take it back.
+
+use serde_json::{Value as Json, json};
+
+use crate::error::Result;
+use crate::model::filter::ColumnFilter;
+use crate::model::job::Job;
+use crate::pipeline;
+use crate::schema::phase2::{self, Change, Options, Proof, Remark, Statement, Way};
+
+use super::args::Global;
+use super::migrate::database;
+use super::output::{self, Look};
+use super::progress::{Monitor, interruptible};
+use super::report::{elapsed, table::Grid};
+use super::schema_args::{Phase2, Phase2Action, WayArg, WayArgs};
+use super::settings::Settings;
+use super::values::Format;
+use super::{DIFFERENCES, IN_SYNC, resolve_whole};
+
+pub fn execute(phase2: &Phase2, global: &Global) -> Result<u8> {
+    let flags = match &phase2.action {
+        Phase2Action::Check { flags, .. } => Some(flags),
+        _ => None,
+    };
+    let settings = resolve_whole(global, flags, phase2.database_url.as_deref())?;
+    let url = database(&settings)?;
+    match &phase2.action {
+        Phase2Action::Check { way, .. } => {
+            let proof = check(url, &options(way), &settings, global)?;
+            output::print(&proved(&proof, &settings))?;
+            return Ok(if proof.ready() { IN_SYNC } else { DIFFERENCES });
+        }
+        Phase2Action::Plan { way } => {
+            let change = interruptible(phase2::plan(url, &options(way)))?;
+            output::print(&planned(&change, &settings))?;
+        }
+        Phase2Action::Apply { way, proof_max_age } => {
+            let options = Options { proof_max_age: *proof_max_age, ..options(way) };
+            let done = interruptible(phase2::apply(url, &options))?;
+            output::print(&told("phase2 apply", done.iter().map(|s| s.sql.as_str()), &settings))?;
+        }
+        Phase2Action::Revert => {
+            let done = interruptible(phase2::revert(url))?;
+            output::print(&told("phase2 revert", done.iter().map(String::as_str), &settings))?;
+        }
+        Phase2Action::Finish => {
+            let done = interruptible(phase2::finish(url))?;
+            output::print(&told("phase2 finish", done.iter().map(String::as_str), &settings))?;
+        }
+    }
+    Ok(IN_SYNC)
+}
+
+fn options(args: &WayArgs) -> Options {
+    let way = match args.option {
+        WayArg::Table => Way::Table,
+        WayArg::View => Way::View,
+    };
+    Options { way, keep_wide: args.keep_wide_in.is_some(), ..Options::default() }
+}
+
+/// Everything is recomputed and compared, whatever `--columns` of a file says.
+fn check(url: &str, options: &Options, settings: &Settings, global: &Global) -> Result<Proof> {
+    let baseline = interruptible(phase2::prepare(url, &settings.scoring))?;
+    let monitor = Monitor::start(global.quiet)?;
+    let job = Job { filter: ColumnFilter::default(), ..settings.job()? };
+    let outcome = pipeline::reconcile("phase2 check", &job, &pipeline::open(&job)?, &monitor)?;
+    monitor.finish();
+    interruptible(phase2::prove(url, options, &baseline, &outcome, &settings.scoring))
+}
+
+fn proved(proof: &Proof, settings: &Settings) -> String {
+    let Proof { id, rows, wide_values, .. } = proof;
+    if settings.format == Format::Json {
+        let remarks = proof.remarks.iter().map(Remark::json).collect::<Vec<_>>();
+        let proof = json!({
+            "version": 1, "command": "phase2 check", "ready": proof.ready(), "proof": id, "option": proof.way.name(),
+            "taken_at": proof.taken_at.iso(), "rows": rows, "wide_values": wide_values, "digest": proof.recomputed_digest,
+            "remarks": remarks,
+        });
+        return format!("{proof:#}\n");
+    }
+    let headline = if proof.ready() {
+        format!(
+            "ready: all {wide_values} wide values in {rows} rows are what the scores say (proof {id}, option {})",
+            proof.way.name()
+        )
+    } else {
+        let blocking = proof.remarks.iter().filter(|remark| remark.blocks).count();
+        format!("not ready: {blocking} in the way (proof {id}, option {})", proof.way.name())
+    };
+    if proof.remarks.is_empty() {
+        return format!("{headline}\n");
+    }
+    let mut grid = Grid::new(&["", "code", "object", ""], Look::of(settings.color));
+    for remark in &proof.remarks {
+        let weight = if remark.blocks { "in the way" } else { "to know" };
+        grid.row([weight.to_owned(), remark.code.clone(), remark.object.clone(), remark.detail.clone()]);
+    }
+    format!("{headline}\n\n{grid}")
+}
+
+/// SQL that can be read, and run by hand; what is not SQL is a comment.
+fn planned(change: &Change, settings: &Settings) -> String {
+    if settings.format == Format::Json {
+        let list = |statements: &[Statement]| -> Vec<Json> {
+            let line = |s: &Statement| json!({"sql": s.sql, "lock": s.lock, "estimate_seconds": s.estimate.as_secs_f64()});
+            statements.iter().map(line).collect()
+        };
+        let plan = json!({
+            "version": 1, "command": "phase2 plan", "before_lock": list(&change.before_lock),
+            "under_lock": list(&change.under_lock), "revert": change.undo,
+        });
+        return format!("{plan:#}\n");
+    }
+    let text = |statements: &[Statement]| {
+        let line = |s: &Statement| format!("-- {}; about {}\n{};\n", s.lock, elapsed(s.estimate), s.sql);
+        statements.iter().map(line).collect::<String>()
+    };
+    format!(
+        "BEGIN;\n{}-- ACCESS EXCLUSIVE on weather_forecast_stats from here on; the proof is held against it once more\n\
+         SET LOCAL lock_timeout = '2s';\nLOCK TABLE weather_forecast_stats IN ACCESS EXCLUSIVE MODE;\n{}COMMIT;\n\n\
+         -- `recount phase2 revert` would run:\n{}",
+        text(&change.before_lock),
+        text(&change.under_lock),
+        change.undo.iter().map(|sql| format!("--   {};\n", sql.replace('\n', "\n--   "))).collect::<String>(),
+    )
+}
+
+fn told<'s>(command: &str, statements: impl Iterator<Item = &'s str>, settings: &Settings) -> String {
+    let statements: Vec<&str> = statements.collect();
+    match settings.format {
+        Format::Json => format!("{:#}\n", json!({"version": 1, "command": command, "statements": statements})),
+        Format::Terminal => {
+            let first = |sql: &&str| format!("  {}\n", sql.lines().next().unwrap_or_default());
+            format!("{command}: done, in one transaction\n{}", statements.iter().map(first).collect::<String>())
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The command lines of what carries the schema on: `phase2`, `phase3`, `steps`.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::args::Flags;
+
+pub const PHASE2_EXAMPLES: &str = "\
+Examples:
+  recount phase2 check                                       (the database is DATABASE_URL)
+  recount phase2 plan --option view
+  recount phase2 apply --option table --keep-wide-in TABLE
+  recount phase2 revert                                      (until `recount phase2 finish`)
+
+Exit status: 0 ready or done, 1 not ready, 2 error or bad usage, 3 refused, 130 interrupted.";
+
+pub const STEPS_EXAMPLES: &str = "\
+Examples:
+  recount steps due                                          (the database is DATABASE_URL)
+  recount steps recover
+  recount steps recover --apply --era5-delay 5d
+  recount steps backfill --apply
+
+Exit status: 0 nothing to do, or done; 1 found and not applied; 2 error or bad usage, 3 refused, 130 interrupted.";
+
+/// Carry the schema to its narrow form.
+#[derive(Debug, Args)]
+pub struct Phase2 {
+    #[command(subcommand)]
+    pub action: Phase2Action,
+    /// The database; without it, DATABASE_URL is taken
+    #[arg(long, value_name = "URL", global = true)]
+    pub database_url: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Phase2Action {
+    /// Prove that dropping the wide columns loses nothing, and list what stands in the way
+    Check {
+        #[command(flatten)]
+        way: WayArgs,
+        #[command(flatten)]
+        flags: Flags<false>,
+    },
+    /// Print the statements, their locks and about how long they take
+    Plan {
+        #[command(flatten)]
+        way: WayArgs,
+    },
+    /// Change the schema; demands a proof that still holds
+    Apply {
+        #[command(flatten)]
+        way: WayArgs,
+        /// How old the proof may be: 90m, 24h, 2d
+        #[arg(long, value_name = "AGE", default_value = "24h", value_parser = parse_age)]
+        proof_max_age: Duration,
+    },
+    /// Put the wide columns back, with their values
+    Revert,
+    /// Drop what was kept aside for a revert
+    Finish,
+}
+
+#[derive(Debug, Clone, Copy, Args)]
+pub struct WayArgs {
+    /// What weather_forecast_stats becomes
+    #[arg(long, value_enum, default_value_t = WayArg::Table)]
+    pub option: WayArg,
+    /// Keep wide values without narrow scores in weather_legacy_lead_scores
+    #[arg(long, value_enum, value_name = "TABLE")]
+    pub keep_wide_in: Option<KeepIn>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum WayArg {
+    /// A table without the wide columns (option B)
+    Table,
+    /// A materialized view over scores and steps (option A)
+    View,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum KeepIn {
+    /// The table weather_legacy_lead_scores
+    #[value(name = "TABLE", alias = "table")]
+    Table,
+}
+
+/// A number with its unit: `90m`, `24h`, `2d`.
+fn parse_age(text: &str) -> Result<Duration, String> {
+    let expected = "expected a number and its unit: 90m, 24h or 2d";
+    let unit = match text.chars().last() {
+        Some('m') => 60,
+        Some('h') => 3_600,
+        Some('d') => 86_400,
+        _ => return Err(expected.to_owned()),
+    };
+    let number: u32 = text[..text.len() - 1].parse().map_err(|_| expected.to_owned())?;
+    Ok(Duration::from_secs(u64::from(number) * unit))
+}
+
+#[derive(Debug, Args)]
+pub struct Phase3 {
+    #[command(subcommand)]
+    pub action: Phase3Action,
+    /// The database; without it, DATABASE_URL is taken
+    #[arg(long, value_name = "URL", global = true)]
+    pub database_url: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Phase3Action {
+    /// Create the retry policies, the timeline and the subnet's statistics
+    Apply {
+        #[command(flatten)]
+        flags: Flags<false>,
+    },
+    /// Refresh the materialized views, concurrently
+    Refresh,
+}
+
+#[derive(Debug, Args)]
+pub struct Steps {
+    #[command(subcommand)]
+    pub action: StepsAction,
+    /// The database; without it, DATABASE_URL is taken
+    #[arg(long, value_name = "URL", global = true)]
+    pub database_url: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum StepsAction {
+    /// List the retries whose time has come
+    Due {
+        #[command(flatten)]
+        flags: Flags<false>,
+    },
+    /// Find steps left in progress and ERA5 steps that are missing, and put them right with --apply
+    Recover {
+        #[command(flatten)]
+        flags: Flags<false>,
+        /// Write what was found
+        #[arg(long)]
+        apply: bool,
+        /// How long after its time the truth of a lead is published
+        #[arg(long, value_name = "AGE", default_value = "5d", value_parser = parse_age)]
+        era5_delay: Duration,
+        /// How long to wait on top of that
+        #[arg(long, value_name = "AGE", default_value = "6h", value_parser = parse_age)]
+        era5_buffer: Duration,
+    },
+    /// Derive the steps of older runs from responses and scores, and write them with --apply
+    Backfill {
+        #[command(flatten)]
+        flags: Flags<false>,
+        /// Write what was found
+        #[arg(long)]
+        apply: bool,
+    },
+    /// Take a job of recover or backfill back
+    Undo {
+        /// The job, as it was told
+        job: String,
+    },
+}

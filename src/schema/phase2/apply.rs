@@ -1,0 +1,278 @@
+//! `phase2 plan | apply | revert | finish`: each change is one transaction, so a killed one leaves the schema as it was.
+//!
+//! What takes long is done first, while everybody else goes on. Then the table is locked: with a short timeout and a few tries, since all
+//! who want the table queue up behind one who waits for it. Under the lock the proof is held against the table once more.
+
+use std::time::Duration;
+
+use sqlx::PgConnection;
+
+use crate::error::{Context, Error, ErrorKind, Result};
+
+use super::super::session::Session;
+use super::prove::digests;
+use super::statements::{BEFORE, Change, Facts, Statement, WIDE_VALUES};
+use super::table::{STATS, StatsTable, dependents, read};
+use super::{Options, Stage, Way, refused, run, stage};
+
+/// How long one try waits for a lock, how many there are, and the pause between them.
+const LOCK_TIMEOUT_MS: u32 = 2_000;
+const TRIES_MAX: u32 = 10;
+const PAUSE: Duration = Duration::from_secs(1);
+
+const APPLYING: &str = "applying Phase 2";
+const REVERTING: &str = "reverting Phase 2";
+const FINISHING: &str = "finishing Phase 2";
+
+/// A proof as it is recorded, as far as `apply` has to know it.
+#[derive(sqlx::FromRow)]
+struct Recorded {
+    id: i64,
+    ready: bool,
+    keep_wide: bool,
+    age_seconds: f64,
+    wide_digest: String,
+    row_digest: String,
+    view_seconds: Option<f64>,
+}
+
+/// The statements of the change, and what else it does; nothing is run.
+pub async fn plan(url: &str, options: &Options) -> Result<Change> {
+    let mut session = Session::open(url).await?;
+    let connection = &mut session.connection;
+    standing(connection, "planning Phase 2").await?;
+    let table = read(connection).await?;
+    let proof = latest(connection, options.way).await?;
+    let change = change(connection, &table, options, proof.and_then(|proof| proof.view_seconds)).await?;
+    session.close().await;
+    Ok(change)
+}
+
+/// Changes the schema, given a proof that still holds. Gives the statements that were run.
+pub async fn apply(url: &str, options: &Options) -> Result<Vec<Statement>> {
+    let mut session = Session::open(url).await?;
+    session.prepare().await?;
+    let connection = &mut session.connection;
+    standing(connection, APPLYING).await?;
+    let proof = holding(latest(connection, options.way).await?, options)?;
+    let table = read(connection).await?;
+    let change = change(connection, &table, options, proof.view_seconds).await?;
+    run(connection, APPLYING, "BEGIN".to_owned()).await?;
+    for statement in &change.before_lock {
+        run(connection, APPLYING, statement.sql.clone()).await?;
+    }
+    let mut tries = Tries::start(connection, APPLYING).await?;
+    while let Err(error) = under_lock(connection, &table, options, &proof, &change).await {
+        tries.again(connection, error).await?;
+    }
+    run(connection, APPLYING, "COMMIT".to_owned()).await?;
+    session.close().await;
+    Ok(change.before_lock.into_iter().chain(change.under_lock).collect())
+}
+
+async fn under_lock(
+    connection: &mut PgConnection,
+    table: &StatsTable,
+    options: &Options,
+    proof: &Recorded,
+    change: &Change,
+) -> Result<()> {
+    run(connection, APPLYING, format!("LOCK TABLE {STATS} IN ACCESS EXCLUSIVE MODE")).await?;
+    let now = digests(connection, table).await?;
+    if now.wide != proof.wide_digest || (options.way == Way::View && now.whole != proof.row_digest) {
+        return Err(refused(APPLYING, format!("{STATS} was written to since proof {}", proof.id))
+            .hint("run `recount phase2 check` again; option view needs its writers stopped"));
+    }
+    let blocking = dependents(connection, table, options.way).await?.into_iter().find(|remark| remark.blocks);
+    if let Some(remark) = blocking {
+        return Err(refused(APPLYING, format!("{} {} is in the way", remark.detail, remark.object))
+            .hint("run `recount phase2 check` again"));
+    }
+    for statement in &change.under_lock {
+        run(connection, APPLYING, statement.sql.clone()).await?;
+    }
+    sqlx::query("INSERT INTO rollup_phase2_changes (proof_id, option, undo) VALUES ($1, $2, $3)")
+        .bind(proof.id)
+        .bind(options.way.name())
+        .bind(&change.undo)
+        .execute(connection)
+        .await
+        .doing(ErrorKind::Database, || "recording the change".to_owned())?;
+    Ok(())
+}
+
+/// Puts the schema back as it was, and gives the statements that did it.
+pub async fn revert(url: &str) -> Result<Vec<String>> {
+    let mut session = Session::open(url).await?;
+    session.prepare().await?;
+    let connection = &mut session.connection;
+    match stage(connection).await? {
+        Stage::Applied { .. } => {}
+        Stage::Wide => return Err(refused(REVERTING, "it is not applied")),
+        Stage::Finished { .. } => return Err(refused(REVERTING, "it is finished: what was kept aside for a revert is gone")),
+    }
+    let undo: Vec<String> =
+        sqlx::query_scalar("SELECT undo FROM rollup_phase2_changes WHERE reverted_at IS NULL AND finished_at IS NULL")
+            .fetch_one(&mut *connection)
+            .await
+            .doing(ErrorKind::Database, || REVERTING.to_owned())?;
+    let mark =
+        "UPDATE rollup_phase2_changes SET reverted_at = clock_timestamp() WHERE reverted_at IS NULL AND finished_at IS NULL";
+    all_or_nothing(connection, REVERTING, undo.iter().map(String::as_str).chain([mark]).collect()).await?;
+    session.close().await;
+    Ok(undo)
+}
+
+/// Drops what was kept aside for a revert.
+pub async fn finish(url: &str) -> Result<Vec<String>> {
+    let mut session = Session::open(url).await?;
+    session.prepare().await?;
+    let connection = &mut session.connection;
+    let drop = match stage(connection).await? {
+        Stage::Applied { way: Way::Table, .. } => format!("DROP TABLE {WIDE_VALUES}"),
+        Stage::Applied { way: Way::View, .. } => format!("DROP TABLE {BEFORE}"),
+        Stage::Wide => return Err(refused(FINISHING, "it is not applied")),
+        Stage::Finished { .. } => return Err(refused(FINISHING, "it is finished already")),
+    };
+    let mark =
+        "UPDATE rollup_phase2_changes SET finished_at = clock_timestamp() WHERE reverted_at IS NULL AND finished_at IS NULL";
+    all_or_nothing(connection, FINISHING, vec![&drop, mark]).await?;
+    session.close().await;
+    Ok(vec![drop])
+}
+
+async fn all_or_nothing(connection: &mut PgConnection, doing: &'static str, statements: Vec<&str>) -> Result<()> {
+    run(connection, doing, "BEGIN".to_owned()).await?;
+    let mut tries = Tries::start(connection, doing).await?;
+    let whole = statements.join(";\n");
+    while let Err(error) = run(connection, doing, whole.clone()).await {
+        tries.again(connection, error).await?;
+    }
+    run(connection, doing, "COMMIT".to_owned()).await
+}
+
+/// Tries within one transaction: only a lock that was not to be had is worth another one.
+struct Tries {
+    doing: &'static str,
+    left: u32,
+}
+
+impl Tries {
+    async fn start(connection: &mut PgConnection, doing: &'static str) -> Result<Tries> {
+        run(connection, doing, format!("SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}; SAVEPOINT tries")).await?;
+        Ok(Tries { doing, left: TRIES_MAX - 1 })
+    }
+
+    /// Rolls back to the start and waits, or gives the error back.
+    async fn again(&mut self, connection: &mut PgConnection, error: Error) -> Result<()> {
+        if error.kind() != ErrorKind::Retry || self.left == 0 {
+            return Err(error);
+        }
+        self.left -= 1;
+        run(connection, self.doing, "ROLLBACK TO SAVEPOINT tries".to_owned()).await?;
+        tokio::time::sleep(PAUSE).await;
+        Ok(())
+    }
+}
+
+/// Refuses where something is applied.
+async fn standing(connection: &mut PgConnection, doing: &str) -> Result<()> {
+    match stage(connection).await? {
+        Stage::Wide => Ok(()),
+        Stage::Applied { way, at } => Err(refused(doing, format!("option {} was applied at {}", way.name(), at.iso()))
+            .hint("`recount phase2 revert` takes it back, `recount phase2 finish` makes it final")),
+        Stage::Finished { way, at } => Err(refused(doing, format!("option {} is final since {}", way.name(), at.iso()))),
+    }
+}
+
+async fn latest(connection: &mut PgConnection, way: Way) -> Result<Option<Recorded>> {
+    let there: bool = sqlx::query_scalar("SELECT to_regclass('rollup_phase2_proofs') IS NOT NULL")
+        .fetch_one(&mut *connection)
+        .await
+        .doing(ErrorKind::Database, || "looking for a proof".to_owned())?;
+    if !there {
+        return Ok(None);
+    }
+    sqlx::query_as(
+        "SELECT id, ready, keep_wide, extract(epoch FROM clock_timestamp() - proved_at)::float8 AS age_seconds, wide_digest, row_digest,
+             view_seconds
+         FROM rollup_phase2_proofs WHERE option = $1 ORDER BY id DESC LIMIT 1",
+    )
+    .bind(way.name())
+    .fetch_optional(connection)
+    .await
+    .doing(ErrorKind::Database, || "reading the latest proof".to_owned())
+}
+
+/// The latest proof, where it says what is asked.
+fn holding(proof: Option<Recorded>, options: &Options) -> Result<Recorded> {
+    let check = format!("run `recount phase2 check --option {}`", options.way.name());
+    let Some(proof) = proof else {
+        return Err(refused(APPLYING, format!("there is no proof for option {}", options.way.name())).hint(check));
+    };
+    if !proof.ready {
+        return Err(refused(APPLYING, format!("proof {} says that something is in the way", proof.id)).hint(check));
+    }
+    if proof.age_seconds > options.proof_max_age.as_secs_f64() {
+        let detail = format!("proof {} is {:.0} s old, more than --proof-max-age allows", proof.id, proof.age_seconds);
+        return Err(refused(APPLYING, detail).hint(check));
+    }
+    if proof.keep_wide != options.keep_wide {
+        return Err(refused(APPLYING, format!("proof {} was made with another --keep-wide-in", proof.id)).hint(check));
+    }
+    Ok(proof)
+}
+
+async fn change(
+    connection: &mut PgConnection,
+    table: &StatsTable,
+    options: &Options,
+    view_seconds: Option<f64>,
+) -> Result<Change> {
+    let doing = || format!("reading the grants and indexes of {STATS}");
+    let texts = |sql: &'static str| sqlx::query_scalar::<_, String>(sql).bind(table.wide_names());
+    let grants = texts(GRANTS).fetch_all(&mut *connection).await.doing(ErrorKind::Database, doing)?;
+    let wide_grants = texts(WIDE_GRANTS).fetch_all(&mut *connection).await.doing(ErrorKind::Database, doing)?;
+    let indexes = texts(WIDE_INDEXES).fetch_all(connection).await.doing(ErrorKind::Database, doing)?;
+    let facts = Facts {
+        table,
+        grants: &grants,
+        wide_grants: &wide_grants,
+        indexes: &indexes,
+        keep_wide: options.keep_wide,
+        view_time: Duration::from_secs_f64(view_seconds.unwrap_or(0.0)),
+    };
+    Ok(facts.change(options.way))
+}
+
+/// The grants of the table and of its narrow columns, the relation left open as `{}`; the owner needs none.
+const GRANTS: &str = "
+    SELECT format('GRANT %s%s ON {} TO %s%s', a.privilege_type, p.columns, CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END,
+                  CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+    FROM pg_class c
+    CROSS JOIN LATERAL (
+        SELECT c.relacl AS acl, '' AS columns
+        UNION ALL
+        SELECT attacl, format(' (%I)', attname) FROM pg_attribute
+        WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped AND attname <> ALL ($1)
+    ) p
+    CROSS JOIN LATERAL aclexplode(p.acl) a
+    WHERE c.oid = to_regclass('weather_forecast_stats') AND a.grantee <> c.relowner
+    ORDER BY 1";
+
+/// The same of the wide columns.
+const WIDE_GRANTS: &str = "
+    SELECT format('GRANT %s (%I) ON {} TO %s%s', a.privilege_type, t.attname, CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END,
+                  CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
+    FROM pg_class c JOIN pg_attribute t ON t.attrelid = c.oid AND t.attname = ANY ($1)
+    CROSS JOIN LATERAL aclexplode(t.attacl) a
+    WHERE c.oid = to_regclass('weather_forecast_stats') AND a.grantee <> c.relowner
+    ORDER BY 1";
+
+/// The indexes that go with the wide columns.
+const WIDE_INDEXES: &str = "
+    SELECT pg_get_indexdef(i.indexrelid) FROM pg_index i
+    WHERE i.indrelid = to_regclass('weather_forecast_stats') AND EXISTS (
+        SELECT FROM pg_depend d JOIN pg_attribute t ON t.attrelid = i.indrelid AND t.attnum = d.refobjsubid
+        WHERE d.objid = i.indexrelid AND d.classid = 'pg_class'::regclass AND d.refobjid = i.indrelid AND t.attname = ANY ($1))
+    ORDER BY 1";

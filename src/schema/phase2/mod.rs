@@ -1,0 +1,134 @@
+//! Phase 2: the wide columns of `weather_forecast_stats` go, behind a proof that nothing is lost.
+//!
+//! ```text
+//! check ──► proof (a record in the database) ──► apply ──► finish
+//!                                                  │
+//!                                                  └──► revert
+//! ```
+//!
+//! `check` holds every stored value against its recomputation; `apply` demands a proof that still matches the table, and changes the
+//! schema in one transaction; until `finish`, `revert` puts everything back.
+
+mod apply;
+mod prove;
+mod statements;
+mod table;
+
+use std::time::Duration;
+
+use sqlx::AssertSqlSafe;
+use sqlx::PgConnection;
+
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::model::time::Micros;
+
+pub use apply::{apply, finish, plan, revert};
+pub(super) use prove::write_rules;
+pub use prove::{Baseline, Proof, prepare, prove};
+pub use statements::{Change, Statement};
+pub use table::Remark;
+
+/// What becomes of `weather_forecast_stats`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// It stays a table, without the wide columns.
+    Table,
+    /// A materialized view over scores and steps takes its place.
+    View,
+}
+
+impl Way {
+    pub fn name(self) -> &'static str {
+        match self {
+            Way::Table => "table",
+            Way::View => "view",
+        }
+    }
+}
+
+/// What the user asks of Phase 2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    pub way: Way,
+    /// Values without narrow scores behind them are moved into `weather_legacy_lead_scores`.
+    pub keep_wide: bool,
+    /// Older proofs do not count.
+    pub proof_max_age: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { way: Way::Table, keep_wide: false, proof_max_age: Duration::from_secs(24 * 3600) }
+    }
+}
+
+/// Where a database stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Nothing was applied, or it was reverted.
+    Wide,
+    /// Applied; `revert` is possible.
+    Applied { way: Way, at: Micros },
+    /// For good.
+    Finished { way: Way, at: Micros },
+}
+
+impl Stage {
+    pub fn name(self) -> &'static str {
+        match self {
+            Stage::Wide => "pending",
+            Stage::Applied { .. } => "applied",
+            Stage::Finished { .. } => "finished",
+        }
+    }
+}
+
+/// Reads where the database stands. No more than the right to read is needed.
+pub(super) async fn stage(connection: &mut PgConnection) -> Result<Stage> {
+    let doing = || "reading what became of Phase 2".to_owned();
+    let there: bool = sqlx::query_scalar("SELECT to_regclass('rollup_phase2_changes') IS NOT NULL")
+        .fetch_one(&mut *connection)
+        .await
+        .doing(ErrorKind::Database, doing)?;
+    if !there {
+        return Ok(Stage::Wide);
+    }
+    let last: Option<(String, i64, bool)> = sqlx::query_as(
+        "SELECT option, (extract(epoch FROM coalesce(finished_at, applied_at)) * 1000000)::bigint, finished_at IS NOT NULL
+         FROM rollup_phase2_changes WHERE reverted_at IS NULL ORDER BY id DESC LIMIT 1",
+    )
+    .fetch_optional(connection)
+    .await
+    .doing(ErrorKind::Database, doing)?;
+    Ok(match last {
+        None => Stage::Wide,
+        Some((option, at, finished)) => {
+            let way = if option == "view" { Way::View } else { Way::Table };
+            let at = Micros(at);
+            if finished { Stage::Finished { way, at } } else { Stage::Applied { way, at } }
+        }
+    })
+}
+
+fn refused(doing: &str, detail: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Refused, doing, detail)
+}
+
+/// Runs one statement of ours; names in it come from the catalogue, quoted there.
+async fn run(connection: &mut PgConnection, doing: &str, sql: String) -> Result<()> {
+    sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await.map_err(|error| describe(doing, error))?;
+    Ok(())
+}
+
+/// An error of the server, with the kind that tells whether to try again.
+fn describe(doing: &str, error: sqlx::Error) -> Error {
+    let code = error.as_database_error().and_then(|e| e.code()).unwrap_or_default().into_owned();
+    let message = error.as_database_error().map_or_else(|| error.to_string(), |e| e.message().to_owned());
+    let (kind, hint) = match code.as_str() {
+        "55P03" | "40P01" => (ErrorKind::Retry, "another session holds a lock on the table; run it again when that one is done"),
+        "42501" => (ErrorKind::Database, "connect as the owner of the validator's tables"),
+        "2BP01" => (ErrorKind::Refused, "something depends on it; `recount phase2 check` lists what"),
+        _ => return Error::new(ErrorKind::Database, doing, message).caused_by(error),
+    };
+    Error::new(kind, doing, message).hint(hint).caused_by(error)
+}

@@ -1,0 +1,157 @@
+//! `weather_forecast_stats` as the catalogue describes it, and what stands on it.
+
+use serde_json::{Value as Json, json};
+use sqlx::PgConnection;
+
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::model::rollups::{ForecastStat, Rollup};
+
+use super::Way;
+
+/// The stored rollup of each miner in each run.
+pub(super) const STATS: &str = "weather_forecast_stats";
+
+/// What `weather_forecast_stats` is at the moment.
+#[derive(Debug, Clone)]
+pub(super) struct StatsTable {
+    pub rows: i64,
+    pub owner: String,
+    pub columns: Vec<Column>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Column {
+    pub name: String,
+    /// As PostgreSQL writes it: `character varying(50)`.
+    pub type_name: String,
+    /// Of a wide column: the lead in its name.
+    pub lead: Option<i32>,
+}
+
+/// Something that stands on the table, or in the way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remark {
+    pub code: String,
+    pub object: String,
+    pub detail: String,
+    /// False: it is only to be known.
+    pub blocks: bool,
+}
+
+impl Remark {
+    /// As reports and records have it.
+    pub fn json(&self) -> Json {
+        json!({"code": self.code, "object": self.object, "detail": self.detail, "blocks": self.blocks})
+    }
+
+    pub(super) fn blocking(code: &str, object: impl Into<String>, detail: impl Into<String>) -> Remark {
+        Remark { code: code.to_owned(), object: object.into(), detail: detail.into(), blocks: true }
+    }
+}
+
+impl StatsTable {
+    pub fn wide(&self) -> impl Iterator<Item = (&Column, i32)> {
+        self.columns.iter().filter_map(|column| Some((column, column.lead?)))
+    }
+
+    pub fn narrow(&self) -> impl Iterator<Item = &Column> {
+        self.columns.iter().filter(|column| column.lead.is_none())
+    }
+
+    pub fn wide_names(&self) -> Vec<String> {
+        self.wide().map(|(column, _)| column.name.clone()).collect()
+    }
+}
+
+/// Whether the rules say this column (R).
+pub(super) fn is_derived_column(name: &str) -> bool {
+    ForecastStat::COLUMNS.iter().any(|column| column.name == name)
+}
+
+/// `era5_score_{h}h`
+fn lead_of(name: &str) -> Option<i32> {
+    name.strip_prefix("era5_score_")?.strip_suffix('h')?.parse().ok().filter(|lead| *lead > 0)
+}
+
+/// Reads the catalogue; an error where there is no such table.
+pub(super) async fn read(connection: &mut PgConnection) -> Result<StatsTable> {
+    let doing = || format!("reading the catalogue about {STATS}");
+    let found: Option<(f32, String)> =
+        sqlx::query_as("SELECT reltuples, quote_ident(relowner::regrole::text) FROM pg_class WHERE oid = to_regclass($1)")
+            .bind(STATS)
+            .fetch_optional(&mut *connection)
+            .await
+            .doing(ErrorKind::Database, doing)?;
+    let Some((rows, owner)) = found else {
+        return Err(Error::new(ErrorKind::Contract, doing(), "there is no such table").hint("run `recount migrate` first"));
+    };
+    let columns: Vec<(String, String)> = sqlx::query_as(
+        "SELECT quote_ident(attname), format_type(atttypid, atttypmod) FROM pg_attribute
+         WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+    )
+    .bind(STATS)
+    .fetch_all(connection)
+    .await
+    .doing(ErrorKind::Database, doing)?;
+    let columns = columns.into_iter().map(|(name, type_name)| Column { lead: lead_of(&name), name, type_name }).collect();
+    Ok(StatsTable { rows: rows.max(0.0) as i64, owner, columns })
+}
+
+/// What stands on the table, from the catalogue.
+pub(super) async fn dependents(connection: &mut PgConnection, table: &StatsTable, option: Way) -> Result<Vec<Remark>> {
+    let doing = || format!("looking for what depends on {STATS}");
+    let wide = table.wide_names();
+    let found: Vec<(String, String, String, bool)> = sqlx::query_as(include_str!("dependents.sql"))
+        .bind(&wide)
+        .bind(option.name())
+        .fetch_all(connection)
+        .await
+        .doing(ErrorKind::Database, doing)?;
+    Ok(found.into_iter().map(|(code, object, detail, blocks)| Remark { code, object, detail, blocks }).collect())
+}
+
+/// The statements that still name a wide column, from `pg_stat_statements` where it is there. Its texts carry no values; recount's own
+/// COPY and the changes of the schema are no readers. Not for use within a transaction: an extension that is created but not loaded
+/// into the server fails, and would take the transaction with it.
+pub(super) async fn statements(connection: &mut PgConnection, table: &StatsTable) -> Result<Vec<Remark>> {
+    let wide = table.wide_names();
+    let doing = || "reading pg_stat_statements".to_owned();
+    let there: bool = sqlx::query_scalar("SELECT to_regclass('pg_stat_statements') IS NOT NULL")
+        .fetch_one(&mut *connection)
+        .await
+        .doing(ErrorKind::Database, doing)?;
+    if !there || wide.is_empty() {
+        return Ok(Vec::new());
+    }
+    let found: std::result::Result<Vec<(i64, i64, String)>, _> = sqlx::query_as(
+        "SELECT queryid, calls, left(regexp_replace(query, '\\s+', ' ', 'g'), 120) FROM pg_stat_statements
+         WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+           AND query ~ ('\\y(' || array_to_string($1, '|') || ')\\y') AND query !~* '^\\s*(copy \\(|alter|create|do|grant|with stats)'
+         ORDER BY calls DESC LIMIT 20",
+    )
+    .bind(&wide)
+    .fetch_all(connection)
+    .await;
+    let remark = |code: &str, object: String, detail| Remark { code: code.to_owned(), object, detail, blocks: false };
+    Ok(match found {
+        Ok(found) => found
+            .into_iter()
+            .map(|(id, calls, text)| remark("statement", format!("query {id}"), format!("{calls} calls: {text}")))
+            .collect(),
+        // Created, but not loaded into the server.
+        Err(_) => vec![remark("statements_unknown", "pg_stat_statements".to_owned(), "cannot be read".to_owned())],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::lead_of;
+
+    #[test]
+    fn a_wide_column_is_known_by_its_name() {
+        assert_eq!(lead_of("era5_score_24h"), Some(24));
+        for other in ["era5_score_h", "era5_score_-24h", "era5_score_24", "era5_combined_score", "era5_score_xh"] {
+            assert_eq!(lead_of(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,334 @@
+//! `recount phase2`: nothing is dropped that is not proved, every way back works, and a killed change leaves nothing half done.
+
+use std::time::Duration;
+
+use serde_json::Value as Json;
+
+use crate::support::command::Run;
+use crate::support::{Database, block_on, catalogue, database, recount};
+
+const STATS: &str = "SELECT * FROM weather_forecast_stats ORDER BY miner_uid, forecast_run_id";
+
+/// A validator after Phase 1, its stored rollups right, all runs at rest.
+pub fn validator(seed: &str) -> Database<'static> {
+    let db = database();
+    recount(["migrate", "--database-url", &db.url()]).run().succeeds();
+    recount(["generate", "--runs", "5", "--miners", "9", "--seed", seed, "--database-url", &db.url()]).run().succeeds();
+    db
+}
+
+fn phase2(db: &Database, arguments: &[&str]) -> Run {
+    let url = db.url();
+    recount([&["phase2"], arguments, &["--database-url", &url]].concat()).run()
+}
+
+fn codes(run: &Run) -> Vec<String> {
+    let remarks = run.json()["remarks"].as_array().unwrap().clone();
+    let mut codes: Vec<_> =
+        remarks.iter().filter(|r| r["blocks"] == Json::Bool(true)).map(|r| r["code"].as_str().unwrap().to_owned()).collect();
+    codes.dedup();
+    codes
+}
+
+fn digest(db: &Database) -> String {
+    let url = db.url();
+    let run = recount(["reconcile", &url, "--format", "json"]).run();
+    run.json()["digest"].as_str().unwrap().to_owned()
+}
+
+/// What must be as it was: the rows by column name, and everything that has a name.
+fn schema_and_rows(db: &Database) -> (String, String, String) {
+    let rows = "SELECT to_jsonb(s) FROM weather_forecast_stats s ORDER BY miner_uid, forecast_run_id";
+    let columns = catalogue::columns(db).lines().filter(|line| line.starts_with("weather_")).collect::<Vec<_>>().join("\n");
+    (db.psql(rows), columns, catalogue::constraints(db))
+}
+
+#[test]
+fn a_right_database_is_ready_and_a_table_goes_there_and_back() {
+    let db = validator("1");
+    let before_digest = digest(&db);
+    let run = phase2(&db, &["check", "--format", "json"]);
+    assert_eq!(run.status, Some(0), "{run}");
+    let wide = "SELECT sum(num_nonnulls(era5_score_24h, era5_score_120h, era5_score_240h)) > 0 FROM weather_forecast_stats";
+    assert_eq!(db.psql(wide), "t");
+    let (before, old_rows) = (schema_and_rows(&db), db.rows(STATS));
+    let plan = phase2(&db, &["plan"]).succeeds();
+    phase2(&db, &["apply"]).succeeds().stdout_has("one transaction");
+    assert_eq!(db.psql("SELECT count(*) FROM pg_attribute WHERE attrelid = 'weather_forecast_stats'::regclass AND attname ~ '^era5_score_' AND NOT attisdropped"), "0");
+    assert!(plan.stdout.contains("DROP COLUMN era5_score_24h") && plan.stdout.contains("revert"), "{plan}");
+    assert_old_answers(&db, &old_rows);
+    assert_eq!(digest(&db), before_digest);
+    phase2(&db, &["apply"]).ends_with(3).stderr_has("phase2 revert");
+    phase2(&db, &["revert"]).succeeds();
+    let sorted = |text: &str| {
+        let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    let after = schema_and_rows(&db);
+    assert_eq!(after.0, before.0, "every bit of every row is back");
+    assert_eq!(sorted(&after.1), sorted(&before.1));
+    assert_eq!(after.2, before.2);
+    assert_eq!(digest(&db), before_digest);
+    phase2(&db, &["revert"]).ends_with(3);
+}
+
+/// The view of the old shape has the old columns in the old order, and their old values within the tolerance.
+fn assert_old_answers(db: &Database, old: &[Vec<Option<String>>]) {
+    let new = db.rows("SELECT * FROM weather_forecast_stats_wide ORDER BY miner_uid, forecast_run_id");
+    assert_eq!(new.len(), old.len());
+    for (old, new) in old.iter().zip(&new) {
+        assert_eq!(old.len(), new.len());
+        for (old, new) in old.iter().zip(new) {
+            let numbers =
+                old.as_ref().zip(new.as_ref()).and_then(|(a, b)| Some((a.parse::<f64>().ok()?, b.parse::<f64>().ok()?)));
+            match numbers {
+                Some((a, b)) => assert!((a - b).abs() <= 1e-9 * a.abs().max(1.0), "{a} and {b}"),
+                None => assert_eq!(old, new),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_view_takes_the_tables_place_and_gives_it_back() {
+    let db = validator("2");
+    recount(["phase3", "apply", "--database-url", &db.url()]).run().succeeds();
+    // A row that nothing derives any more, as retention leaves them.
+    db.execute(
+        "INSERT INTO weather_forecast_stats (miner_uid, miner_hotkey, forecast_run_id, forecast_init_time, forecast_status, era5_combined_score)
+         VALUES (0, 'gone', 'forecast_20200101_00_to_20200101_00', '2020-01-01', 'completed', 0.5);
+         UPDATE weather_forecast_stats SET validator_hotkey = 'our own', forecast_input_sources = '{\"a\": 1}'",
+    );
+    let before_digest = digest(&db);
+    phase2(&db, &["check", "--option", "view"]).succeeds();
+    let (before, old_rows) = (schema_and_rows(&db), db.rows(STATS));
+    phase2(&db, &["apply", "--option", "view"]).succeeds();
+    assert_eq!(db.psql("SELECT relkind FROM pg_class WHERE oid = 'weather_forecast_stats'::regclass"), "m");
+    assert_old_answers(&db, &old_rows);
+    let run = recount(["reconcile", &db.url(), "--format", "json"]).run();
+    let drifted = &run.json()["tables"]["weather_forecast_stats"];
+    assert_eq!((drifted["rows"]["drift"].as_u64(), drifted["rows"]["missing"].as_u64()), (Some(0), Some(0)), "{run}");
+    assert_eq!(digest(&db), before_digest);
+
+    // New evidence comes in by a refresh.
+    db.execute(
+        "DELETE FROM weather_forecast_stats_kept WHERE miner_uid = 1; UPDATE weather_miner_responses SET status = 'failed'",
+    );
+    recount(["phase3", "refresh", "--database-url", &db.url()]).run().succeeds().stdout_has("refreshed weather_forecast_stats");
+    assert_ne!(db.psql("SELECT count(*) FROM weather_forecast_stats WHERE miner_uid = 1 AND id < 0"), "0");
+
+    // So does the correction of a night: both views, the one that the other is made from first.
+    db.execute("DELETE FROM weather_miner_scores WHERE lead_hours = 24");
+    let night = recount(["reconcile", &db.url(), "--apply", "--max-fraction", "1"]).run();
+    let refreshed = night.stdout.contains("weather_forecast_stats is a materialized view: it was refreshed")
+        && night.stdout.contains("weather_subnet_stats is a materialized view: it was refreshed");
+    assert!(refreshed, "{night}");
+    let after = recount(["reconcile", &db.url(), "--format", "json"]).run().json();
+    for table in ["weather_forecast_stats", "weather_subnet_stats"] {
+        assert_eq!(after["tables"][table]["rows"]["drift"].as_u64(), Some(0), "{table} {after:#}");
+    }
+
+    phase2(&db, &["revert"]).succeeds();
+    assert_eq!(schema_and_rows(&db), before, "the table with every bit");
+}
+
+#[test]
+fn finish_is_final() {
+    for option in ["table", "view"] {
+        let db = validator("3");
+        phase2(&db, &["check", "--option", option]).succeeds();
+        phase2(&db, &["finish"]).ends_with(3).stderr_has("not applied");
+        phase2(&db, &["apply", "--option", option]).succeeds();
+        phase2(&db, &["finish"]).succeeds();
+        phase2(&db, &["revert"]).ends_with(3).stderr_has("finished");
+        phase2(&db, &["check"]).ends_with(3);
+        let left = db.psql("SELECT relname FROM pg_class WHERE relname IN ('weather_forecast_stats_before', 'weather_forecast_stats_wide_values')");
+        assert_eq!(left, "");
+        let status = recount(["migrate", "status", "--database-url", &db.url()]).run().succeeds();
+        assert!(status.stdout.contains(&format!("option {option}")) && status.stdout.contains("finished"), "{status}");
+        // Readers and refreshes go on.
+        db.psql("SELECT * FROM weather_forecast_stats_wide LIMIT 1");
+        recount(["phase3", "refresh", "--database-url", &db.url()]).run().succeeds();
+    }
+}
+
+/// Each reason is planted, named, and put right again.
+#[test]
+fn what_stands_in_the_way_is_named() {
+    let db = validator("4");
+    let value = "(SELECT id FROM weather_forecast_stats WHERE era5_score_24h IS NOT NULL ORDER BY id LIMIT 1)";
+    let reasons = [
+        ("wide_differs", format!("UPDATE weather_forecast_stats SET era5_score_24h = era5_score_24h + 1e-6 WHERE id = {value}"), format!("UPDATE weather_forecast_stats SET era5_score_24h = era5_score_24h - 1e-6 WHERE id = {value}")),
+        ("rollup_drift", format!("UPDATE weather_forecast_stats SET era5_combined_score = era5_combined_score + 1e-6 WHERE id = {value}"), format!("UPDATE weather_forecast_stats SET era5_combined_score = era5_combined_score - 1e-6 WHERE id = {value}")),
+        ("rollup_missing", format!("CREATE TABLE aside AS SELECT * FROM weather_forecast_stats WHERE id = {value}; DELETE FROM weather_forecast_stats WHERE id = {value}"), "INSERT INTO weather_forecast_stats SELECT * FROM aside; DROP TABLE aside".to_owned()),
+        ("dependent_view", "CREATE VIEW reader AS SELECT miner_uid, era5_score_24h AS day FROM weather_forecast_stats".to_owned(), "DROP VIEW reader".to_owned()),
+        ("dependent_view", "CREATE MATERIALIZED VIEW reader AS SELECT avg(era5_score_48h) FROM weather_forecast_stats".to_owned(), "DROP MATERIALIZED VIEW reader".to_owned()),
+        ("dependent_function", "CREATE FUNCTION reader() RETURNS float8 LANGUAGE sql AS 'SELECT max(era5_score_72h) FROM weather_forecast_stats'".to_owned(), "DROP FUNCTION reader".to_owned()),
+        ("dependent_trigger", "CREATE FUNCTION watch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; CREATE TRIGGER watch AFTER UPDATE OF era5_score_24h ON weather_forecast_stats FOR EACH ROW EXECUTE FUNCTION watch()".to_owned(), "DROP FUNCTION watch CASCADE".to_owned()),
+        ("dependent_constraint", "ALTER TABLE weather_forecast_stats ADD CONSTRAINT sane CHECK (era5_score_24h <= 1)".to_owned(), "ALTER TABLE weather_forecast_stats DROP CONSTRAINT sane".to_owned()),
+        ("dependent_column", "ALTER TABLE weather_forecast_stats ADD doubled float8 GENERATED ALWAYS AS (2 * era5_score_24h) STORED".to_owned(), "ALTER TABLE weather_forecast_stats DROP doubled".to_owned()),
+        ("wide_not_expected", "ALTER TABLE weather_forecast_stats ADD era5_score_6h float8; UPDATE weather_forecast_stats SET era5_score_6h = 0.5".to_owned(), "ALTER TABLE weather_forecast_stats DROP era5_score_6h".to_owned()),
+        ("unfinished_run", "INSERT INTO weather_forecast_steps (run_id, miner_uid, miner_hotkey, step_name, substep, lead_hours, status, started_at) SELECT run_id, miner_uid, miner_hotkey, 'cleanup', 'now', 0, 'in_progress', now() FROM weather_miner_responses ORDER BY id LIMIT 1".to_owned(), "DELETE FROM weather_forecast_steps WHERE step_name = 'cleanup'".to_owned()),
+    ];
+    for (code, plant, put_right) in &reasons {
+        db.execute(plant);
+        let run = phase2(&db, &["check", "--format", "json"]);
+        assert_eq!(run.status, Some(1), "{code}\n{run}");
+        assert!(codes(&run).contains(&(*code).to_owned()), "{code} is not among {:?}\n{run}", codes(&run));
+        phase2(&db, &["apply"]).ends_with(3).stderr_has("in the way");
+        db.execute(put_right);
+    }
+    let run = phase2(&db, &["check", "--format", "json"]);
+    assert_eq!((run.status, codes(&run)), (Some(0), vec![]), "{run}");
+}
+
+#[test]
+fn a_proof_must_be_there_young_and_about_this_very_table() {
+    let db = validator("5");
+    phase2(&db, &["apply"]).ends_with(3).stderr_has("no proof");
+    phase2(&db, &["check"]).succeeds();
+    phase2(&db, &["apply", "--option", "view"]).ends_with(3).stderr_has("no proof for option view");
+    phase2(&db, &["apply", "--keep-wide-in", "TABLE"]).ends_with(3).stderr_has("--keep-wide-in");
+    db.execute("UPDATE rollup_phase2_proofs SET proved_at = proved_at - interval '2 hours'");
+    phase2(&db, &["apply", "--proof-max-age", "1h"]).ends_with(3).stderr_has("--proof-max-age");
+    db.execute("UPDATE weather_forecast_stats SET era5_score_24h = 0.25 WHERE era5_score_24h IS NOT NULL");
+    phase2(&db, &["apply"]).ends_with(3).stderr_has("written to since proof");
+    assert_eq!(db.psql("SELECT count(*) FROM rollup_phase2_changes"), "0");
+}
+
+#[test]
+fn legacy_values_are_kept_where_asked() {
+    let db = validator("6");
+    // The scores of a lead are gone, its wide values are not; and a row outlived its run.
+    db.execute(
+        "DELETE FROM weather_miner_scores WHERE lead_hours = 48 AND run_id = 1;
+         INSERT INTO weather_forecast_stats (miner_uid, miner_hotkey, forecast_run_id, forecast_init_time, forecast_status, era5_score_24h)
+         VALUES (2, 'gone', 'forecast_20200101_00_to_20200101_00', '2020-01-01', 'completed', 0.75)",
+    );
+    let lost: i64 = db.psql("SELECT 1 + count(era5_score_48h) FROM weather_forecast_stats WHERE run_id = 1").parse().unwrap();
+    assert!(lost > 1);
+    let run = phase2(&db, &["check", "--format", "json"]);
+    assert!(run.status == Some(1) && codes(&run).contains(&"wide_without_narrow".to_owned()), "{run}");
+    // The rollups of these rows are put right; their wide values are what is left of the lead.
+    db.execute("CREATE TABLE aside AS SELECT id, era5_score_48h FROM weather_forecast_stats");
+    db.execute(include_str!("support/corrected.sql"));
+    db.execute("UPDATE weather_forecast_stats s SET era5_score_48h = a.era5_score_48h FROM aside a WHERE a.id = s.id");
+    phase2(&db, &["check", "--keep-wide-in", "TABLE"]).succeeds().stdout_has("they are kept");
+    let old_rows = db.rows(STATS);
+    phase2(&db, &["apply", "--keep-wide-in", "TABLE"]).succeeds();
+    assert_eq!(db.psql("SELECT count(*) FROM weather_legacy_lead_scores"), lost.to_string());
+    assert_old_answers(&db, &old_rows);
+}
+
+#[test]
+fn readers_of_the_old_shape_keep_their_rights() {
+    for option in ["table", "view"] {
+        let db = validator("7");
+        let role = format!("reader_{}", db.name());
+        db.execute(&format!(
+            "CREATE ROLE {role}; CREATE ROLE {role}_columns;
+             GRANT SELECT ON weather_forecast_stats TO {role} WITH GRANT OPTION;
+             GRANT SELECT (miner_uid, era5_score_24h) ON weather_forecast_stats TO {role}_columns"
+        ));
+        phase2(&db, &["check", "--option", option]).succeeds();
+        phase2(&db, &["apply", "--option", option]).succeeds();
+        db.psql(&format!("SET ROLE {role}; SELECT * FROM weather_forecast_stats_wide; SELECT * FROM weather_forecast_stats"));
+        db.psql(&format!("SET ROLE {role}_columns; SELECT miner_uid, era5_score_24h FROM weather_forecast_stats_wide"));
+        assert!(
+            db.refuses(&format!("SET ROLE {role}_columns; SELECT era5_score_48h FROM weather_forecast_stats_wide"))
+                .contains("denied")
+        );
+        phase2(&db, &["revert"]).succeeds();
+        db.psql(&format!("SET ROLE {role}_columns; SELECT miner_uid, era5_score_24h FROM weather_forecast_stats"));
+        db.execute(&format!("DROP OWNED BY {role}, {role}_columns; DROP ROLE {role}, {role}_columns"));
+    }
+}
+
+#[test]
+fn an_index_on_a_wide_column_comes_back() {
+    let db = validator("8");
+    db.execute("CREATE INDEX by_day ON weather_forecast_stats (era5_score_24h) WHERE era5_score_240h > 0.5");
+    let before = catalogue::indexes(&db);
+    let run = phase2(&db, &["check"]).succeeds().stdout_has("by_day");
+    drop(run);
+    phase2(&db, &["apply"]).succeeds();
+    phase2(&db, &["revert"]).succeeds();
+    let after: Vec<_> = catalogue::indexes(&db).into_iter().filter(|index| index.contains("era5_score")).collect();
+    assert_eq!(after, before.into_iter().filter(|index| index.contains("era5_score")).collect::<Vec<_>>());
+}
+
+/// A killed change leaves the schema as it was, or as it was to be.
+#[test]
+fn a_killed_change_is_all_or_nothing() {
+    let db = validator("9");
+    phase2(&db, &["check", "--option", "view"]).succeeds();
+    phase2(&db, &["check", "--option", "table"]).succeeds();
+    let relations = "SELECT relname, relkind FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v', 'm') ORDER BY 1";
+    let before = (db.psql(relations), schema_and_rows(&db));
+    let mut outcomes = [0, 0];
+    for (round, option) in (0..12).flat_map(|round| [(round, "view"), (round, "table")]) {
+        let url = db.url();
+        let mut apply = recount(["phase2", "apply", "--option", option, "--database-url", &url]);
+        let mut child = apply.command().stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(15 * round));
+        let _ = child.kill();
+        child.wait().unwrap();
+        wait_for_backends(&db);
+        let applied = db.psql("SELECT count(*) FROM rollup_phase2_changes WHERE reverted_at IS NULL") == "1";
+        outcomes[usize::from(applied)] += 1;
+        if applied {
+            assert_eq!(db.psql("SELECT to_regclass('weather_forecast_stats_wide') IS NOT NULL"), "t");
+            phase2(&db, &["revert"]).succeeds();
+            phase2(&db, &["check", "--option", option]).succeeds();
+        }
+        assert_eq!(db.psql(relations), before.0, "round {round}, {option}");
+        assert_eq!(schema_and_rows(&db).0, before.1.0, "round {round}, {option}");
+    }
+    assert!(outcomes[0] > 0, "no round was killed in time: {outcomes:?}");
+}
+
+/// The server notices that a client is gone when it next speaks to it.
+fn wait_for_backends(db: &Database) {
+    for _ in 0..500 {
+        let others =
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'recount%'";
+        if db.psql(others) == "0" {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("the server still works for a client that is gone");
+}
+
+/// A reader's open transaction holds the lock; the change waits a little, gives up, leaves no trace, and names the cause.
+#[test]
+fn a_table_in_use_is_waited_for_and_left_alone() {
+    let db = validator("10");
+    phase2(&db, &["check"]).succeeds();
+    let url = db.url();
+    block_on(async {
+        let mut reader = db.connect().await;
+        sqlx::raw_sql("BEGIN; SELECT count(*) FROM weather_forecast_stats").execute(&mut reader).await.unwrap();
+        let mut apply = recount(["phase2", "apply", "--database-url", &url]);
+        let mut child = apply.command().spawn().unwrap();
+        // Longer than one try: the second finds the table free.
+        tokio::time::sleep(Duration::from_millis(2_600)).await;
+        sqlx::raw_sql("COMMIT").execute(&mut reader).await.unwrap();
+        let status = tokio::task::spawn_blocking(move || child.wait().unwrap()).await.unwrap();
+        assert_eq!(status.code(), Some(0));
+    });
+    assert_eq!(db.psql("SELECT count(*) FROM rollup_phase2_changes"), "1");
+}
+
+/// An extension that is created, but not loaded into the server, hides what is read: that is to be known, and stops nothing.
+#[test]
+fn statements_that_cannot_be_read_are_told() {
+    let db = validator("11");
+    if db.psql("SELECT count(*) FROM pg_available_extensions WHERE name = 'pg_stat_statements'") == "0" {
+        return;
+    }
+    db.execute("CREATE EXTENSION pg_stat_statements");
+    phase2(&db, &["check"]).succeeds().stdout_has("statements_unknown");
+    phase2(&db, &["apply"]).succeeds();
+}
