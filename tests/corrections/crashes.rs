@@ -44,7 +44,7 @@ impl<'d> Case<'d> {
     fn reset(&self) {
         if self.db.psql("SELECT count(*) FROM rollup_jobs") != "0" {
             on(self.db, &["undo", &last_job(self.db)]).succeeds();
-            self.db.execute("TRUNCATE rollup_jobs CASCADE");
+            self.db.execute("TRUNCATE rollup_jobs, rollup_corrections");
         }
         assert_eq!(dump(self.db), self.before, "undo gave another state");
     }

@@ -56,7 +56,7 @@ fn every_command_runs_under_the_two_roles() {
     at(&corrector, &["jobs", "prune", "--keep", "0s"]).run().succeeds().stdout_has("Deleted 3 jobs");
     assert_eq!(db.psql("SELECT count(*) FROM rollup_corrections"), "0");
 
-    for table in ["node_table", "weather_forecast_runs", "weather_miner_scores", "weather_forecast_steps", "rollup_corrections"] {
+    for table in ["node_table", "weather_forecast_runs", "weather_miner_scores", "weather_forecast_steps"] {
         let right = format!("SELECT has_table_privilege('recount_corrector', '{table}', 'UPDATE, DELETE, TRUNCATE')");
         assert_eq!(db.psql(&right), "f", "{table}");
     }

@@ -79,7 +79,11 @@ pub fn prune(url: &str, keep_seconds: u64, watch: &dyn Watch) -> Result<u64> {
                 Error::new(ErrorKind::Refused, doing, "another job is at work").hint("run it again when that one is done")
             );
         }
-        let sql = format!("DELETE FROM rollup_jobs WHERE finished_at < now() - interval '{keep_seconds} seconds'");
+        let sql = format!(
+            "WITH old AS (DELETE FROM rollup_jobs WHERE finished_at < now() - interval '{keep_seconds} seconds' RETURNING id),
+                  cells AS (DELETE FROM rollup_corrections WHERE job_id IN (SELECT id FROM old))
+             SELECT id FROM old"
+        );
         let deleted = session.execute(doing, &sql).await?;
         session.execute(doing, "COMMIT").await?;
         session.close().await;

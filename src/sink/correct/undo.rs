@@ -105,5 +105,8 @@ fn undo_fill(tables: &[TablePlan], job: &str) -> Vec<String> {
             plan.table
         )
     });
-    std::iter::once(rows).chain(cells).collect()
+    // rollup_corrections may never have been analyzed, and then a nested loop over it looks cheap.
+    let [careful, back] = ["SET LOCAL enable_nestloop = off", "SET LOCAL enable_nestloop = on"].map(str::to_owned);
+    let before = [careful, rows, "ANALYZE recount_rows".to_owned()];
+    before.into_iter().chain(cells).chain([back]).collect()
 }
