@@ -1,6 +1,6 @@
 # The two commands of the README. Both work on a fresh clone.
 
-.PHONY: demo test
+.PHONY: demo test docs-plots
 
 # The main job on the sample snapshot. Needs nothing but Rust; exit status 1 says that differences were found, as planted.
 demo:
@@ -12,3 +12,11 @@ test:
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo test --locked
+
+# The plots of docs/archive-tour.md, from an archive of the sample. Needs python3 with its module venv, and a way to PyPI.
+docs-plots:
+	rm -rf target/docs-plots && mkdir -p target/docs-plots
+	cargo run --locked --quiet -- archive data/sample --to target/docs-plots/archive
+	python3 -m venv target/docs-plots/python
+	target/docs-plots/python/bin/pip install --quiet --requirement tests/archive/requirements.txt
+	target/docs-plots/python/bin/python docs/plots.py target/docs-plots/archive docs/plots

@@ -12,6 +12,7 @@
 //! A unit is all runs that share a `forecast_run_id`, mostly one. What may import what, and why the rooms are as they are,
 //! is in `docs/design.md`; `tests/tidy.rs` holds it.
 
+pub mod archive;
 pub mod cli;
 pub mod diff;
 pub mod error;

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use clap::Parser;
-use recount::cli::args::{Cli, Command, Reading};
+use recount::cli::args::{Archive, ArchiveAction, Cli, Command, Reading};
 use recount::cli::settings::{Layers, Settings};
 use serde_json::Value as Json;
 
@@ -80,6 +80,8 @@ fn reading(command: &Command) -> Option<&Reading> {
         Command::Config(reading) => Some(reading),
         Command::Diff(diff) => Some(&diff.reading),
         Command::Recompute(with_out) | Command::Export(with_out) => Some(&with_out.reading),
+        Command::Archive(archive) => Some(&archive.reading),
+        Command::Verify(_) | Command::Query(_) => None,
         Command::Generate(_)
         | Command::Migrate(_)
         | Command::Apply(_)
@@ -96,6 +98,10 @@ fn needs_no_server(command: &Command) -> bool {
     match command {
         Command::Config(_) => true,
         Command::Generate(generate) => generate.target.out.is_some(),
+        // What an earlier command of the page has archived.
+        Command::Verify(verify) => verify.dest == "archive",
+        Command::Query(query) => query.dest == "archive",
+        Command::Archive(Archive { action: Some(ArchiveAction::Ls { dest }), .. }) => dest == "archive",
         Command::Migrate(_)
         | Command::Apply(_)
         | Command::Undo(_)

@@ -5,14 +5,15 @@ use crate::support::repository::{quoted, read, rust_files, table_rows};
 const LINES_MAX: usize = 500;
 
 /// From the bottom to the top: a room imports rooms of the rows above its own, and none beside it.
-const LAYERS: [&[&str]; 5] = [
+const LAYERS: [&[&str]; 6] = [
     &["error"],
     &["model", "staging", "seal"],
+    &["archive"],
     &["source", "rollup", "diff", "sink", "schema", "generate"],
     &["pipeline"],
     &["cli"],
 ];
-const STAGES: usize = 2;
+const STAGES: usize = 3;
 
 /// The stages whose commands `cli` runs itself.
 const SEEN_BY_CLI: [&str; 2] = ["schema", "generate"];

@@ -26,7 +26,7 @@ Exit status:
   3    refused: a guard stopped the job before it wrote anything
   130  interrupted
 
-SOURCE is a PostgreSQL URL or a snapshot folder; without it, DATABASE_URL is taken.
+SOURCE is a PostgreSQL URL, a snapshot folder or an archive; without it, DATABASE_URL is taken.
 Flags win over the environment (RECOUNT_THREADS for --threads), that over recount.toml, and that
 over defaults; `recount config` shows what is in force and where it came from.";
 
@@ -57,6 +57,27 @@ const EXPORT_EXAMPLES: &str = "\
 Examples:
   recount export postgres://reader@db.example/validator --out snapshots/2025-01-31
   recount export --out snapshots/tonight --connections 4     (the source is DATABASE_URL)";
+
+const ARCHIVE_EXAMPLES: &str = "\
+Examples:
+  recount archive postgres://reader@db.example/validator --to archive
+  recount archive --to s3://bucket/validator                    (the source is DATABASE_URL)
+  recount archive ls archive
+
+Credentials of buckets come from each cloud's usual environment (AWS_ACCESS_KEY_ID, GOOGLE_APPLICATION_CREDENTIALS,
+AZURE_STORAGE_ACCOUNT_NAME, …). What was archived before stays in force until all is in place.";
+
+const VERIFY_EXAMPLES: &str = "\
+Examples:
+  recount verify archive
+  recount verify s3://bucket/validator --format json
+
+Exit status: 0 nothing is wrong, 1 something is, 2 error or bad usage.";
+
+const QUERY_EXAMPLES: &str = "\
+Examples:
+  recount query archive \"SELECT lead_hours, AVG(skill) FROM lead_scores GROUP BY lead_hours ORDER BY lead_hours\"
+  recount query archive \"SELECT * FROM miner_stats\" --as csv --out miners.csv";
 
 const GENERATE_EXAMPLES: &str = "\
 Examples:
@@ -117,6 +138,15 @@ pub enum Command {
     /// Write a snapshot folder, which every command takes as SOURCE
     #[command(after_help = EXPORT_EXAMPLES)]
     Export(WithOut),
+    /// Archive results and evidence as Parquet files that need no database any more
+    #[command(after_help = ARCHIVE_EXAMPLES)]
+    Archive(Archive),
+    /// Check every file of an archive, and recompute every rollup in it
+    #[command(after_help = VERIFY_EXAMPLES)]
+    Verify(Verify),
+    /// Ask an archive in SQL
+    #[command(after_help = QUERY_EXAMPLES)]
+    Query(Query),
     /// Make a plausible validator to try things on
     #[command(after_help = GENERATE_EXAMPLES)]
     Generate(Generate),
@@ -184,6 +214,62 @@ impl Narrow {
             lifetime: !self.no_lifetime,
         }
     }
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct Archive {
+    #[command(subcommand)]
+    pub action: Option<ArchiveAction>,
+    #[command(flatten)]
+    pub reading: Reading,
+    /// Folder or bucket of the archive: a path, file://, s3://, gs:// or az://
+    #[arg(long, value_name = "DEST", required = true, help_heading = "Archives")]
+    pub to: Option<String>,
+    /// Archive only these tables; without evidence, nothing can be recomputed from it
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', help_heading = "Archives")]
+    pub tables: Option<Vec<String>>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ArchiveAction {
+    /// Show what an archive holds
+    Ls {
+        /// Folder or bucket of the archive
+        #[arg(value_name = "DEST")]
+        dest: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Verify {
+    /// Folder or bucket of the archive
+    #[arg(value_name = "DEST")]
+    pub dest: String,
+}
+
+#[derive(Debug, Args)]
+pub struct Query {
+    /// Folder or bucket of the archive
+    #[arg(value_name = "DEST")]
+    pub dest: String,
+    /// One statement; tables go by their names
+    #[arg(value_name = "SQL")]
+    pub sql: String,
+    /// Form of the result
+    #[arg(long = "as", value_name = "FORM", value_enum, default_value_t = QueryForm::Table)]
+    pub form: QueryForm,
+    /// Write the result to FILE instead of stdout
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum QueryForm {
+    Table,
+    Csv,
+    Jsonl,
+    Parquet,
 }
 
 #[derive(Debug, Args)]

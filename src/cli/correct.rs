@@ -34,7 +34,9 @@ pub fn database<'s>(settings: &'s Settings, hint: &str) -> Result<&'s str> {
     let refuse = |detail: String| Err(Error::new(ErrorKind::Usage, "choosing a database", detail).hint(hint));
     match settings.source.as_ref() {
         Some(Location::Postgres(url)) => Ok(url),
-        Some(Location::Folder(path)) => refuse(format!("{path} is no database URL; only a database can be corrected")),
+        Some(Location::Folder(path) | Location::Archive(path)) => {
+            refuse(format!("{path} is no database URL; only a database can be corrected"))
+        }
         None => refuse("no --database-url is given and DATABASE_URL is not set".to_owned()),
     }
 }

@@ -102,7 +102,7 @@ fn table(lines: &[Line], look: Look) -> String {
 pub(super) fn database(settings: &Settings) -> Result<&str> {
     match settings.source.as_ref() {
         Some(Location::Postgres(url)) => Ok(url),
-        Some(Location::Folder(path)) => {
+        Some(Location::Folder(path) | Location::Archive(path)) => {
             let detail = format!("{path} is no database URL; only a database can be migrated");
             Err(Error::new(ErrorKind::Usage, "choosing a database", detail))
         }

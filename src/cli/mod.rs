@@ -14,12 +14,13 @@ use crate::model::job::{Job, redact};
 use crate::model::outcome::Outcome;
 use crate::model::writing::Applied;
 
-use args::{Cli, Command, Flags, Global, Reading};
+use args::{Archive, ArchiveAction, Cli, Command, Flags, Global, Reading};
 use progress::Monitor;
 use settings::{Layers, Settings};
 use values::Format;
 
 mod apply;
+mod archive;
 pub mod args;
 mod config;
 mod correct;
@@ -33,6 +34,7 @@ mod output;
 mod phase2;
 mod phase3;
 mod progress;
+mod query;
 mod recompute;
 mod reconcile;
 pub mod report;
@@ -40,6 +42,7 @@ mod schema_args;
 pub mod settings;
 mod steps;
 pub mod values;
+mod verify;
 mod writing;
 
 /// 0: done and, where something was compared, in sync.
@@ -110,6 +113,22 @@ fn execute(cli: Cli) -> Result<u8> {
             monitor.finish();
             output::print(&told).map(|()| IN_SYNC)
         }
+        Command::Archive(Archive { action: Some(ArchiveAction::Ls { dest }), .. }) => {
+            output::print(&archive::list(dest, &resolve(global, None)?)?).map(|()| IN_SYNC)
+        }
+        Command::Archive(archive) => {
+            let (settings, monitor) = prepare(global, &archive.reading)?;
+            let told = archive::run(&settings, archive, &monitor)?;
+            monitor.finish();
+            output::print(&told).map(|()| IN_SYNC)
+        }
+        Command::Verify(verify) => {
+            let (settings, monitor) = (resolve(global, None)?, Monitor::start(global.quiet)?);
+            let (told, intact) = verify::run(&verify.dest, &settings, &monitor)?;
+            monitor.finish();
+            output::print(&told).map(|()| if intact { IN_SYNC } else { DIFFERENCES })
+        }
+        Command::Query(query) => query::run(query, &resolve(global, None)?).map(|()| IN_SYNC),
         Command::Generate(generate) => {
             resolve(global, None)?;
             let monitor = Monitor::start(global.quiet)?;

@@ -48,8 +48,13 @@ fn wants_color() -> bool {
 
 /// Writes all of `text`. Where the reader has closed the pipe, it has read enough.
 pub fn print(text: &str) -> Result<()> {
+    print_bytes(text.as_bytes())
+}
+
+/// The same for what is not text.
+pub fn print_bytes(content: &[u8]) -> Result<()> {
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    match stdout.write_all(content).and_then(|()| stdout.flush()) {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Error::new(ErrorKind::Io, "writing to stdout", &e).caused_by(e)),
         _ => Ok(()),
     }

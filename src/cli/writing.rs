@@ -40,6 +40,12 @@ pub struct Reconcile {
     pub apply: bool,
     #[command(flatten)]
     pub correcting: Limits,
+    /// Count runs that the database has deleted from this archive, so that lifetime rollups don't shrink
+    #[arg(long, value_name = "DEST", help_heading = "Archives")]
+    pub history: Option<String>,
+    /// Then archive the source there, as `recount archive` does
+    #[arg(long, value_name = "DEST", help_heading = "Archives")]
+    pub archive: Option<String>,
 }
 
 impl Reconcile {

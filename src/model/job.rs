@@ -34,16 +34,19 @@ pub struct Job {
 pub enum Location {
     /// A connection URL.
     Postgres(String),
-    /// The path of a snapshot folder.
+    /// The path of a snapshot folder or of an archive.
     Folder(String),
+    /// The URL of an archive.
+    Archive(String),
 }
 
 impl Location {
-    /// A `postgres://` URL, or else the path of a folder. The error never repeats the text, which may hold a password.
+    /// A `postgres://` URL, the URL of an archive, or else the path of a folder. The error never repeats the text, which may hold a password.
     pub fn parse(text: &str) -> std::result::Result<Location, &'static str> {
         let scheme = text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
         match scheme.as_deref() {
             Some("postgres" | "postgresql") => Ok(Location::Postgres(text.to_owned())),
+            Some("file" | "s3" | "gs" | "az") => Ok(Location::Archive(text.to_owned())),
             Some(_) => Err("a URL of another scheme"),
             None if text.trim().is_empty() => Err("an empty text"),
             None if text.contains("host=") || text.contains("dbname=") => Err("a key=value connection string"),
@@ -55,7 +58,7 @@ impl Location {
     /// As it was given, password and all: only for opening it.
     pub fn secret(&self) -> &str {
         match self {
-            Location::Postgres(text) | Location::Folder(text) => text,
+            Location::Postgres(text) | Location::Folder(text) | Location::Archive(text) => text,
         }
     }
 }
@@ -64,7 +67,7 @@ impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Location::Postgres(url) => f.write_str(&redact(url)),
-            Location::Folder(path) => f.write_str(path),
+            Location::Folder(path) | Location::Archive(path) => f.write_str(path),
         }
     }
 }

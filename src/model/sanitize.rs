@@ -195,7 +195,8 @@ pub fn stored_json(text: &str) -> (Option<String>, bool) {
     (Some(canonical_json(&clean)), clean != stored)
 }
 
-fn sanitized(json: &Json) -> Json {
+/// JSON with every text and key in it sanitized.
+pub fn sanitized(json: &Json) -> Json {
     match json {
         Json::String(text) => Json::String(sanitize(text)),
         Json::Array(items) => Json::Array(items.iter().map(sanitized).collect()),

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, ErrorKind, Result};
 
 use super::ids::LeadHours;
 use super::time::Micros;
 
 /// How equal scores share a rank (R6).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RankMethod {
     /// 1, 2, 2, 4
     Competition,
@@ -17,7 +19,7 @@ pub enum RankMethod {
 }
 
 /// `max_retries`: one number, or a table by step name.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MaxRetries {
     pub default: i32,
     pub by_step: BTreeMap<String, i32>,
@@ -30,7 +32,7 @@ impl MaxRetries {
 }
 
 /// Section 3, each key with its default.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Scoring {
     /// Hours; not empty, positive, strictly ascending.
     pub expected_leads: Vec<LeadHours>,

@@ -98,7 +98,7 @@ impl Gather {
 }
 
 impl Collect for Gather {
-    fn unit(&mut self, unit: &mut UnitResult) -> Result<()> {
+    fn unit(&mut self, unit: &mut UnitResult, (): ()) -> Result<()> {
         let rows = Gather::unit(self, unit);
         self.rows.extend(rows);
         Ok(())
@@ -118,7 +118,7 @@ struct Writer {
 }
 
 impl Collect for Writer {
-    fn unit(&mut self, unit: &mut UnitResult) -> Result<()> {
+    fn unit(&mut self, unit: &mut UnitResult, (): ()) -> Result<()> {
         let rows = self.gather.unit(unit);
         self.folder.write(&unit.diff.table.differences, &rows)
     }

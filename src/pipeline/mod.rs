@@ -1,5 +1,6 @@
 //! The main job, and the only place that sees all stages.
 
+pub mod archive;
 mod correct;
 mod generate;
 mod sweep;
@@ -16,8 +17,9 @@ use crate::model::outcome::Outcome;
 use crate::model::rollups::{FindingRow, ForecastStat, LeadScore, Rollup};
 use crate::rollup::parallel;
 use crate::sink::tables::{SortedTable, TableFile};
+use crate::source::Options;
+pub use crate::source::Source;
 use crate::source::folder::SnapshotWriter;
-use crate::source::{Options, Source};
 use crate::staging::Staging;
 
 /// What writes: the stage itself, for the commands that do nothing else.
@@ -102,7 +104,7 @@ impl Recomputed {
 }
 
 impl Collect for Recomputed {
-    fn unit(&mut self, unit: &mut UnitResult) -> Result<()> {
+    fn unit(&mut self, unit: &mut UnitResult, (): ()) -> Result<()> {
         self.lead_scores.push(&unit.fold.lead_scores, |row: &LeadScore| (row.run_id, row.miner_uid, row.lead_hours));
         let rows: Vec<ForecastStat> = unit.fold.stats.drain(..).map(|placed| placed.stat).collect();
         self.stats.push(&rows, |row| (row.miner_uid, self.units, row.run_id));

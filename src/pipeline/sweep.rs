@@ -41,14 +41,16 @@ pub struct Rest<'r> {
 }
 
 /// Who takes the results of a pass, beside its outcome. `()` takes nothing.
-pub trait Collect {
+///
+/// `P` is what [`Sweep::run_with`] prepares of each unit on the thread that folds it, while its evidence is there.
+pub trait Collect<P = ()> {
     /// Units come in order.
-    fn unit(&mut self, unit: &mut UnitResult) -> Result<()>;
+    fn unit(&mut self, unit: &mut UnitResult, prepared: P) -> Result<()>;
     fn rest(&mut self, rest: Rest<'_>) -> Result<()>;
 }
 
 impl Collect for () {
-    fn unit(&mut self, _unit: &mut UnitResult) -> Result<()> {
+    fn unit(&mut self, _unit: &mut UnitResult, (): ()) -> Result<()> {
         Ok(())
     }
 
@@ -111,6 +113,15 @@ impl<'j> Sweep<'j> {
     }
 
     pub fn run(&self, collect: &mut impl Collect) -> Result<Outcome> {
+        self.run_with(|_, _| Ok(()), collect)
+    }
+
+    /// As [`Sweep::run`], with a part of the work done on the threads that fold.
+    pub fn run_with<P: Send>(
+        &self,
+        prepare: impl Fn(&UnitEvidence, &UnitFold) -> Result<P> + Sync,
+        collect: &mut impl Collect<P>,
+    ) -> Result<Outcome> {
         let start = Instant::now();
         let plan = self.stat_plan();
         let units = self.units();
@@ -119,9 +130,9 @@ impl<'j> Sweep<'j> {
         parallel::in_order(
             self.job.threads,
             &units,
-            |unit| self.unit(unit, &plan),
-            |mut unit| {
-                collect.unit(&mut unit)?;
+            |unit| self.unit(unit, &plan, &prepare),
+            |(mut unit, prepared)| {
+                collect.unit(&mut unit, prepared)?;
                 sum.add(unit);
                 done += 1;
                 self.watch.progress("runs", done, units.len() as u64);
@@ -153,7 +164,12 @@ impl<'j> Sweep<'j> {
         units
     }
 
-    fn unit(&self, unit: &Unit, plan: &StatPlan) -> Result<UnitResult> {
+    fn unit<P>(
+        &self,
+        unit: &Unit,
+        plan: &StatPlan,
+        prepare: impl Fn(&UnitEvidence, &UnitFold) -> Result<P>,
+    ) -> Result<(UnitResult, P)> {
         self.watch.check()?;
         let evidence = self.read.time(|| self.source.read(unit))?;
         let (mut fold, digest) = self.fold.time(|| {
@@ -162,24 +178,38 @@ impl<'j> Sweep<'j> {
             (fold, digest)
         });
         tracing::debug!(unit = unit.forecast_run_id, rows = fold.stats.len(), findings = fold.findings.len(), "folded");
+        let prepared = prepare(&evidence, &fold)?;
         fold.findings.retain(|finding| self.includes(finding.run, finding.miner));
         let diff = if self.snapshot.has_stored_stats {
             self.diff.time(|| self.compare_unit(&evidence, &fold, plan))?
         } else {
             StatDiff { table: plan.table.diff(), findings: Vec::new() }
         };
-        let evidence = if self.with_evidence { fingerprint::of_unit(&evidence) } else { BTreeMap::new() };
-        Ok(UnitResult { fold, diff, evidence, digest })
+        let evidence = if self.with_evidence { fingerprint::of_unit(&self.live(evidence)) } else { BTreeMap::new() };
+        Ok((UnitResult { fold, diff, evidence, digest }, prepared))
     }
 
     fn compare_unit(&self, evidence: &UnitEvidence, fold: &UnitFold, plan: &StatPlan) -> Result<StatDiff> {
         let recomputed = fold.stats.iter().filter(|placed| placed.placed).map(|placed| &placed.stat);
-        let recomputed: Vec<&ForecastStat> = recomputed.filter(|row| self.includes_row(row)).collect();
+        let mut recomputed: Vec<&ForecastStat> = recomputed.filter(|row| self.includes_row(row)).collect();
         let runs: BTreeMap<Option<i32>, &ForecastStat> =
             fold.stats.iter().filter(|placed| placed.placed).map(|placed| (placed.stat.miner_uid, &placed.stat)).collect();
         let mut stored = evidence.stored.clone();
         stored.retain(|row| self.includes_row(runs.get(&row.row.miner_uid).unwrap_or(&&row.row)));
+        // Of a run that it has deleted, a database stores nothing, and misses nothing.
+        let stores = |row: &ForecastStat| stored.iter().any(|stored| stored.row.miner_uid == row.miner_uid);
+        recomputed.retain(|row| !self.is_archived(row.run_id) || stores(row));
         plan.unit(&stored, &recomputed)
+    }
+
+    /// The evidence that the source itself still has: what a correction is held against when it is applied.
+    fn live(&self, mut evidence: UnitEvidence) -> UnitEvidence {
+        evidence.runs.retain(|run| !self.source.is_archived(run.run.id));
+        evidence
+    }
+
+    fn is_archived(&self, run: Option<i32>) -> bool {
+        run.is_some_and(|run| self.source.is_archived(RunId(run)))
     }
 
     fn strays(&self) -> Result<Vec<StoredStat>> {
@@ -217,7 +247,7 @@ impl<'j> Sweep<'j> {
         StatPlan::new(&self.snapshot.wide_leads, &self.job.scoring.expected_leads, self.job.tolerance, included)
     }
 
-    fn finish(&self, mut sum: Sum, plan: &StatPlan, collect: &mut impl Collect) -> Result<Outcome> {
+    fn finish<P>(&self, mut sum: Sum, plan: &StatPlan, collect: &mut impl Collect<P>) -> Result<Outcome> {
         let (mut miners, mut subnet) = (Vec::new(), std::mem::take(&mut sum.subnet));
         if self.job.narrowing.lifetime {
             let (all, life) = sum.lifetime.finish(&self.rules);
@@ -284,7 +314,9 @@ impl<'j> Sweep<'j> {
             if let Some(stored) = &self.snapshot.stored_subnet {
                 let plan = TablePlan::of::<SubnetStat>(self.job.tolerance, self.included(SubnetStat::TABLE));
                 let keep = |row: &&SubnetStat| self.includes(row.run_id.map(RunId), None);
-                let diff = plan.table(&only(stored, keep), &only(subnet, keep), |row| RowKey {
+                let stores = |row: &SubnetStat| stored.iter().any(|stored| stored.run_id == row.run_id);
+                let kept = |row: &&SubnetStat| keep(row) && (!self.is_archived(row.run_id) || stores(row));
+                let diff = plan.table(&only(stored, keep), &only(subnet, kept), |row| RowKey {
                     scope: row.scope.clone(),
                     run_id: row.run_id,
                     ..RowKey::default()

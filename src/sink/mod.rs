@@ -1,5 +1,6 @@
 //! Where results go.
 
+pub mod archive;
 pub mod correct;
 pub mod folder;
 pub mod tables;

@@ -60,7 +60,7 @@ impl<W: Write> IpcWriter<W> {
     }
 }
 
-fn recode(column: &ArrayRef, dictionary: &mut Interner) -> Result<ArrayRef> {
+pub fn recode(column: &ArrayRef, dictionary: &mut Interner) -> Result<ArrayRef> {
     let coded = column.as_dictionary::<Int32Type>();
     let texts = coded.values().as_string::<i32>();
     let mut known: Vec<Option<i32>> = vec![None; texts.len()];

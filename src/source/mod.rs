@@ -1,15 +1,17 @@
-//! Where the evidence comes from: a database, or a snapshot folder that stands for one.
+//! Where the evidence comes from: a database, a snapshot folder that stands for one, or an archive.
 //!
 //! Both give the same rows; the order of rows and the codes of dictionaries may differ. The way of the data is *pull*:
 //! a worker asks for one unit, folds it, drops it. So memory holds one unit per worker, whatever the size of the history.
 
+pub mod archive;
 pub mod folder;
 pub mod postgres;
 
 pub mod decode;
 mod ipc;
 pub mod layout;
-mod small;
+pub mod small;
+pub mod united;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -20,8 +22,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::evidence::{COMPONENTS, NODES, RESPONSES, RUNS, SCORES, STEPS, Snapshot, StoredStat, Unit, UnitEvidence};
 use crate::model::rollups::{ForecastStat, MinerStat, Rollup, SubnetStat};
 
+use self::archive::Archive;
 use self::folder::Folder;
 use self::postgres::Postgres;
+use self::united::United;
+use crate::archive::place::BUCKETS;
+use crate::model::ids::RunId;
 
 /// How to reach and use a source. A folder needs none of it.
 #[derive(Debug, Clone)]
@@ -55,6 +61,9 @@ impl Default for Options {
 pub enum Source {
     Postgres(Box<Postgres>),
     Folder(Box<Folder>),
+    Archive(Box<Archive>),
+    /// A database and the runs that only an archive still has.
+    United(Box<United>),
 }
 
 impl Source {
@@ -67,10 +76,14 @@ impl Source {
             Some((scheme, _)) if ["postgres", "postgresql"].contains(&scheme.to_ascii_lowercase().as_str()) => {
                 Postgres::open(location, options).map(|source| Source::Postgres(Box::new(source)))
             }
+            Some((scheme, _)) if scheme == "file" || BUCKETS.contains(&scheme) => {
+                Archive::open(location).map(|source| Source::Archive(Box::new(source)))
+            }
             Some((scheme, _)) if scheme.chars().all(|c| c.is_ascii_alphanumeric()) => {
                 Err(Error::new(ErrorKind::Usage, "opening the source", format!("no such kind of source: {scheme}://"))
-                    .hint("give a postgres:// URL or the path of a snapshot folder"))
+                    .hint("give a postgres:// URL, or the path of a snapshot folder or an archive"))
             }
+            _ if archive::is_archive(location) => Archive::open(location).map(|source| Source::Archive(Box::new(source))),
             _ => Folder::open(location.as_ref()).map(|source| Source::Folder(Box::new(source))),
         }
     }
@@ -80,6 +93,8 @@ impl Source {
         match self {
             Source::Postgres(source) => source.snapshot(),
             Source::Folder(source) => source.snapshot(),
+            Source::Archive(source) => source.snapshot(),
+            Source::United(source) => source.snapshot(),
         }
     }
 
@@ -88,6 +103,8 @@ impl Source {
         match self {
             Source::Postgres(source) => source.read(unit),
             Source::Folder(source) => source.read(unit),
+            Source::Archive(source) => source.read(unit),
+            Source::United(source) => source.read(unit),
         }
     }
 
@@ -96,15 +113,42 @@ impl Source {
         match self {
             Source::Postgres(source) => source.strays(),
             Source::Folder(source) => source.strays(),
+            Source::Archive(source) => source.strays(),
+            Source::United(source) => source.strays(),
         }
     }
 
     /// Rows read so far, by table. Tables that the source lacks are not in it.
     pub fn rows_read(&self) -> BTreeMap<&'static str, u64> {
-        match self {
-            Source::Postgres(source) => source.counters().by_table(source.snapshot()),
-            Source::Folder(source) => source.counters().by_table(source.snapshot()),
+        let mut rows = BTreeMap::new();
+        for counters in self.counters() {
+            for (table, count) in counters.by_table(self.snapshot()) {
+                *rows.entry(table).or_default() += count;
+            }
         }
+        rows
+    }
+
+    fn counters(&self) -> Vec<&Counters> {
+        match self {
+            Source::Postgres(source) => vec![source.counters()],
+            Source::Folder(source) => vec![source.counters()],
+            Source::Archive(source) => vec![source.counters()],
+            Source::United(source) => source.counters(),
+        }
+    }
+
+    /// The source without the archive that it was united with.
+    pub fn alone(self) -> Source {
+        match self {
+            Source::United(united) => united.into_live(),
+            source => source,
+        }
+    }
+
+    /// Whether the run is gone from the database, and only an archive still has it.
+    pub fn is_archived(&self, run: RunId) -> bool {
+        matches!(self, Source::United(source) if source.is_archived(run))
     }
 
     /// The source as a user may see it: a URL without password or parameters, or the folder.
@@ -112,6 +156,8 @@ impl Source {
         match self {
             Source::Postgres(source) => source.display(),
             Source::Folder(source) => source.display(),
+            Source::Archive(source) => source.display(),
+            Source::United(source) => source.display(),
         }
     }
 }

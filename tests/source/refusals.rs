@@ -51,7 +51,7 @@ fn servers_that_cannot_be_reached() {
     let other_kind = refusal("mysql://host/db");
     insta::assert_snapshot!(said(&other_kind, ErrorKind::Usage), @r"
     opening the source: no such kind of source: mysql://
-    give a postgres:// URL or the path of a snapshot folder
+    give a postgres:// URL, or the path of a snapshot folder or an archive
     ");
 }
 

@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod command;
 pub mod conformance;
 pub mod database;
+pub mod python;
 pub mod repository;
 
 pub use cluster::Cluster;

@@ -14,7 +14,7 @@ mod patterns;
 mod shape;
 pub(crate) mod table;
 mod terminal;
-mod text;
+pub mod text;
 
 pub(crate) use text::{counted, elapsed, key};
 

@@ -1,0 +1,182 @@
+//! The manifest of an archive: every file with its hash, the runs of each day, and the manifest before this one.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::evidence::Run;
+use crate::model::ids::{LeadHours, RunId};
+use crate::model::settings::Scoring;
+use crate::model::time::Micros;
+
+use super::place::{Place, Seen};
+use super::tables::Table;
+use super::{LATEST, MANIFESTS};
+
+/// The format that this recount writes; it reads this one and all before it.
+pub const FORMAT_VERSION: u64 = 1;
+const FORMAT: &str = "recount archive";
+
+/// What an archive holds, at one moment of its life.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    pub format: String,
+    pub version: u64,
+    /// The program that wrote it.
+    pub tool: String,
+    /// The time of the snapshot, microseconds since 1970.
+    pub as_of: i64,
+    pub server_version: String,
+    /// The digest of all recomputed rollups, as `reconcile` shows it.
+    pub digest: String,
+    pub scoring: Scoring,
+    pub has_steps: bool,
+    pub has_stored_stats: bool,
+    pub has_stored_miners: bool,
+    pub has_stored_subnet: bool,
+    pub wide_leads: Vec<LeadHours>,
+    /// The tables that it has.
+    pub tables: Vec<String>,
+    /// The runs, by day.
+    pub days: BTreeMap<String, Vec<RunEntry>>,
+    /// The files, by path.
+    pub files: BTreeMap<String, FileEntry>,
+    /// Files that were replaced, by partition, oldest first.
+    pub history: BTreeMap<String, Vec<Replaced>>,
+    pub previous: Option<Link>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunEntry {
+    pub id: i32,
+    pub gfs_init: i64,
+    pub target: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileEntry {
+    pub table: String,
+    /// The value in its path: a day, or a moment.
+    pub partition: String,
+    pub rows: u64,
+    pub bytes: u64,
+    pub blake3: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replaced {
+    /// The archiving that replaced it.
+    pub as_of: i64,
+    pub rows: u64,
+    pub blake3: String,
+}
+
+/// A manifest by its path and hash.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    pub manifest: String,
+    pub blake3: String,
+}
+
+impl Manifest {
+    pub fn new(as_of: Micros, scoring: Scoring) -> Manifest {
+        Manifest {
+            format: FORMAT.to_owned(),
+            version: FORMAT_VERSION,
+            tool: concat!("recount ", env!("CARGO_PKG_VERSION")).to_owned(),
+            as_of: as_of.0,
+            server_version: String::new(),
+            digest: String::new(),
+            scoring,
+            has_steps: false,
+            has_stored_stats: false,
+            has_stored_miners: false,
+            has_stored_subnet: false,
+            wide_leads: Vec::new(),
+            tables: Vec::new(),
+            days: BTreeMap::new(),
+            files: BTreeMap::new(),
+            history: BTreeMap::new(),
+            previous: None,
+        }
+    }
+
+    /// The text of the file.
+    pub fn text(&self) -> String {
+        serde_json::to_string_pretty(self).expect("plain data") + "\n"
+    }
+
+    /// The runs, ascending by id.
+    pub fn runs(&self) -> Vec<Run> {
+        let run = |entry: &RunEntry| Run::new(RunId(entry.id), Micros(entry.gfs_init), Micros(entry.target));
+        let mut runs: Vec<Run> = self.days.values().flatten().map(run).collect();
+        runs.sort_by_key(|run| run.id);
+        runs
+    }
+
+    pub fn has_table(&self, name: &str) -> bool {
+        self.tables.iter().any(|table| table == name)
+    }
+
+    /// The files of one partition, in order of their parts.
+    pub fn partition(&self, table: &Table, partition: &str) -> impl Iterator<Item = (&String, &FileEntry)> {
+        let folder = table.folder(partition) + "/";
+        let from = self.files.range(folder.clone()..);
+        from.take_while(move |(path, _)| path.starts_with(&folder))
+    }
+
+    /// The manifest in force, with its link and what `_latest.json` was; `None` where there is no archive yet.
+    pub fn latest(place: &Place) -> Result<(Seen, Option<(Link, Manifest)>)> {
+        let seen = place.look(LATEST)?;
+        let Some(content) = &seen.content else { return Ok((seen, None)) };
+        let link: Link = parse(place, LATEST, content)?;
+        let manifest = Manifest::at(place, &link)?;
+        Ok((seen, Some((link, manifest))))
+    }
+
+    /// Reads a manifest and holds it against the hash in the link.
+    pub fn at(place: &Place, link: &Link) -> Result<Manifest> {
+        let path = &link.manifest;
+        if !path.starts_with(MANIFESTS) || path.contains("..") {
+            return Err(damaged(place, LATEST, "names a manifest that is none of an archive"));
+        }
+        let content = place.read(path)?.ok_or_else(|| damaged(place, path, "is missing"))?;
+        if blake3::hash(&content).to_hex().as_str() != link.blake3 {
+            return Err(damaged(place, path, "does not match its hash: it was edited, or is damaged"));
+        }
+        let json: Json = parse(place, path, &content)?;
+        if json.get("format").and_then(Json::as_str) != Some(FORMAT) {
+            return Err(damaged(place, path, "is not of a recount archive"));
+        }
+        match json.get("version").and_then(Json::as_u64) {
+            Some(1..=FORMAT_VERSION) => {}
+            Some(newer) if newer > FORMAT_VERSION => {
+                let detail = format!("it has format version {newer}, this recount reads up to version {FORMAT_VERSION}");
+                return Err(refused(place, detail).hint("read it with a newer recount"));
+            }
+            _ => return Err(damaged(place, path, "has no format version that was ever written")),
+        }
+        let manifest: Manifest =
+            serde_json::from_value(json).map_err(|e| damaged(place, path, &format!("does not have its fields: {e}")))?;
+        match manifest.files.keys().find(|path| path.starts_with('/') || path.split('/').any(|part| part == "..")) {
+            Some(outside) => Err(damaged(place, path, &format!("names {outside}, which lies outside"))),
+            None => Ok(manifest),
+        }
+    }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(place: &Place, path: &str, content: &[u8]) -> Result<T> {
+    serde_json::from_slice(content).map_err(|e| damaged(place, path, &format!("is not what was written: {e}")))
+}
+
+/// An archive that cannot be read.
+pub fn refused(place: &Place, detail: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Snapshot, format!("opening archive {}", place.display()), detail)
+}
+
+/// A file of it that is not what was written.
+pub fn damaged(place: &Place, path: &str, detail: &str) -> Error {
+    refused(place, format!("{path} {detail}")).hint("`recount verify` names everything that is wrong with it")
+}

@@ -1,0 +1,33 @@
+//! What an archive is made of: its tables, its encoding, its manifest, and the place where it lies. Source and sink share it.
+//!
+//! ```text
+//! DEST/
+//!   weather_forecast_stats/init_date=2025-08-07/part-0-6f1c….parquet   a day of runs: results, evidence, stored rollups
+//!   miner_stats/as_of=20250808T000000000000Z/part-0-91ab….parquet      what holds over all runs, at one moment
+//!   _manifest/20250808T000000000000Z.json                              every file, and the manifest before this one
+//!   _latest.json                                                       which manifest is in force; it moves last
+//!   _pending.json, _staging/                                           a job at work, or what a killed one has left
+//! ```
+//!
+//! A file's name has the first digits of its BLAKE3, so a changed day never overwrites a file that is still in force.
+
+pub mod day;
+pub mod docs;
+pub mod encoding;
+pub mod manifest;
+pub mod place;
+pub mod read;
+pub mod tables;
+
+pub use day::Day;
+pub use manifest::Manifest;
+pub use place::Place;
+
+/// Which manifest is in force.
+pub const LATEST: &str = "_latest.json";
+/// What a job at work may have written or half removed.
+pub const PENDING: &str = "_pending.json";
+/// Files on their way to their places.
+pub const STAGING: &str = "_staging";
+/// The folder of the manifests.
+pub const MANIFESTS: &str = "_manifest";

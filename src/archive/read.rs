@@ -1,0 +1,168 @@
+//! Reads Parquet files of an archive back, in the schema that a reader asks for.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::array::{ArrayRef, RecordBatch, new_null_array};
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use bytes::Bytes;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::RowGroupMetaData;
+use parquet::file::statistics::Statistics;
+
+use crate::error::Result;
+
+use super::encoding::concat;
+use super::manifest::{FileEntry, Manifest, damaged};
+use super::place::Place;
+use super::tables::Table;
+
+/// Rows of a batch while a file is decoded.
+const BATCH_ROWS: usize = 1 << 16;
+/// Bytes of files that are kept after their first use, so that a day of many runs is fetched once.
+const KEPT_BYTES: usize = 256 << 20;
+
+/// Files of one archive, fetched whole and held against their hashes.
+#[derive(Debug)]
+pub struct Reader {
+    place: Place,
+    manifest: Manifest,
+    /// Oldest first.
+    kept: Mutex<VecDeque<(String, Bytes)>>,
+}
+
+impl Reader {
+    pub fn new(place: Place, manifest: Manifest) -> Reader {
+        Reader { place, manifest, kept: Mutex::default() }
+    }
+
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// The rows of a partition in this schema; with `run`, only of the row groups that hold it alone.
+    pub fn rows(&self, table: &Table, partition: &str, schema: &SchemaRef, run: Option<i32>) -> Result<RecordBatch> {
+        let mut batches = Vec::new();
+        for (path, entry) in self.manifest.partition(table, partition) {
+            let content = self.content(path, entry)?;
+            let decoded = decode(&content, schema, run).map_err(|e| damaged(&self.place, path, &format!("cannot be read: {e}")));
+            batches.extend(decoded?);
+        }
+        concat(schema, &batches)
+    }
+
+    /// The bytes of a file, as the manifest knows them.
+    fn content(&self, path: &str, entry: &FileEntry) -> Result<Bytes> {
+        let kept = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, content)) = kept().iter().find(|(name, _)| name == path) {
+            return Ok(content.clone());
+        }
+        let content = self.place.read(path)?.ok_or_else(|| damaged(&self.place, path, "is missing"))?;
+        if blake3::hash(&content).to_hex().as_str() != entry.blake3 {
+            return Err(damaged(&self.place, path, "does not match its hash"));
+        }
+        let mut kept = kept();
+        kept.push_back((path.to_owned(), content.clone()));
+        while kept.iter().map(|(_, content)| content.len()).sum::<usize>() > KEPT_BYTES {
+            kept.pop_front();
+        }
+        Ok(content)
+    }
+}
+
+/// The rows that a file counts in its footer.
+pub fn rows_in(content: &Bytes) -> std::result::Result<u64, ParquetError> {
+    let metadata = ArrowReaderMetadata::load(content, ArrowReaderOptions::new())?;
+    Ok(metadata.metadata().file_metadata().num_rows() as u64)
+}
+
+/// The rows of a file. A nullable column that an older format lacks is NULL throughout.
+fn decode(content: &Bytes, wanted: &SchemaRef, run: Option<i32>) -> std::result::Result<Vec<RecordBatch>, ParquetError> {
+    let found = ArrowReaderMetadata::load(content, ArrowReaderOptions::new().with_skip_arrow_metadata(true))?;
+    // Text is decoded straight into what the reader asks for, plain or coded.
+    let fields = found.schema().fields().iter().map(|field| {
+        let kind = wanted.field_with_name(field.name()).unwrap_or(field).data_type();
+        Field::new(field.name(), kind.clone(), field.is_nullable())
+    });
+    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true).with_schema(schema);
+    let mut builder = ParquetRecordBatchReaderBuilder::try_new_with_options(content.clone(), options)?;
+    if let Some(run) = run {
+        let groups = builder.metadata().row_groups().iter().enumerate().filter(|(_, group)| holds(group, run));
+        let groups = groups.map(|(index, _)| index).collect();
+        builder = builder.with_row_groups(groups);
+    }
+    let names = wanted.fields().iter().map(|field| field.name().as_str());
+    let mask = ProjectionMask::columns(builder.parquet_schema(), names);
+    let reader = builder.with_projection(mask).with_batch_size(BATCH_ROWS).build()?;
+    reader.map(|batch| Ok(fitted(&batch?, wanted)?)).collect()
+}
+
+fn fitted(batch: &RecordBatch, wanted: &SchemaRef) -> std::result::Result<RecordBatch, arrow::error::ArrowError> {
+    let column = |field: &Arc<Field>| -> ArrayRef {
+        let found = batch.column_by_name(field.name()).cloned();
+        found.unwrap_or_else(|| new_null_array(field.data_type(), batch.num_rows()))
+    };
+    RecordBatch::try_new(wanted.clone(), wanted.fields().iter().map(column).collect())
+}
+
+/// Row groups of runs hold one run each, so its statistics name it.
+fn holds(group: &RowGroupMetaData, run: i32) -> bool {
+    let column = group.columns().iter().find(|column| column.column_path().string() == "run_id");
+    match column.and_then(|column| column.statistics()) {
+        Some(Statistics::Int32(range)) => range.min_opt() <= Some(&run) && Some(&run) <= range.max_opt(),
+        _ => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Array, AsArray, Int32Array, StringArray};
+    use arrow::datatypes::{DataType, Int32Type};
+    use parquet::arrow::ArrowWriter;
+
+    use super::*;
+
+    fn file(groups: &[&[i32]]) -> Bytes {
+        let field = |name, kind| Field::new(name, kind, true);
+        let schema = Arc::new(Schema::new(vec![field("name", DataType::Utf8), field("run_id", DataType::Int32)]));
+        let mut writer = ArrowWriter::try_new(Vec::new(), schema.clone(), None).unwrap();
+        for runs in groups {
+            let names: StringArray = runs.iter().map(|run| Some(format!("run {run}"))).collect();
+            let runs = Int32Array::from(runs.to_vec());
+            writer.write(&RecordBatch::try_new(schema.clone(), vec![Arc::new(names), Arc::new(runs)]).unwrap()).unwrap();
+            writer.flush().unwrap();
+        }
+        writer.into_inner().unwrap().into()
+    }
+
+    #[test]
+    fn a_column_that_an_older_file_lacks_is_null_and_one_that_is_not_asked_for_is_left_out() {
+        let wanted = Arc::new(Schema::new(vec![
+            Field::new("run_id", DataType::Int32, true),
+            Field::new("later", DataType::Float64, true),
+        ]));
+        let found = concat(&wanted, &decode(&file(&[&[1, 1], &[2]]), &wanted, None).unwrap()).unwrap();
+        assert_eq!(found.column(0).as_primitive::<Int32Type>().values(), &[1, 1, 2]);
+        assert_eq!((found.num_columns(), found.column(1).null_count()), (2, 3));
+        let never_null = Arc::new(Schema::new(vec![Field::new("later", DataType::Float64, false)]));
+        assert!(decode(&file(&[&[1]]), &never_null, None).is_err());
+    }
+
+    #[test]
+    fn the_row_groups_of_one_run_are_read_alone_and_text_comes_coded() {
+        let coded = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+        let wanted = Arc::new(Schema::new(vec![Field::new("name", coded, true)]));
+        let batches = decode(&file(&[&[1, 1], &[2], &[3]]), &wanted, Some(2)).unwrap();
+        let found = concat(&wanted, &batches).unwrap();
+        let names = found.column(0).as_dictionary::<Int32Type>();
+        assert_eq!((found.num_rows(), names.values().as_string::<i32>().value(names.keys().value(0) as usize)), (1, "run 2"));
+        assert!(decode(&file(&[&[1]]), &wanted, Some(9)).unwrap().is_empty());
+    }
+}

@@ -1,0 +1,224 @@
+//! The tables of an archive: what is in them, how they are divided and ordered, and their Arrow schemas.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+
+use crate::model::evidence::{COMPONENTS, InputTable, NODES, RESPONSES, RUNS, SCORES, STEPS};
+use crate::model::ids::LeadHours;
+use crate::model::rollups::{FindingRow, ForecastStat, LeadScore, MinerStat, Rollup, SubnetStat};
+use crate::model::rows::{schema_of, stats_schema};
+
+use super::docs;
+
+/// How a table is divided into files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Division {
+    /// `init_date=…`: by the day on which runs were initialised.
+    Day,
+    /// `as_of=…`: one state of the whole for each archiving.
+    Moment,
+}
+
+/// What a table holds.
+#[derive(Debug, Clone, Copy)]
+pub enum Content {
+    /// Rows of a table of the database, with the columns that a rule needs.
+    Evidence(&'static InputTable),
+    /// Recomputed rows.
+    Rollup(fn() -> SchemaRef),
+    /// Rows of `weather_forecast_stats` as they were stored.
+    StoredStats,
+}
+
+/// One table of an archive.
+#[derive(Debug, Clone, Copy)]
+pub struct Table {
+    pub name: &'static str,
+    pub about: &'static str,
+    pub division: Division,
+    pub content: Content,
+    /// Rows are in order of these columns; the last makes the order total.
+    pub order: &'static [&'static str],
+}
+
+pub const STATS: Table = Table {
+    name: ForecastStat::TABLE,
+    about: "One miner in one run, recomputed",
+    division: Division::Day,
+    content: Content::Rollup(placed_schema),
+    order: &["run_id", "miner_uid"],
+};
+pub const LEAD_SCORES: Table = Table {
+    name: LeadScore::TABLE,
+    about: "One scored or partial lead of one miner in one run, recomputed",
+    division: Division::Day,
+    content: Content::Rollup(|| schema_of(LeadScore::COLUMNS)),
+    order: &["run_id", "miner_uid", "lead_hours"],
+};
+pub const FINDINGS_TABLE: Table = Table {
+    name: FindingRow::TABLE,
+    about: "Suspicious rows, each with why",
+    division: Division::Day,
+    content: Content::Rollup(|| schema_of(FindingRow::COLUMNS)),
+    order: &["code", "run_id", "miner_uid", "lead_hours", "row_id", "table"],
+};
+pub const SCORES_TABLE: Table = Table {
+    name: "scores",
+    about: "Evidence: `weather_miner_scores`, every variable and lead",
+    division: Division::Day,
+    content: Content::Evidence(&SCORES),
+    order: &["run_id", "miner_uid", "lead_hours", "variable_level", "score_type", "id"],
+};
+pub const COMPONENTS_TABLE: Table = Table {
+    name: "component_scores",
+    about: "Evidence: `weather_forecast_component_scores`, every variable, level and lead",
+    division: Division::Day,
+    content: Content::Evidence(&COMPONENTS),
+    order: &["run_id", "miner_uid", "lead_hours", "variable_name", "pressure_level", "score_type", "id"],
+};
+pub const STEPS_TABLE: Table = Table {
+    name: "steps",
+    about: "Evidence: `weather_forecast_steps`, the event log",
+    division: Division::Day,
+    content: Content::Evidence(&STEPS),
+    order: &["run_id", "miner_uid", "lead_hours", "id"],
+};
+pub const RESPONSES_TABLE: Table = Table {
+    name: "responses",
+    about: "Evidence: `weather_miner_responses`",
+    division: Division::Day,
+    content: Content::Evidence(&RESPONSES),
+    order: &["run_id", "miner_uid", "id"],
+};
+pub const RUNS_TABLE: Table = Table {
+    name: "runs",
+    about: "Evidence: `weather_forecast_runs`",
+    division: Division::Day,
+    content: Content::Evidence(&RUNS),
+    order: &["id"],
+};
+pub const STORED_STATS: Table = Table {
+    name: "stored_forecast_stats",
+    about: "`weather_forecast_stats` as the database had it",
+    division: Division::Day,
+    content: Content::StoredStats,
+    order: &["forecast_run_id", "miner_uid", "id"],
+};
+pub const STRAY_STATS: Table = Table {
+    name: "stray_forecast_stats",
+    about: "Stored rows of `weather_forecast_stats` that belong to no run",
+    division: Division::Moment,
+    content: Content::StoredStats,
+    order: &["forecast_run_id", "miner_uid", "id"],
+};
+pub const MINERS: Table = Table {
+    name: MinerStat::TABLE,
+    about: "One miner over all runs, recomputed",
+    division: Division::Moment,
+    content: Content::Rollup(|| schema_of(MinerStat::COLUMNS)),
+    order: &["miner_uid"],
+};
+pub const SUBNET: Table = Table {
+    name: SubnetStat::TABLE,
+    about: "The subnet in each run and over all of them, recomputed",
+    division: Division::Moment,
+    content: Content::Rollup(|| schema_of(SubnetStat::COLUMNS)),
+    order: &["scope", "run_id"],
+};
+pub const STORED_MINERS: Table = Table {
+    name: "stored_miner_stats",
+    about: "`miner_stats` as the database had it",
+    division: Division::Moment,
+    content: Content::Rollup(|| schema_of(MinerStat::COLUMNS)),
+    order: &["miner_uid"],
+};
+pub const STORED_SUBNET: Table = Table {
+    name: "stored_subnet_stats",
+    about: "`weather_subnet_stats` as the database had it",
+    division: Division::Moment,
+    content: Content::Rollup(|| schema_of(SubnetStat::COLUMNS)),
+    order: &["scope", "run_id"],
+};
+pub const NODES_TABLE: Table = Table {
+    name: "nodes",
+    about: "Evidence: uid and hotkey of `node_table`",
+    division: Division::Moment,
+    content: Content::Evidence(&NODES),
+    order: &["uid"],
+};
+
+/// All tables: results first, then the evidence behind them, then what was stored.
+pub const TABLES: [&Table; 15] = [
+    &STATS,
+    &LEAD_SCORES,
+    &FINDINGS_TABLE,
+    &MINERS,
+    &SUBNET,
+    &SCORES_TABLE,
+    &COMPONENTS_TABLE,
+    &STEPS_TABLE,
+    &RESPONSES_TABLE,
+    &RUNS_TABLE,
+    &NODES_TABLE,
+    &STORED_STATS,
+    &STRAY_STATS,
+    &STORED_MINERS,
+    &STORED_SUBNET,
+];
+
+/// What every rollup can be recomputed from; an archive that lacks one of these is no source.
+pub const EVIDENCE: [&Table; 6] = [&SCORES_TABLE, &COMPONENTS_TABLE, &STEPS_TABLE, &RESPONSES_TABLE, &RUNS_TABLE, &NODES_TABLE];
+
+/// The column that stands beside those of a rollup row: D1.
+pub const PLACED: &str = "placed";
+
+/// The table of this name.
+pub fn table(name: &str) -> Option<&'static Table> {
+    TABLES.into_iter().find(|table| table.name == name)
+}
+
+impl Table {
+    /// The schema of its files, each field with its documentation. Text is plain: what is coded is Parquet's affair.
+    pub fn schema(&self, wide_leads: &[LeadHours]) -> SchemaRef {
+        let schema = match self.content {
+            Content::Evidence(contract) => contract.schema(),
+            Content::Rollup(schema) => schema(),
+            Content::StoredStats => stats_schema(wide_leads),
+        };
+        let fields = schema.fields().iter().map(|field| self.documented(field));
+        Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+    }
+
+    fn documented(&self, field: &Field) -> Field {
+        let kind = match field.data_type() {
+            DataType::Dictionary(_, value) => value.as_ref().clone(),
+            kind => kind.clone(),
+        };
+        let doc = docs::of(self.name, field.name());
+        let texts = doc.map(|doc| [("meaning", doc.meaning), ("unit", doc.unit), ("rule", doc.rule)]);
+        let texts = texts.into_iter().flatten().filter(|(_, text)| !text.is_empty());
+        let metadata: HashMap<String, String> = texts.map(|(key, text)| (key.to_owned(), text.to_owned())).collect();
+        Field::new(field.name(), kind, field.is_nullable()).with_metadata(metadata)
+    }
+
+    /// `init_date` or `as_of`.
+    pub fn partition_column(&self) -> &'static str {
+        match self.division {
+            Division::Day => "init_date",
+            Division::Moment => "as_of",
+        }
+    }
+
+    /// The folder of one partition: `scores/init_date=2025-08-07`.
+    pub fn folder(&self, partition: &str) -> String {
+        format!("{}/{}={partition}", self.name, self.partition_column())
+    }
+}
+
+fn placed_schema() -> SchemaRef {
+    let mut fields: Vec<Field> = schema_of(ForecastStat::COLUMNS).fields().iter().map(|field| field.as_ref().clone()).collect();
+    fields.push(Field::new(PLACED, DataType::Boolean, false));
+    Arc::new(Schema::new(fields))
+}

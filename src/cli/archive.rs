@@ -1,0 +1,106 @@
+//! `recount archive`: results and evidence as Parquet; and what an archive holds.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value as Json, json};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::job::Watch;
+use crate::pipeline;
+use crate::pipeline::archive::{Archived, Listing};
+
+use super::args::Archive;
+use super::output::Look;
+use super::report::table::Grid;
+use super::report::text::{counted, grouped};
+use super::settings::Settings;
+use super::values::Format;
+
+/// Archives, and gives what is to be printed.
+pub fn run(settings: &Settings, archive: &Archive, watch: &dyn Watch) -> Result<String> {
+    let narrowing = &settings.narrowing;
+    if narrowing.miner.is_some() || !narrowing.lifetime {
+        let detail = "an archive has all miners and all rollups; --runs and --since narrow it";
+        return Err(Error::new(ErrorKind::Usage, "reading the command line", detail).hint("leave --miner and --no-lifetime out"));
+    }
+    let dest = archive.to.as_deref().expect("invariant: clap asks for it");
+    let job = settings.job()?;
+    let archived = pipeline::archive::archive(&job, pipeline::open(&job)?, dest, archive.tables.as_deref(), watch)?;
+    Ok(match settings.format {
+        Format::Json => format!("{:#}\n", as_json(&archived)),
+        Format::Terminal => sentence(&archived) + "\n",
+    })
+}
+
+/// What was done, in one sentence.
+pub fn sentence(archived: &Archived) -> String {
+    let published = &archived.published;
+    let gone = match archived.archived_runs {
+        0 => String::new(),
+        gone => format!(" and {gone} that only the archive still has"),
+    };
+    format!(
+        "Archived {}{gone} as of {} to {}: {} written ({}), {} unchanged, {} replaced; in all {}, {}, in {:.1} s.",
+        counted(archived.live_runs, "run"),
+        archived.as_of.iso(),
+        archived.dest,
+        counted(published.written, "file"),
+        megabytes(published.bytes),
+        grouped(published.unchanged),
+        grouped(published.removed),
+        counted(published.total_rows, "row"),
+        megabytes(published.total_bytes),
+        archived.elapsed.as_secs_f64()
+    )
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{:.1} MB", bytes as f64 / 1e6)
+}
+
+fn as_json(archived: &Archived) -> Json {
+    let published = &archived.published;
+    json!({
+        "version": 1, "command": "archive", "as_of": archived.as_of.iso(), "dest": archived.dest, "digest": archived.digest,
+        "runs": {"source": archived.live_runs, "archive": archived.archived_runs},
+        "files": {"written": published.written, "unchanged": published.unchanged, "removed": published.removed},
+        "bytes": {"written": published.bytes, "total": published.total_bytes}, "rows": published.total_rows,
+        "elapsed_ms": archived.elapsed.as_millis() as u64,
+    })
+}
+
+/// `recount archive ls`.
+pub fn list(dest: &str, settings: &Settings) -> Result<String> {
+    let listing = pipeline::archive::list(dest)?;
+    Ok(match settings.format {
+        Format::Json => format!("{:#}\n", listing_json(&listing)),
+        Format::Terminal => listing_text(&listing, Look::of(settings.color)),
+    })
+}
+
+fn listing_text(listing: &Listing, look: Look) -> String {
+    let mut grid = Grid::new(&["table", "partitions", "from", "to", "files", "rows", "bytes"], look).right([1, 4, 5, 6]);
+    for (table, lines) in &listing.tables {
+        let cells = [
+            (*table).to_owned(),
+            grouped(lines.partitions),
+            lines.first.clone(),
+            lines.last.clone(),
+            grouped(lines.files),
+            grouped(lines.rows),
+            grouped(lines.bytes),
+        ];
+        grid.row(cells);
+    }
+    let head = format!("{}, as of {}, {}\n\n", listing.dest, listing.as_of.iso(), counted(listing.runs, "run"));
+    format!("{head}{grid}")
+}
+
+fn listing_json(listing: &Listing) -> Json {
+    let table = |t: &pipeline::archive::TableLine| json!({"partitions": t.partitions, "first": t.first, "last": t.last, "files": t.files, "rows": t.rows, "bytes": t.bytes});
+    let tables: BTreeMap<_, _> = listing.tables.iter().map(|(name, line)| (*name, table(line))).collect();
+    json!({
+        "version": 1, "command": "archive ls", "dest": listing.dest, "as_of": listing.as_of.iso(), "runs": listing.runs,
+        "digest": listing.digest, "tables": tables,
+    })
+}

@@ -1,0 +1,319 @@
+//! `recount archive`: one pass over a source and over what an archive still has, into the files of its days.
+
+mod listing;
+pub mod query;
+mod rows;
+pub mod verify;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use arrow::array::RecordBatch;
+
+use crate::archive::encoding::{RowGroup, row_group};
+use crate::archive::manifest::RunEntry;
+use crate::archive::tables::{
+    self, COMPONENTS_TABLE, Division, EVIDENCE, FINDINGS_TABLE, LEAD_SCORES, MINERS, NODES_TABLE, RESPONSES_TABLE, RUNS_TABLE,
+    SCORES_TABLE, STATS, STEPS_TABLE, STORED_MINERS, STORED_STATS, STORED_SUBNET, STRAY_STATS, SUBNET, TABLES, Table,
+};
+use crate::archive::{Day, Manifest, Place, day};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::difference::Tolerance;
+use crate::model::evidence::{Run, Snapshot, UnitEvidence, units};
+use crate::model::filter::ColumnFilter;
+use crate::model::ids::{LeadHours, RunId};
+use crate::model::job::{Job, Narrowing, Watch};
+use crate::model::rows::{batch_of, stats_batch};
+use crate::model::time::Micros;
+use crate::rollup::UnitFold;
+use crate::sink::archive::{ArchiveWriter, Published};
+use crate::source::archive::Archive;
+use crate::source::united::{Purpose, United};
+use crate::source::{Source, small};
+
+use super::sweep::{Collect, Rest, Sweep, UnitResult};
+
+pub use listing::{Listing, TableLine, list};
+
+/// What archiving came to.
+#[derive(Debug, Clone)]
+pub struct Archived {
+    pub as_of: Micros,
+    /// As it was given, for the report alone.
+    pub dest: String,
+    pub live_runs: u64,
+    /// Runs that the source no longer has.
+    pub archived_runs: u64,
+    pub digest: String,
+    pub published: Published,
+    pub elapsed: Duration,
+}
+
+/// Archives a source: the runs that the job's narrowing includes, together with all that the archive has already.
+pub fn archive(job: &Job, source: Source, dest: &str, wanted: Option<&[String]>, watch: &dyn Watch) -> Result<Archived> {
+    let start = Instant::now();
+    let mut writer = ArchiveWriter::open(Place::open(dest)?)?;
+    let tables = selected(writer.former(), wanted, dest)?;
+    check_moment(writer.former(), source.snapshot(), dest)?;
+    let source = Source::United(Box::new(United::new(source, former(&writer, dest)?, Purpose::Preserve, &job.narrowing)));
+    let snapshot = source.snapshot();
+    writer.set_wide_leads(&snapshot.wide_leads);
+
+    let mut manifest = manifest(job, snapshot, &tables);
+    let kept = kept_days(writer.former(), &manifest, &source);
+    let whole =
+        Job { narrowing: Narrowing::default(), filter: ColumnFilter::default(), tolerance: Tolerance::default(), ..job.clone() };
+    let mut days = Days::new(&mut writer, snapshot, &tables, kept.clone());
+    let prepare = |evidence: &UnitEvidence, fold: &UnitFold| prepare(evidence, fold, &tables, &kept, &snapshot.wide_leads);
+    let outcome = Sweep::new("archive", &whole, &source, watch).run_with(prepare, &mut days)?;
+    write_moment(&mut writer, &source, &tables)?;
+    manifest.digest = outcome.digest.clone();
+    let archived = snapshot.runs.iter().filter(|run| source.is_archived(run.id)).count() as u64;
+    Ok(Archived {
+        as_of: snapshot.taken_at,
+        dest: dest.to_owned(),
+        live_runs: snapshot.runs.len() as u64 - archived,
+        archived_runs: archived,
+        digest: outcome.digest,
+        published: writer.publish(manifest)?,
+        elapsed: start.elapsed(),
+    })
+}
+
+/// Unites a source with the runs that only an archive still has, for a comparison with what the source stores.
+pub fn with_history(source: Source, dest: &str, narrowing: &Narrowing) -> Result<Source> {
+    // Runs outside of a narrowed comparison still count for lifetime rollups.
+    let all = Narrowing { lifetime: narrowing.lifetime, ..Narrowing::default() };
+    Ok(Source::United(Box::new(United::new(source, Some(Archive::open(dest)?), Purpose::Compare, &all))))
+}
+
+/// The tables to write: those asked for, else those that the archive has, else all.
+fn selected(former: Option<&Manifest>, wanted: Option<&[String]>, dest: &str) -> Result<Vec<&'static Table>> {
+    let usage = |detail: String| Error::new(ErrorKind::Usage, format!("archiving to {dest}"), detail);
+    let names: BTreeSet<String> = match (wanted, former) {
+        (Some(names), _) => names.iter().cloned().collect(),
+        (None, Some(former)) => former.tables.iter().cloned().collect(),
+        (None, None) => TABLES.iter().map(|table| table.name.to_owned()).collect(),
+    };
+    if let Some(unknown) = names.iter().find(|name| tables::table(name).is_none()) {
+        let known: Vec<_> = TABLES.iter().map(|table| table.name).collect();
+        return Err(usage(format!("there is no table {unknown}")).hint(format!("the tables are {}", known.join(", "))));
+    }
+    if former.is_some_and(|former| names != former.tables.iter().cloned().collect()) {
+        let error = usage("it was made with another choice of tables".to_owned());
+        return Err(error.hint("leave --tables out to go on with that choice, or begin another archive"));
+    }
+    Ok(TABLES.into_iter().filter(|table| names.contains(table.name)).collect())
+}
+
+/// An older snapshot must not take the place of a newer one.
+fn check_moment(former: Option<&Manifest>, snapshot: &Snapshot, dest: &str) -> Result<()> {
+    match former.filter(|former| former.as_of > snapshot.taken_at.0) {
+        None => Ok(()),
+        Some(_) => Err(Error::new(ErrorKind::Refused, format!("archiving to {dest}"), "it has a newer state than this source")
+            .hint("archive older snapshots first, or to a place of their own")),
+    }
+}
+
+/// The archive so far as a source, where it has the evidence.
+fn former(writer: &ArchiveWriter, dest: &str) -> Result<Option<Archive>> {
+    match writer.former() {
+        Some(former) if EVIDENCE.iter().all(|table| former.has_table(table.name)) => {
+            Archive::of(Place::open(dest)?, former.clone()).map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+fn manifest(job: &Job, snapshot: &Snapshot, tables: &[&Table]) -> Manifest {
+    let mut manifest = Manifest::new(snapshot.taken_at, job.scoring.clone());
+    manifest.server_version = snapshot.server_version.clone();
+    manifest.has_steps = snapshot.has_steps;
+    manifest.has_stored_stats = snapshot.has_stored_stats;
+    manifest.has_stored_miners = snapshot.stored_miners.is_some();
+    manifest.has_stored_subnet = snapshot.stored_subnet.is_some();
+    manifest.wide_leads = snapshot.wide_leads.clone();
+    manifest.tables = tables.iter().map(|table| table.name.to_owned()).collect();
+    for (day, runs) in runs_by_day(&snapshot.runs) {
+        let entry = |run: &&Run| RunEntry { id: run.id.0, gfs_init: run.gfs_init.0, target: run.target.0 };
+        manifest.days.insert(day.to_string(), runs.iter().map(entry).collect());
+    }
+    manifest
+}
+
+fn runs_by_day(runs: &[Run]) -> BTreeMap<Day, Vec<&Run>> {
+    let mut days: BTreeMap<Day, Vec<&Run>> = BTreeMap::new();
+    for run in runs {
+        days.entry(Day::of(run.gfs_init)).or_default().push(run);
+    }
+    days
+}
+
+/// Days of which the source has no run any more, and that this program would write as they are: they are not written again.
+fn kept_days(former: Option<&Manifest>, manifest: &Manifest, source: &Source) -> BTreeSet<Day> {
+    let Some(former) = former else { return BTreeSet::new() };
+    let basis = |m: &Manifest| (m.tool.clone(), m.version, m.scoring.clone(), m.wide_leads.clone());
+    let archived = |run: &&Run| source.is_archived(run.id);
+    let days = runs_by_day(&source.snapshot().runs).into_iter().filter(|(day, runs)| {
+        let day = day.to_string();
+        runs.iter().all(archived) && former.days.get(&day) == manifest.days.get(&day)
+    });
+    if basis(former) == basis(manifest) { days.map(|(day, _)| day).collect() } else { BTreeSet::new() }
+}
+
+/// A row group on its way into the file of its table and day; those of a file are in order of `place`.
+pub struct Piece {
+    day: Day,
+    table: &'static Table,
+    place: i64,
+    group: RowGroup,
+}
+
+/// Encodes all that a unit adds to its days, one row group for each run and table.
+fn prepare(
+    evidence: &UnitEvidence,
+    fold: &UnitFold,
+    tables: &[&'static Table],
+    kept: &BTreeSet<Day>,
+    wide_leads: &[LeadHours],
+) -> Result<Vec<Piece>> {
+    let mut pieces = Vec::new();
+    let mut add = |day: Day, table: &'static Table, place: RunId, batch: &RecordBatch| {
+        if batch.num_rows() > 0 && !kept.contains(&day) && tables.iter().any(|wanted| wanted.name == table.name) {
+            let group = row_group(table, &table.schema(wide_leads), batch)?;
+            pieces.push(Piece { day, table, place: place.0.into(), group });
+        }
+        Ok::<_, Error>(())
+    };
+    for run in &evidence.runs {
+        let (id, day) = (run.run.id, Day::of(run.run.gfs_init));
+        for (table, batch) in [
+            (&SCORES_TABLE, &run.scores),
+            (&COMPONENTS_TABLE, &run.components),
+            (&STEPS_TABLE, &run.steps),
+            (&RESPONSES_TABLE, &run.responses),
+            (&LEAD_SCORES, &rows::lead_scores(fold, id)),
+            (&STATS, &rows::stats(fold, id)),
+        ] {
+            add(day, table, id, batch)?;
+        }
+    }
+    if let Some(first) = evidence.runs.first().map(|run| &run.run) {
+        add(Day::of(first.gfs_init), &STORED_STATS, first.id, &stats_batch(&evidence.stored, wide_leads))?;
+    }
+    Ok(pieces)
+}
+
+/// The days in the making. A day is written when the last of its units is through, so that memory holds few of them.
+struct Days<'w> {
+    writer: &'w mut ArchiveWriter,
+    tables: Vec<&'static Table>,
+    kept: BTreeSet<Day>,
+    runs: Vec<Run>,
+    /// How many units each day still waits for.
+    waiting: BTreeMap<Day, usize>,
+    pieces: BTreeMap<Day, Vec<Piece>>,
+    /// The days of the units to come, in their order.
+    coming: std::vec::IntoIter<BTreeSet<Day>>,
+    as_of: String,
+}
+
+impl<'w> Days<'w> {
+    fn new(writer: &'w mut ArchiveWriter, snapshot: &Snapshot, tables: &[&'static Table], kept: BTreeSet<Day>) -> Self {
+        let days = |runs: &[Run]| runs.iter().map(|run| Day::of(run.gfs_init)).collect::<BTreeSet<Day>>();
+        let coming: Vec<_> = units(&snapshot.runs).iter().map(|unit| days(&unit.runs)).collect();
+        let mut waiting = BTreeMap::new();
+        for day in coming.iter().flatten() {
+            *waiting.entry(*day).or_default() += 1;
+        }
+        let (runs, as_of) = (snapshot.runs.clone(), day::stamp(snapshot.taken_at));
+        Days { writer, tables: tables.to_vec(), kept, runs, waiting, pieces: BTreeMap::new(), coming: coming.into_iter(), as_of }
+    }
+
+    fn has(&self, table: &Table) -> bool {
+        self.tables.iter().any(|wanted| wanted.name == table.name)
+    }
+
+    fn close(&mut self, day: Day) -> Result<()> {
+        let partition = day.to_string();
+        let tables = self.tables.clone();
+        let by_day = tables.into_iter().filter(|table| table.division == Division::Day && table.name != FINDINGS_TABLE.name);
+        if self.kept.contains(&day) {
+            by_day.for_each(|table| self.writer.keep(table, &partition));
+            return Ok(());
+        }
+        let mut pieces = self.pieces.remove(&day).unwrap_or_default();
+        pieces.sort_by_key(|piece| (piece.table.name, piece.place));
+        let mut pieces = pieces.into_iter().peekable();
+        while let Some(table) = pieces.peek().map(|piece| piece.table) {
+            let own = std::iter::from_fn(|| pieces.next_if(|piece| piece.table.name == table.name));
+            self.writer.write(table, &partition, own.map(|piece| piece.group).collect::<Vec<_>>())?;
+        }
+        if self.has(&RUNS_TABLE) {
+            let runs: Vec<Run> = self.runs.iter().filter(|run| Day::of(run.gfs_init) == day).cloned().collect();
+            self.writer.write(
+                &RUNS_TABLE,
+                &partition,
+                [row_group(&RUNS_TABLE, &RUNS_TABLE.schema(&[]), &small::runs_batch(&runs))?],
+            )?;
+        }
+        Ok(())
+    }
+
+    fn whole(&mut self, table: &Table, partition: &str, batch: &RecordBatch) -> Result<()> {
+        if !self.has(table) {
+            return Ok(());
+        }
+        self.writer.write(table, partition, [row_group(table, &table.schema(&[]), batch)?])
+    }
+}
+
+impl Collect<Vec<Piece>> for Days<'_> {
+    fn unit(&mut self, _unit: &mut UnitResult, pieces: Vec<Piece>) -> Result<()> {
+        for piece in pieces {
+            self.pieces.entry(piece.day).or_default().push(piece);
+        }
+        for day in self.coming.next().unwrap_or_default() {
+            let left = self.waiting.entry(day).or_default();
+            *left -= 1;
+            if *left == 0 {
+                self.close(day)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn rest(&mut self, rest: Rest<'_>) -> Result<()> {
+        let as_of = self.as_of.clone();
+        self.whole(&MINERS, &as_of, &batch_of(rest.miners))?;
+        self.whole(&SUBNET, &as_of, &batch_of(rest.subnet))?;
+        for (day, findings) in rows::findings(rest.findings, &self.runs) {
+            self.whole(&FINDINGS_TABLE, &day.to_string(), &findings)?;
+        }
+        Ok(())
+    }
+}
+
+/// What holds at this moment alone, beside the moments that were archived before.
+fn write_moment(writer: &mut ArchiveWriter, source: &Source, tables: &[&'static Table]) -> Result<()> {
+    let snapshot = source.snapshot();
+    let as_of = day::stamp(snapshot.taken_at);
+    for table in tables.iter().filter(|table| table.division == Division::Moment) {
+        writer.keep_moments(table, &as_of);
+    }
+    let stored = [
+        (&NODES_TABLE, Some(small::nodes_batch(&snapshot.nodes))),
+        (&STORED_MINERS, snapshot.stored_miners.as_deref().map(batch_of)),
+        (&STORED_SUBNET, snapshot.stored_subnet.as_deref().map(batch_of)),
+        (
+            &STRAY_STATS,
+            snapshot.has_stored_stats.then(|| source.strays()).transpose()?.map(|rows| stats_batch(&rows, &snapshot.wide_leads)),
+        ),
+    ];
+    for (table, batch) in stored {
+        if let Some(batch) = batch.filter(|_| tables.iter().any(|wanted| wanted.name == table.name)) {
+            writer.write(table, &as_of, [row_group(table, &table.schema(&snapshot.wide_leads), &batch)?])?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,45 @@
+//! Results as batches: what is written to an archive, and what `verify` holds against it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
+use arrow::datatypes::{DataType, Field, Schema};
+
+use crate::archive::Day;
+use crate::archive::tables::PLACED;
+use crate::model::evidence::Run;
+use crate::model::finding::Finding;
+use crate::model::ids::RunId;
+use crate::model::rollups::{FindingRow, ForecastStat, LeadScore};
+use crate::model::rows::batch_of;
+use crate::rollup::UnitFold;
+
+/// The lead scores of one run.
+pub fn lead_scores(fold: &UnitFold, run: RunId) -> RecordBatch {
+    let rows: Vec<LeadScore> = fold.lead_scores.iter().filter(|row| row.run_id == Some(run.0)).cloned().collect();
+    batch_of(&rows)
+}
+
+/// The rollup rows of one run, each with whether it has the place.
+pub fn stats(fold: &UnitFold, run: RunId) -> RecordBatch {
+    let of_run = || fold.stats.iter().filter(|row| row.stat.run_id == Some(run.0));
+    let rows: Vec<ForecastStat> = of_run().map(|row| row.stat.clone()).collect();
+    let placed: BooleanArray = of_run().map(|row| Some(row.placed)).collect();
+    let batch = batch_of(&rows);
+    let mut fields: Vec<Field> = batch.schema().fields().iter().map(|field| field.as_ref().clone()).collect();
+    fields.push(Field::new(PLACED, DataType::Boolean, false));
+    let columns = batch.columns().iter().cloned().chain([Arc::new(placed) as ArrayRef]).collect();
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).expect("invariant: a column of the same length")
+}
+
+/// Findings by the day of their run; those of no run, or of one that is gone, have no day.
+pub fn findings(findings: &[Finding], runs: &[Run]) -> BTreeMap<Day, RecordBatch> {
+    let known: BTreeMap<RunId, Day> = runs.iter().map(|run| (run.id, Day::of(run.gfs_init))).collect();
+    let mut days: BTreeMap<Day, Vec<FindingRow>> = BTreeMap::new();
+    for finding in findings {
+        let day = finding.run.and_then(|run| known.get(&run)).copied().unwrap_or(Day(None));
+        days.entry(day).or_default().push(finding.into());
+    }
+    days.into_iter().map(|(day, rows)| (day, batch_of(&rows))).collect()
+}

@@ -1,0 +1,293 @@
+//! `recount verify`: is every file of an archive what was written, and does what it says follow from its own evidence?
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Schema};
+
+use crate::archive::encoding::ordered;
+use crate::archive::manifest::{FileEntry, Link};
+use crate::archive::read::{Reader, rows_in};
+use crate::archive::tables::{EVIDENCE, FINDINGS_TABLE, LEAD_SCORES, MINERS, RUNS_TABLE, STATS, SUBNET, Table};
+use crate::archive::{Day, LATEST, MANIFESTS, Manifest, PENDING, Place, STAGING, day};
+use crate::error::{Context, ErrorKind, Result};
+use crate::model::difference::Tolerance;
+use crate::model::evidence::{Run, UnitEvidence};
+use crate::model::filter::ColumnFilter;
+use crate::model::finding::Finding;
+use crate::model::job::{Job, Location, Narrowing, Watch};
+use crate::model::rollups::{MinerStat, SubnetStat};
+use crate::model::rows::batch_of;
+use crate::model::time::Micros;
+use crate::rollup::{UnitFold, parallel};
+use crate::sink::archive::Pending;
+use crate::source::archive::Archive;
+use crate::source::{Source, small};
+
+use super::super::sweep::{Collect, Rest, Sweep, UnitResult};
+use super::rows;
+
+/// Something that is wrong, and with which file.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Problem {
+    pub path: String,
+    pub detail: String,
+}
+
+/// What was found.
+#[derive(Debug, Clone)]
+pub struct Verified {
+    pub dest: String,
+    pub as_of: Micros,
+    pub files: u64,
+    pub bytes: u64,
+    pub rows: u64,
+    pub runs: u64,
+    pub digest: String,
+    pub problems: Vec<Problem>,
+    pub notes: Vec<String>,
+    pub elapsed: Duration,
+}
+
+fn problem(path: impl Into<String>, detail: impl Into<String>) -> Problem {
+    Problem { path: path.into(), detail: detail.into() }
+}
+
+/// Verifies the archive at a place. Only what keeps it from being read at all is an error; all else is a problem.
+pub fn verify(dest: &str, threads: usize, watch: &dyn Watch) -> Result<Verified> {
+    let start = Instant::now();
+    let place = Place::open(dest)?;
+    let mut verified = Verified {
+        dest: dest.to_owned(),
+        as_of: Micros(0),
+        files: 0,
+        bytes: 0,
+        rows: 0,
+        runs: 0,
+        digest: String::new(),
+        problems: Vec::new(),
+        notes: Vec::new(),
+        elapsed: Duration::ZERO,
+    };
+    let latest = match Manifest::latest(&place) {
+        Err(error) if error.kind() == ErrorKind::Snapshot => {
+            verified.problems.push(problem(LATEST, error.to_string()));
+            return Ok(verified);
+        }
+        latest => latest?.1,
+    };
+    // An archive that is none is an error like for every command.
+    let Some((link, manifest)) = latest else { return Archive::open(dest).map(|_| verified) };
+    verified.as_of = Micros(manifest.as_of);
+    verified.runs = manifest.days.values().map(|runs| runs.len() as u64).sum();
+    verified.digest = manifest.digest.clone();
+    verified.files = manifest.files.len() as u64;
+    verified.bytes = manifest.files.values().map(|file| file.bytes).sum();
+    verified.rows = manifest.files.values().map(|file| file.rows).sum();
+    check_inventory(&place, &link, &manifest, &mut verified)?;
+    verified.problems.extend(check_files(&place, &manifest, threads, watch)?);
+    if verified.problems.iter().any(|problem| manifest.files.contains_key(&problem.path)) {
+        verified.notes.push("nothing was recomputed, since files are not what was written".to_owned());
+    } else if EVIDENCE.iter().all(|table| manifest.has_table(table.name)) {
+        verified.problems.extend(check_rollups(place, manifest, threads, watch)?);
+    } else {
+        verified.notes.push("nothing was recomputed, since the archive has no evidence (--tables)".to_owned());
+    }
+    verified.problems.sort();
+    verified.elapsed = start.elapsed();
+    Ok(verified)
+}
+
+/// Every file is known, and the manifests hang together down to the first.
+fn check_inventory(place: &Place, link: &Link, manifest: &Manifest, verified: &mut Verified) -> Result<()> {
+    let mut known: BTreeSet<String> = manifest.files.keys().cloned().collect();
+    known.extend([LATEST.to_owned(), PENDING.to_owned(), link.manifest.clone()]);
+    let mut previous = manifest.previous.clone();
+    while let Some(link) = previous.filter(|link| known.insert(link.manifest.clone())) {
+        previous = match Manifest::at(place, &link) {
+            Ok(manifest) => manifest.previous,
+            Err(error) if error.kind() == ErrorKind::Snapshot => {
+                verified.problems.push(problem(&link.manifest, error.to_string()));
+                None
+            }
+            Err(error) => return Err(error),
+        };
+    }
+    let announced: BTreeSet<String> =
+        Pending::read(place)?.map(|pending| pending.files.into_iter().collect()).unwrap_or_default();
+    let mut leftovers = 0;
+    for path in place.list()?.into_keys().filter(|path| !known.contains(path)) {
+        if announced.contains(&path) || path.starts_with(&format!("{STAGING}/")) {
+            leftovers += 1;
+        } else {
+            let what =
+                if path.starts_with(MANIFESTS) { "is no manifest of this archive" } else { "is in no manifest: it was added" };
+            verified.problems.push(problem(path, what));
+        }
+    }
+    if leftovers > 0 || !announced.is_empty() {
+        verified.notes.push(format!("an archiving is at work or was cut off ({leftovers} files); the next one sweeps them"));
+    }
+    Ok(())
+}
+
+/// Presence, size, hash and rows of every file.
+fn check_files(place: &Place, manifest: &Manifest, threads: usize, watch: &dyn Watch) -> Result<Vec<Problem>> {
+    let files: Vec<_> = manifest.files.iter().collect();
+    let mut problems = Vec::new();
+    let mut done = 0;
+    let check = |(path, entry): &(&String, &FileEntry)| {
+        watch.check()?;
+        Ok(check_file(place, path, entry)?.map(|detail| problem(*path, detail)))
+    };
+    parallel::in_order(threads, &files, check, |found| {
+        problems.extend(found);
+        done += 1;
+        watch.progress("files", done, files.len() as u64);
+        Ok(())
+    })?;
+    Ok(problems)
+}
+
+fn check_file(place: &Place, path: &str, entry: &FileEntry) -> Result<Option<String>> {
+    let Some(content) = place.read(path)? else { return Ok(Some("is missing".to_owned())) };
+    let bytes = content.len() as u64;
+    if bytes != entry.bytes {
+        return Ok(Some(format!("has {bytes} bytes, the manifest says {}", entry.bytes)));
+    }
+    if blake3::hash(&content).to_hex().as_str() != entry.blake3 {
+        return Ok(Some("does not match its hash".to_owned()));
+    }
+    Ok(match rows_in(&content) {
+        Ok(rows) if rows == entry.rows => None,
+        Ok(rows) => Some(format!("has {rows} rows, the manifest says {}", entry.rows)),
+        Err(error) => Some(format!("cannot be read: {error}")),
+    })
+}
+
+/// Every rollup again from the evidence, bit for bit.
+fn check_rollups(place: Place, manifest: Manifest, threads: usize, watch: &dyn Watch) -> Result<Vec<Problem>> {
+    let digest = manifest.digest.clone();
+    let job = Job {
+        source: Location::Folder(String::new()),
+        scoring: manifest.scoring.clone(),
+        tolerance: Tolerance::default(),
+        connections: 1,
+        statement_timeout: Duration::ZERO,
+        threads,
+        filter: ColumnFilter::default(),
+        narrowing: Narrowing::default(),
+    };
+    let source = Source::Archive(Box::new(Archive::of(place, manifest)?));
+    let Source::Archive(archive) = &source else { unreachable!("invariant: it was just made") };
+    let check = Check { reader: archive.reader(), problems: Mutex::default() };
+    let prepare = |evidence: &UnitEvidence, fold: &UnitFold| check.unit(evidence, fold);
+    let mut rest = CheckRest { check: &check, runs: &source.snapshot().runs };
+    let outcome = Sweep::new("verify", &job, &source, watch).run_with(prepare, &mut rest)?;
+    check.runs(&source.snapshot().runs)?;
+    let mut problems = check.problems.into_inner().unwrap_or_default();
+    if outcome.digest != digest {
+        problems.push(problem(LATEST, format!("the digest of all rollups is {}, the manifest says {digest}", outcome.digest)));
+    }
+    Ok(problems)
+}
+
+struct Check<'r> {
+    reader: &'r Reader,
+    problems: Mutex<Vec<Problem>>,
+}
+
+impl Check<'_> {
+    fn unit(&self, evidence: &UnitEvidence, fold: &UnitFold) -> Result<()> {
+        for run in &evidence.runs {
+            let (id, day) = (run.run.id, Day::of(run.run.gfs_init).to_string());
+            self.same(&LEAD_SCORES, &day, Some(id.0), &rows::lead_scores(fold, id))?;
+            self.same(&STATS, &day, Some(id.0), &rows::stats(fold, id))?;
+        }
+        Ok(())
+    }
+
+    /// Holds the rows of a partition against what they should be.
+    fn same(&self, table: &Table, partition: &str, run: Option<i32>, expected: &RecordBatch) -> Result<()> {
+        if !self.reader.manifest().has_table(table.name) {
+            return Ok(());
+        }
+        let found = self.reader.rows(table, partition, &table.schema(&[]), run)?;
+        let expected = ordered(expected, table.order).doing(ErrorKind::Data, || format!("verifying {}", table.name))?;
+        if let Some(detail) = difference(&found, &expected) {
+            let run = run.map(|run| format!("run {run}, ")).unwrap_or_default();
+            let mut problems = self.problems.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            problems.push(problem(table.folder(partition), format!("{run}{detail}")));
+        }
+        Ok(())
+    }
+
+    /// The table of runs says what the manifest says.
+    fn runs(&self, runs: &[Run]) -> Result<()> {
+        let mut days: BTreeMap<Day, Vec<Run>> = BTreeMap::new();
+        for run in runs {
+            days.entry(Day::of(run.gfs_init)).or_default().push(run.clone());
+        }
+        days.iter().try_for_each(|(day, runs)| self.same(&RUNS_TABLE, &day.to_string(), None, &small::runs_batch(runs)))
+    }
+
+    fn findings(&self, findings: &[Finding], runs: &[Run]) -> Result<()> {
+        let mut expected = rows::findings(findings, runs);
+        let none = batch_of::<crate::model::rollups::FindingRow>(&[]);
+        for day in runs.iter().map(|run| Day::of(run.gfs_init)).chain([Day(None)]) {
+            expected.entry(day).or_insert_with(|| none.clone());
+        }
+        expected.iter().try_for_each(|(day, rows)| self.same(&FINDINGS_TABLE, &day.to_string(), None, rows))
+    }
+
+    fn lifetime(&self, miners: &[MinerStat], subnet: &[SubnetStat]) -> Result<()> {
+        let as_of = day::stamp(Micros(self.reader.manifest().as_of));
+        self.same(&MINERS, &as_of, None, &batch_of(miners))?;
+        self.same(&SUBNET, &as_of, None, &batch_of(subnet))
+    }
+}
+
+struct CheckRest<'c> {
+    check: &'c Check<'c>,
+    runs: &'c [Run],
+}
+
+impl Collect for CheckRest<'_> {
+    fn unit(&mut self, _unit: &mut UnitResult, (): ()) -> Result<()> {
+        Ok(())
+    }
+
+    fn rest(&mut self, rest: Rest<'_>) -> Result<()> {
+        self.check.lifetime(rest.miners, rest.subnet)?;
+        self.check.findings(rest.findings, self.runs)
+    }
+}
+
+/// The first thing in which two batches differ, bit by bit; `None` where they don't.
+fn difference(found: &RecordBatch, expected: &RecordBatch) -> Option<String> {
+    if found.num_rows() != expected.num_rows() {
+        return Some(format!("has {} rows, recomputed there are {}", found.num_rows(), expected.num_rows()));
+    }
+    let schema = expected.schema();
+    let name = |index: usize| Schema::field(&schema, index).name().clone();
+    let columns = found.columns().iter().zip(expected.columns()).enumerate();
+    columns
+        .filter(|(_, (a, b))| !same_cells(a, b))
+        .map(|(index, (a, b))| {
+            let row = (0..a.len()).find(|&row| !same_cells(&a.slice(row, 1), &b.slice(row, 1))).unwrap_or_default();
+            format!("row {} is not what its evidence comes to: column {}", row + 1, name(index))
+        })
+        .next()
+}
+
+fn same_cells(a: &ArrayRef, b: &ArrayRef) -> bool {
+    if a.data_type() == &DataType::Float64 && b.data_type() == &DataType::Float64 {
+        let bits = |array: &ArrayRef| -> Vec<Option<u64>> {
+            array.as_primitive::<arrow::datatypes::Float64Type>().iter().map(|x| x.map(f64::to_bits)).collect()
+        };
+        return bits(a) == bits(b);
+    }
+    a == b
+}

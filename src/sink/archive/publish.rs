@@ -1,0 +1,149 @@
+//! The last act of archiving: what may exist is announced, files take their places, the manifest, `_latest.json`, and only
+//! then is removed what was replaced. Wherever this is cut off, `_latest.json` names a manifest whose files are all there.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::ArchiveWriter;
+use crate::archive::manifest::{FileEntry, Link, Replaced};
+use crate::archive::{LATEST, MANIFESTS, Manifest, PENDING, Place, STAGING, day};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::time::Micros;
+
+/// `_pending.json`: what a job may have put in place, or may have removed only in part.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Pending {
+    /// Tells this job from any other.
+    job: String,
+    pub files: Vec<String>,
+}
+
+impl Pending {
+    /// What a job at work, or a killed one, has announced.
+    pub fn read(place: &Place) -> Result<Option<Pending>> {
+        // It is written whole before any file moves, so one that cannot be read announces nothing.
+        Ok(place.read(PENDING)?.and_then(|content| serde_json::from_slice(&content).ok()))
+    }
+}
+
+/// What publishing came to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Published {
+    pub written: u64,
+    pub unchanged: u64,
+    pub removed: u64,
+    /// Of the files written.
+    pub bytes: u64,
+    /// Of all files that are in force.
+    pub total_bytes: u64,
+    pub total_rows: u64,
+}
+
+impl ArchiveWriter {
+    /// Publishes the staged files under this manifest, whose files, history and place in the chain are filled in here.
+    pub fn publish(mut self, mut manifest: Manifest) -> Result<Published> {
+        manifest.files = std::mem::take(&mut self.files);
+        let former = self.former.as_ref().map(|(_, former)| former);
+        let in_force = former.iter().flat_map(|former| &former.files);
+        let replaced: Vec<_> = in_force.filter(|(path, _)| !manifest.files.contains_key(*path)).collect();
+        manifest.history = history(former, &replaced, manifest.as_of);
+        manifest.previous = self.former.as_ref().map(|(link, _)| link.clone());
+        let published = Published {
+            written: self.staged.len() as u64,
+            unchanged: (manifest.files.len() - self.staged.len()) as u64,
+            removed: replaced.len() as u64,
+            bytes: self.staged.keys().map(|path| manifest.files[path].bytes).sum(),
+            total_bytes: manifest.files.values().map(|file| file.bytes).sum(),
+            total_rows: manifest.files.values().map(|file| file.rows).sum(),
+        };
+        if former.is_some_and(|former| *former == Manifest { previous: former.previous.clone(), ..manifest.clone() }) {
+            return Ok(published);
+        }
+        let removed: Vec<String> = replaced.into_iter().map(|(path, _)| path.clone()).collect();
+        self.put_in_place(&manifest, &removed)?;
+        removed.iter().try_for_each(|path| self.place.remove(path))?;
+        self.place.remove(PENDING)?;
+        Ok(published)
+    }
+
+    fn put_in_place(&self, manifest: &Manifest, removed: &[String]) -> Result<()> {
+        let text = manifest.text();
+        let path = self.free_name(Micros(manifest.as_of))?;
+        let announced = self.staged.keys().chain(removed).chain([&path]).cloned().collect();
+        let pending = serde_json::to_vec_pretty(&Pending { job: job_name(), files: announced }).expect("plain data");
+        self.place.write(PENDING, &pending)?;
+        self.staged.iter().try_for_each(|(path, file)| self.place.publish(file, path))?;
+        self.check(manifest)?;
+        if self.place.read(PENDING)?.as_deref() != Some(&pending) {
+            let error = Error::new(ErrorKind::Refused, format!("archiving to {}", self.place.display()), "another job took over");
+            return Err(error.hint("let one job at a time archive to a place"));
+        }
+        self.place.write(&path, text.as_bytes())?;
+        let link = Link { manifest: path, blake3: blake3::hash(text.as_bytes()).to_hex().to_string() };
+        let link = serde_json::to_string_pretty(&link).expect("plain data") + "\n";
+        self.place.replace(LATEST, &self.latest, link.as_bytes())
+    }
+
+    /// No manifest may name a file that is not there.
+    fn check(&self, manifest: &Manifest) -> Result<()> {
+        let there = self.place.list()?;
+        let absent = manifest.files.iter().find(|(path, file)| there.get(*path) != Some(&file.bytes));
+        absent.map_or(Ok(()), |(path, _)| {
+            let doing = format!("archiving to {}", self.place.display());
+            Err(Error::new(ErrorKind::Io, doing, format!("{path} is not there, or not whole"))
+                .hint("what was archived before is still in force; `recount verify` tells more"))
+        })
+    }
+
+    /// The path of a new manifest: its moment, numbered where that was archived before.
+    fn free_name(&self, as_of: Micros) -> Result<String> {
+        let there = self.place.list()?;
+        let stamp = day::stamp(as_of);
+        let name = |n: u32| match n {
+            1 => format!("{MANIFESTS}/{stamp}.json"),
+            n => format!("{MANIFESTS}/{stamp}-{n}.json"),
+        };
+        Ok((1..).map(name).find(|name| !there.contains_key(name)).expect("invariant: numbers do not run out"))
+    }
+}
+
+fn history(former: Option<&Manifest>, replaced: &[(&String, &FileEntry)], as_of: i64) -> BTreeMap<String, Vec<Replaced>> {
+    let mut history = former.map(|former| former.history.clone()).unwrap_or_default();
+    for (path, file) in replaced {
+        let folder = path.rsplit_once('/').map_or(path.as_str(), |(folder, _)| folder);
+        let entry = Replaced { as_of, rows: file.rows, blake3: file.blake3.clone() };
+        history.entry(folder.to_owned()).or_default().push(entry);
+    }
+    history
+}
+
+fn job_name() -> String {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    format!("{}-{}", std::process::id(), since.as_nanos())
+}
+
+fn announced(place: &Place) -> Result<Vec<String>> {
+    Ok(Pending::read(place)?.map(|pending| pending.files).unwrap_or_default())
+}
+
+/// Refuses a place that holds something, but no archive.
+pub fn check_place(place: &Place, former: Option<&(Link, Manifest)>) -> Result<()> {
+    if former.is_some() {
+        return Ok(());
+    }
+    let announced = announced(place)?;
+    let own = |path: &String| path == PENDING || path.starts_with(STAGING) || announced.contains(path);
+    place.list()?.into_keys().find(|path| !own(path)).map_or(Ok(()), |path| {
+        let detail = format!("it is no archive, and holds {path}");
+        let error = Error::new(ErrorKind::Usage, format!("archiving to {}", place.display()), detail);
+        Err(error.hint("give a new or empty folder, or one that holds an archive"))
+    })
+}
+
+/// Removes what a killed job has put in place and no manifest names.
+pub fn recover(place: &Place, former: Option<&(Link, Manifest)>) -> Result<()> {
+    let in_force = |path: &str| former.is_some_and(|(link, manifest)| manifest.files.contains_key(path) || link.manifest == path);
+    announced(place)?.iter().filter(|path| !in_force(path)).try_for_each(|path| place.remove(path))?;
+    place.remove(PENDING)
+}

@@ -1,0 +1,199 @@
+//! A database together with the runs that its retention has deleted and an archive still has. The database wins.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, DictionaryArray, RecordBatch};
+use arrow::datatypes::{DataType, Int32Type};
+
+use super::archive::Archive;
+use super::decode::Interner;
+use super::{Counters, Source};
+use crate::error::{Context, ErrorKind, Result};
+use crate::model::evidence::{Run, Snapshot, StoredStat, Unit, UnitEvidence};
+use crate::model::ids::{LeadHours, RunId};
+use crate::model::job::Narrowing;
+use crate::model::rollups::Rollup;
+use crate::model::sanitize::{sanitize, sanitized};
+use crate::model::value::Value;
+
+/// What the union is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Rollups are compared with what the database stores; it stores nothing of the runs that it has deleted.
+    Compare,
+    /// Everything is written down again: what the database once stored of deleted runs too, and no text as it came.
+    Preserve,
+}
+
+/// Two sources as one.
+#[derive(Debug)]
+pub struct United {
+    live: Source,
+    archive: Option<Archive>,
+    purpose: Purpose,
+    snapshot: Snapshot,
+    /// The runs that come from the archive.
+    archived: BTreeSet<RunId>,
+}
+
+impl United {
+    /// Takes from the database the runs that `narrowing` includes, and from the archive all others that it has.
+    pub fn new(live: Source, archive: Option<Archive>, purpose: Purpose, narrowing: &Narrowing) -> United {
+        let mut snapshot = live.snapshot().clone();
+        snapshot.runs.retain(|run| narrowing.includes_run(run));
+        let known: BTreeSet<RunId> = snapshot.runs.iter().map(|run| run.id).collect();
+        let mut archived = BTreeSet::new();
+        if let Some(former) = archive.as_ref().map(Archive::snapshot) {
+            let gone = former.runs.iter().filter(|run| !known.contains(&run.id)).cloned();
+            snapshot.runs.extend(gone);
+            archived = snapshot.runs.iter().map(|run| run.id).filter(|id| !known.contains(id)).collect();
+            snapshot.runs.sort_by_key(|run| run.id);
+            snapshot.has_steps |= former.has_steps;
+            if purpose == Purpose::Preserve {
+                snapshot.has_stored_stats |= former.has_stored_stats;
+                snapshot.wide_leads.extend(&former.wide_leads);
+                snapshot.wide_leads.sort_unstable();
+                snapshot.wide_leads.dedup();
+            }
+            let (live, gone) = (known.len(), archived.len());
+            snapshot.notes.push(format!("{live} runs come from the database and {gone} that it no longer has from the archive"));
+        }
+        if purpose == Purpose::Preserve {
+            snapshot.stored_miners.iter_mut().flatten().for_each(clean_row);
+            snapshot.stored_subnet.iter_mut().flatten().for_each(clean_row);
+            let hotkeys = snapshot.nodes.iter_mut().filter_map(|node| node.hotkey.as_mut());
+            hotkeys.for_each(|hotkey| *hotkey = cleaned(hotkey).into_owned());
+        }
+        United { live, archive, purpose, snapshot, archived }
+    }
+
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    pub fn display(&self) -> String {
+        self.live.display()
+    }
+
+    pub fn into_live(self) -> Source {
+        self.live
+    }
+
+    pub fn is_archived(&self, run: RunId) -> bool {
+        self.archived.contains(&run)
+    }
+
+    pub(super) fn counters(&self) -> Vec<&Counters> {
+        self.live.counters().into_iter().chain(self.archive.as_ref().map(Archive::counters)).collect()
+    }
+
+    pub fn read(&self, unit: &Unit) -> Result<UnitEvidence> {
+        let (gone, here): (Vec<Run>, Vec<Run>) = unit.runs.iter().cloned().partition(|run| self.is_archived(run.id));
+        let part = |runs| Unit { forecast_run_id: unit.forecast_run_id.clone(), runs };
+        let mut evidence = UnitEvidence { runs: Vec::new(), stored: Vec::new() };
+        if !here.is_empty() {
+            evidence = self.live.read(&part(here))?;
+            self.widen(&mut evidence.stored, &self.live.snapshot().wide_leads);
+        }
+        if let Some(archive) = self.archive.as_ref().filter(|_| !gone.is_empty()) {
+            let former = archive.read(&part(gone))?;
+            evidence.runs.extend(former.runs);
+            evidence.runs.sort_by_key(|run| run.run.id);
+            if self.purpose == Purpose::Preserve {
+                self.preserve(former.stored, &archive.snapshot().wide_leads, &mut evidence.stored);
+            }
+        }
+        if self.purpose == Purpose::Preserve { clean(evidence) } else { Ok(evidence) }
+    }
+
+    /// Adds what was stored of deleted runs, where the database has no row of the same miner.
+    fn preserve(&self, mut former: Vec<StoredStat>, leads: &[LeadHours], stored: &mut Vec<StoredStat>) {
+        former.retain(|old| stored.iter().all(|new| new.row.miner_uid != old.row.miner_uid));
+        former.retain(|old| old.row.run_id.is_none_or(|run| self.is_archived(RunId(run))));
+        self.widen(&mut former, leads);
+        stored.extend(former);
+    }
+
+    /// Gives rows with wide columns for `leads` those of the union.
+    fn widen(&self, rows: &mut [StoredStat], leads: &[LeadHours]) {
+        if leads == self.snapshot.wide_leads {
+            return;
+        }
+        for row in rows {
+            let value = |lead: &LeadHours| leads.binary_search(lead).ok().and_then(|at| row.row.wide.get(at).copied().flatten());
+            row.row.wide = self.snapshot.wide_leads.iter().map(value).collect();
+        }
+    }
+
+    pub fn strays(&self) -> Result<Vec<StoredStat>> {
+        let mut strays = self.live.strays()?;
+        self.widen(&mut strays, &self.live.snapshot().wide_leads);
+        if self.purpose == Purpose::Preserve {
+            strays.iter_mut().for_each(|stray| clean_row(&mut stray.row));
+        }
+        Ok(strays)
+    }
+}
+
+/// What leaves for an archive must carry no address, wherever in the database somebody put one. Rollups are then folded from
+/// the clean evidence, so that the archive agrees with itself.
+fn clean(mut evidence: UnitEvidence) -> Result<UnitEvidence> {
+    for run in &mut evidence.runs {
+        for batch in [&mut run.responses, &mut run.scores, &mut run.components, &mut run.steps] {
+            *batch = clean_batch(batch)?;
+        }
+    }
+    evidence.stored.iter_mut().for_each(|stored| clean_row(&mut stored.row));
+    Ok(evidence)
+}
+
+/// Every text of a rollup row, as a name or within JSON.
+fn clean_row<R: Rollup>(row: &mut R) {
+    for index in 0..R::COLUMNS.len() {
+        let clean = match row.value(index) {
+            Value::Text(text) => match cleaned(&text) {
+                Cow::Owned(clean) => Value::Text(Cow::Owned(clean)),
+                Cow::Borrowed(_) => continue,
+            },
+            Value::Json(json) => Value::Json(Cow::Owned(sanitized(&json))),
+            _ => continue,
+        };
+        assert!(row.set(index, clean), "invariant: a cell keeps its type");
+    }
+}
+
+fn clean_batch(batch: &RecordBatch) -> Result<RecordBatch> {
+    let columns = batch.columns().iter().map(|column| match column.data_type() {
+        DataType::Dictionary(..) => clean_column(column),
+        _ => Ok(column.clone()),
+    });
+    let columns = columns.collect::<std::result::Result<Vec<_>, _>>();
+    let batch = columns.and_then(|columns| RecordBatch::try_new(batch.schema(), columns));
+    batch.doing(ErrorKind::Data, || "sanitizing evidence".to_owned())
+}
+
+fn clean_column(column: &ArrayRef) -> std::result::Result<ArrayRef, arrow::error::ArrowError> {
+    let coded = column.as_dictionary::<Int32Type>();
+    let texts: Vec<Cow<'_, str>> =
+        coded.values().as_string::<i32>().iter().map(|text| cleaned(text.unwrap_or_default())).collect();
+    if texts.iter().all(|text| matches!(text, Cow::Borrowed(_))) {
+        return Ok(column.clone());
+    }
+    // Two texts may have become one, and equal texts must have equal codes.
+    let mut interner = Interner::default();
+    let codes = texts.iter().map(|text| interner.code(text.as_bytes())).collect::<std::result::Result<Vec<_>, _>>()?;
+    let keys = coded.keys().iter().map(|key| key.map(|key| codes[key as usize])).collect();
+    Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(keys, interner.values())?))
+}
+
+/// E1, sparing the texts in which no rule can find anything.
+fn cleaned(text: &str) -> Cow<'_, str> {
+    let plain = text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+    if plain {
+        return Cow::Borrowed(text);
+    }
+    let clean = sanitize(text);
+    if clean == text { Cow::Borrowed(text) } else { Cow::Owned(clean) }
+}

@@ -1,0 +1,72 @@
+//! Archives: what is written, whether it is found again by every tool, and what damage, death and bad networks do to it.
+
+mod damage;
+mod determinism;
+mod engines;
+mod evolution;
+mod examples;
+mod history;
+mod killed;
+mod privacy;
+mod query;
+mod round_trip;
+mod s3;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value as Json;
+use tempfile::TempDir;
+
+use crate::support::recount;
+use crate::support::repository::root;
+
+/// The sample snapshot of the repository.
+pub fn sample() -> String {
+    root().join("data/sample").to_str().expect("a name in UTF-8").to_owned()
+}
+
+/// A new folder, and an archive of the sample in it.
+pub fn archived_sample() -> (TempDir, String) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let dest = folder.path().join("archive").to_str().expect("a name in UTF-8").to_owned();
+    recount(["archive", &sample(), "--to", &dest]).run().succeeds();
+    (folder, dest)
+}
+
+/// Every file of an archive with its content.
+pub fn files(dest: &str) -> BTreeMap<String, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    walk(Path::new(dest), Path::new(dest), &mut found);
+    found
+}
+
+fn walk(root: &Path, folder: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
+    for entry in fs::read_dir(folder).into_iter().flatten() {
+        let path: PathBuf = entry.expect("an entry").path();
+        if path.is_dir() {
+            walk(root, &path, found);
+        } else {
+            let name = path.strip_prefix(root).expect("below the root").to_str().expect("a name in UTF-8");
+            found.insert(name.to_owned(), fs::read(&path).expect("a readable file"));
+        }
+    }
+}
+
+/// The manifest in force.
+pub fn manifest(dest: &str) -> Json {
+    let read = |name: &str| -> Json {
+        serde_json::from_slice(&fs::read(Path::new(dest).join(name)).expect("a readable file")).expect("JSON")
+    };
+    read(read("_latest.json")["manifest"].as_str().expect("a path"))
+}
+
+/// Copies a folder with all that is in it.
+pub fn copy(from: &str, to: &str) {
+    for (name, content) in files(from) {
+        let path = Path::new(to).join(name);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+        fs::write(path, content).expect("a file");
+    }
+}

@@ -1,0 +1,173 @@
+//! An archive in a bucket: a real server that speaks S3, behind a proxy that fails and dawdles.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::support::command::Recount;
+use crate::support::{python, recount};
+
+use super::sample;
+
+/// moto's server, for one test.
+struct Server {
+    child: Child,
+    port: u16,
+}
+
+impl Server {
+    fn start() -> Server {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut command = Command::new(python::program("moto_server"));
+        command.args(["-H", "127.0.0.1", "-p", &port.to_string()]).stdout(Stdio::null()).stderr(Stdio::null());
+        let server = Server { child: command.spawn().expect("moto_server starts"), port };
+        let start = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(start.elapsed() < Duration::from_secs(60), "moto_server does not answer");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        server.ask("PUT /bucket HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+        server
+    }
+
+    fn ask(&self, request: &str) -> String {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        answer
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What the proxy does to puts.
+#[derive(Default)]
+struct Faults {
+    /// Every so many puts one is answered with 503 and thrown away; 0: none.
+    fail_every: AtomicUsize,
+    /// Every so many puts one is done, and takes its time.
+    slow_every: AtomicUsize,
+    /// All puts fail from now on.
+    dead: AtomicBool,
+    puts: AtomicUsize,
+    failed: AtomicUsize,
+}
+
+/// Passes requests on, one connection each.
+fn proxy(to: u16, faults: Arc<Faults>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let faults = faults.clone();
+            std::thread::spawn(move || drop(pass_on(client, to, &faults)));
+        }
+    });
+    port
+}
+
+fn pass_on(mut client: TcpStream, to: u16, faults: &Faults) -> std::io::Result<()> {
+    let mut reader = BufReader::new(client.try_clone()?);
+    let (mut head, mut length) = (String::new(), 0);
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line)? == 0 {
+            return Ok(());
+        }
+        let lower = line.to_ascii_lowercase();
+        if let Some(value) = lower.strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap_or(0);
+        }
+        if line == "\r\n" {
+            break;
+        }
+        if !lower.starts_with("connection:") {
+            head += &line;
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    if head.starts_with("PUT") && fails(faults) {
+        return client.write_all(b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    }
+    let mut server = TcpStream::connect(("127.0.0.1", to))?;
+    server.write_all(format!("{head}Connection: close\r\n\r\n").as_bytes())?;
+    server.write_all(&body)?;
+    std::io::copy(&mut server, &mut client)?;
+    client.shutdown(std::net::Shutdown::Write)
+}
+
+fn fails(faults: &Faults) -> bool {
+    let put = faults.puts.fetch_add(1, Ordering::Relaxed) + 1;
+    let turn = |every: &AtomicUsize| match every.load(Ordering::Relaxed) {
+        0 => false,
+        every => put.is_multiple_of(every),
+    };
+    if turn(&faults.slow_every) {
+        std::thread::sleep(Duration::from_millis(700));
+    }
+    let fails = faults.dead.load(Ordering::Relaxed) || turn(&faults.fail_every);
+    faults.failed.fetch_add(usize::from(fails), Ordering::Relaxed);
+    fails
+}
+
+fn at(port: u16, args: &[&str]) -> Recount {
+    let endpoint = format!("http://127.0.0.1:{port}");
+    let mut job = recount(args).env("AWS_ENDPOINT", endpoint).env("AWS_ALLOW_HTTP", "true").env("AWS_REGION", "us-east-1");
+    for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"] {
+        job = job.env(name, "testing");
+    }
+    job
+}
+
+const DEST: &str = "s3://bucket/validator/one";
+
+#[test]
+fn a_bucket_holds_an_archive_through_failing_and_slow_puts() {
+    let server = Server::start();
+    let faults = Arc::new(Faults::default());
+    let port = proxy(server.port, faults.clone());
+    faults.fail_every.store(5, Ordering::Relaxed);
+    faults.slow_every.store(23, Ordering::Relaxed);
+    at(port, &["archive", &sample(), "--to", DEST, "--runs", "1..5"]).run().succeeds();
+    assert!(faults.failed.load(Ordering::Relaxed) > 5, "puts did fail");
+    at(port, &["verify", DEST]).run().succeeds().stdout_has("of 5 runs");
+
+    // A store that dies in the midst of the next archiving: a clear error, and the former archive stands.
+    let (args, start) = (["archive", &sample(), "--to", DEST, "--era5-weight", "0.5"], Instant::now());
+    let before = faults.puts.load(Ordering::Relaxed);
+    let mut dying = at(port, &args);
+    let child = dying.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    while faults.puts.load(Ordering::Relaxed) < before + 12 && start.elapsed() < Duration::from_secs(60) {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    faults.dead.store(true, Ordering::Relaxed);
+    let told = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&told.stderr);
+    assert_eq!(told.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains(DEST) && stderr.contains("hint:"), "{stderr}");
+    assert!(!stderr.contains("testing"), "{stderr}");
+    faults.dead.store(false, Ordering::Relaxed);
+    at(port, &["verify", DEST]).run().succeeds().stdout_has("of 5 runs").stdout_has("cut off");
+
+    // The next one completes, and sweeps.
+    at(port, &["archive", &sample(), "--to", DEST]).run().succeeds();
+    let verified = at(port, &["verify", DEST]).run().succeeds();
+    assert!(!verified.stdout.contains("cut off"), "{verified}");
+    let digest = |run: crate::support::command::Run| run.json()["digest"].clone();
+    let from_bucket = digest(at(port, &["reconcile", DEST, "--format", "json"]).run());
+    assert_eq!(from_bucket, digest(recount(["reconcile", &sample(), "--format", "json"]).run()));
+    let count = "SELECT COUNT(*) AS n FROM weather_forecast_stats";
+    let asked = at(port, &["query", DEST, count, "--as", "csv"]).run().succeeds();
+    assert_eq!(asked.stdout, "n\n80\n");
+}

@@ -1,0 +1,52 @@
+//! A Python of the tests' own, with the tools that analysts use, installed from PyPI into a virtual environment.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use super::repository::{read, root};
+
+const REQUIREMENTS: &str = "tests/archive/requirements.txt";
+
+/// The interpreter of the environment; made on first use, and kept for later runs of the tests.
+pub fn python() -> &'static Path {
+    static PYTHON: OnceLock<PathBuf> = OnceLock::new();
+    PYTHON.get_or_init(make)
+}
+
+/// A program that came with a package: `moto_server`.
+pub fn program(name: &str) -> PathBuf {
+    python().with_file_name(name)
+}
+
+fn make() -> PathBuf {
+    let wanted = read(REQUIREMENTS);
+    let name = format!("python-{}", &blake3::hash(wanted.as_bytes()).to_hex()[..12]);
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let python = folder.join("bin/python");
+    if folder.join("complete").exists() {
+        return python;
+    }
+    let _ = fs::remove_dir_all(&folder);
+    run(Command::new("python3").args(["-m", "venv"]).arg(&folder));
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
+    run(Command::new(&python).args(pip).arg(root().join(REQUIREMENTS)));
+    fs::write(folder.join("complete"), "").expect("a writable environment");
+    python
+}
+
+fn run(command: &mut Command) {
+    let help = "these tests need python3 with its module venv (Debian: python3-venv) and a way to PyPI";
+    let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}\n{help}"));
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?} failed\n{told}\n{help}");
+}
+
+/// Runs a script with arguments in a folder; gives what it prints, and fails with all that it says where it fails.
+pub fn script(text: &str, folder: &Path, args: &[&str]) -> String {
+    let output = Command::new(python()).arg("-c").arg(text).args(args).current_dir(folder).output().expect("python starts");
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "python failed\n-- script\n{text}\n-- stdout\n{out}\n-- stderr\n{err}");
+    out.into_owned()
+}
