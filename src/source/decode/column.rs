@@ -26,14 +26,14 @@ pub struct Mismatch {
 /// A column under construction; some become two columns.
 #[derive(Debug)]
 pub struct Builder {
-    values: Values,
+    pub(super) values: Values,
     /// Rows that are NULL, ascending.
-    nulls: Vec<usize>,
-    nullable: bool,
+    pub(super) nulls: Vec<usize>,
+    pub(super) nullable: bool,
 }
 
 #[derive(Debug)]
-enum Values {
+pub(super) enum Values {
     Bool(Vec<bool>),
     Int32(Vec<i32>),
     Int64(Vec<i64>),
@@ -150,7 +150,7 @@ impl Builder {
         if self.push_null() { Ok(()) } else { Err(mismatch("JSON null", "a value, never NULL")) }
     }
 
-    fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         match &self.values {
             Values::Bool(values) => values.len(),
             Values::Int32(values) => values.len(),
@@ -220,7 +220,7 @@ fn nulls(rows: usize, missing: &[usize]) -> Option<NullBuffer> {
 
 /// A big-endian integer of 2, 4 or 8 bytes.
 #[inline]
-fn integer(bytes: &[u8]) -> i64 {
+pub(super) fn integer(bytes: &[u8]) -> i64 {
     if let Ok(bytes) = <[u8; 4]>::try_from(bytes) {
         i32::from_be_bytes(bytes).into()
     } else if let Ok(bytes) = <[u8; 8]>::try_from(bytes) {
@@ -232,7 +232,7 @@ fn integer(bytes: &[u8]) -> i64 {
 
 /// Microseconds since 1970 from those since 2000. The ends of the range are the infinities, here and there.
 #[inline]
-fn unix_micros(micros: i64) -> Result<i64, Mismatch> {
+pub(super) fn unix_micros(micros: i64) -> Result<i64, Mismatch> {
     if micros == i64::MAX || micros == i64::MIN {
         return Ok(micros);
     }
@@ -247,7 +247,7 @@ fn utf8(bytes: &[u8]) -> Result<&str, Mismatch> {
 }
 
 #[cold]
-fn not_utf8(error: std::str::Utf8Error) -> Mismatch {
+pub(super) fn not_utf8(error: std::str::Utf8Error) -> Mismatch {
     mismatch(format!("text that is not UTF-8 ({error})"), "text in UTF-8")
 }
 

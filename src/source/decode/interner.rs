@@ -40,6 +40,26 @@ impl Interner {
         Ok(code)
     }
 
+    /// The code of the text in front of a separator, and what stands behind that; `None` where the text goes to the end.
+    pub fn code_before<'b>(&mut self, bytes: &'b [u8], separator: u8) -> Result<(i32, Option<&'b [u8]>), Utf8Error> {
+        if let Some(&guess) = self.followers.get(self.last)
+            && let Some(rest) = bytes.strip_prefix(self.texts[guess as usize].as_bytes())
+            && rest.first().is_none_or(|&byte| byte == separator)
+        {
+            self.last = guess as usize;
+            return Ok((guess, rest.get(1..)));
+        }
+        match bytes.iter().position(|&byte| byte == separator) {
+            Some(at) => Ok((self.code(&bytes[..at])?, Some(&bytes[at + 1..]))),
+            None => Ok((self.code(bytes)?, None)),
+        }
+    }
+
+    /// The code of a text that has come before.
+    pub fn known(&self, text: &[u8]) -> Option<i32> {
+        self.codes.get(text).copied()
+    }
+
     fn add(&mut self, bytes: &[u8]) -> Result<i32, Utf8Error> {
         let text = std::str::from_utf8(bytes)?;
         let code = i32::try_from(self.texts.len()).expect("fewer distinct texts than a code can count");

@@ -1,11 +1,14 @@
 //! A push decoder of `COPY … (FORMAT binary)`: bytes in, a batch out, no I/O.
 //!
+//! A tuple is a row or, where the server packed them, a group of rows (`groups.rs`).
+//!
 //! It is total: whatever the bytes, it gives a batch or an error that names table, column and row. Input may be split
 //! anywhere. A complete tuple is decoded straight out of the pushed slice; only an incomplete last one is carried over.
 //! Memory is bounded by the bytes that came, never by a length that they claim.
 
 mod column;
 mod errors;
+mod groups;
 mod interner;
 
 #[cfg(test)]
@@ -19,6 +22,7 @@ use crate::error::{Error, ErrorKind, Result};
 use self::column::{Builder, Mismatch};
 use super::layout::Layout;
 
+pub use self::groups::{MISSING_INT, MISSING_TEXT, SEPARATOR, is_key};
 pub use self::interner::Interner;
 
 const SIGNATURE: [u8; 11] = *b"PGCOPY\n\xff\r\n\0";
@@ -40,9 +44,17 @@ enum State {
     Ended,
 }
 
+/// What a tuple is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Rows,
+    Groups,
+}
+
 /// Decodes the rows of one `COPY`.
 #[derive(Debug)]
 pub struct Decoder {
+    form: Form,
     /// What is read, for messages: `weather_miner_scores of run 7`.
     what: String,
     schema: SchemaRef,
@@ -55,6 +67,8 @@ pub struct Decoder {
     rows: usize,
     /// Rows handed out before these.
     rows_before: u64,
+    /// A group that does not say which of its values are missing.
+    ambiguous: bool,
 }
 
 /// What one attempt to decode something gave.
@@ -68,7 +82,17 @@ enum Step {
 impl Decoder {
     /// `what` names the rows in messages: the table, and of which run.
     pub fn new(layout: &Layout, what: impl Into<String>) -> Decoder {
+        Decoder::of_form(Form::Rows, layout, what)
+    }
+
+    /// For tuples that are groups of rows.
+    pub fn of_groups(layout: &Layout, what: impl Into<String>) -> Decoder {
+        Decoder::of_form(Form::Groups, layout, what)
+    }
+
+    fn of_form(form: Form, layout: &Layout, what: impl Into<String>) -> Decoder {
         Decoder {
+            form,
             what: what.into(),
             schema: layout.schema(),
             names: layout.columns.iter().map(|column| column.name.to_string()).collect(),
@@ -77,6 +101,7 @@ impl Decoder {
             carried: Vec::new(),
             rows: 0,
             rows_before: 0,
+            ambiguous: false,
         }
     }
 
@@ -164,6 +189,9 @@ impl Decoder {
         if count == END_OF_ROWS {
             self.state = State::Ended;
             return Ok(Step::Took(2));
+        }
+        if self.form == Form::Groups {
+            return self.group(count, rest).map(|taken| taken.map_or(Step::NeedsMore, |taken| Step::Took(2 + taken)));
         }
         if usize::try_from(count) != Ok(self.columns.len()) {
             return Err(self.error(format!("row {} has {count} columns, expected {}", self.row(), self.columns.len())));

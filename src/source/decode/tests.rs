@@ -9,14 +9,14 @@ use crate::source::layout::{Layout, LayoutColumn};
 
 /// Makes the bytes of a `COPY`, as the server would.
 #[derive(Clone)]
-struct Copy(Vec<u8>);
+pub(super) struct Copy(Vec<u8>);
 
 impl Copy {
-    fn new() -> Copy {
+    pub(super) fn new() -> Copy {
         Copy([SIGNATURE.as_slice(), &[0; 8]].concat())
     }
 
-    fn row(mut self, values: &[Option<&[u8]>]) -> Copy {
+    pub(super) fn row(mut self, values: &[Option<&[u8]>]) -> Copy {
         self.0.extend((values.len() as i16).to_be_bytes());
         for value in values {
             self.0.extend(value.map_or(-1, |bytes| bytes.len() as i32).to_be_bytes());
@@ -25,7 +25,7 @@ impl Copy {
         self
     }
 
-    fn end(mut self) -> Vec<u8> {
+    pub(super) fn end(mut self) -> Vec<u8> {
         self.0.extend(END_OF_ROWS.to_be_bytes());
         self.0
     }

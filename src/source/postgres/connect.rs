@@ -29,6 +29,8 @@ const PARAMETERS: [&str; 17] = [
     "password",
     "options",
 ];
+/// What the server may take to pack the rows of one run: a few megabytes for scores, some tens for components.
+const WORK_MEM_MB: u32 = 128;
 const URL_HINT: &str =
     "expected postgres://user:password@host:port/database; in a password, characters like @ : / ? # % must be percent-encoded";
 
@@ -93,6 +95,7 @@ fn shown(options: &PgConnectOptions) -> String {
 }
 
 /// The session of every connection: it cannot write, it is not ended while it waits for its turn, and no policy hides rows.
+/// Rows are packed into groups by hashing them, not by sorting them, and each reader is one process of the server.
 fn session(options: &Options) -> String {
     let ms = |timeout: Duration| timeout.as_millis();
     format!(
@@ -103,6 +106,9 @@ fn session(options: &Options) -> String {
          SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout';
          SET row_security = off;
          SET jit = off;
+         SET enable_sort = off;
+         SET work_mem = '{WORK_MEM_MB}MB';
+         SET max_parallel_workers_per_gather = 0;
          SET TimeZone = 'UTC'",
         ms(options.statement_timeout),
         ms(options.lock_timeout),

@@ -31,6 +31,7 @@ use super::decode::Decoder;
 use super::{Counters, Options, small};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::model::evidence::{COMPONENTS, RESPONSES, Run, RunEvidence, SCORES, STEPS, Snapshot, StoredStat, Unit, UnitEvidence};
+use crate::model::ids::RunId;
 use crate::model::rollups::{ForecastStat, Rollup};
 use crate::model::rows::{rows_from_batch, stats_from_batch};
 use crate::model::time::Micros;
@@ -142,10 +143,7 @@ impl Postgres {
         let table = selection.layout.table;
         let batch = match plan::access(selection) {
             Access::Spool => self.spool(reader, selection)?.read(run.id)?,
-            Access::ByRun => {
-                let what = format!("{table} of run {}", run.id);
-                self.block_on(copy(reader, &plan::run(selection, run.id), selection, what))?
-            }
+            Access::ByRun => self.block_on(copy_run(reader, selection, run.id))?,
         };
         self.counters.add(table, batch.num_rows());
         Ok(batch)
@@ -330,15 +328,33 @@ async fn whole(connection: &mut PgConnection, selection: &Selection, counters: &
     Ok(batch)
 }
 
+/// The rows of one run: of a large table in groups, unless those are ambiguous.
+async fn copy_run(connection: &mut PgConnection, selection: &Selection, run: RunId) -> Result<RecordBatch> {
+    let what = format!("{} of run {run}", selection.layout.table);
+    if let Some(sql) = plan::groups(selection, run) {
+        let decoder = Decoder::of_groups(&selection.layout, what.as_str());
+        let decoder = receive(connection, &sql, decoder, &what).await?;
+        if !decoder.is_ambiguous() {
+            return decoder.finish();
+        }
+        tracing::debug!(what, "not in groups: a value looks like a missing one");
+    }
+    copy(connection, &plan::run(selection, run), selection, what).await
+}
+
 /// Runs a `COPY … TO STDOUT` and decodes what it sends. `what` names the rows in messages.
 async fn copy(connection: &mut PgConnection, sql: &str, selection: &Selection, what: String) -> Result<RecordBatch> {
+    let decoder = Decoder::new(&selection.layout, what.as_str());
+    receive(connection, sql, decoder, &what).await?.finish()
+}
+
+async fn receive(connection: &mut PgConnection, sql: &str, mut decoder: Decoder, what: &str) -> Result<Decoder> {
     let cannot = |e| failed(format!("reading {what}"), e);
-    let mut decoder = Decoder::new(&selection.layout, what.as_str());
     let mut stream = connection.copy_out_raw(sql).await.map_err(cannot)?;
     while let Some(bytes) = stream.try_next().await.map_err(cannot)? {
         decoder.push(&bytes)?;
     }
-    decoder.finish()
+    Ok(decoder)
 }
 
 async fn fill_spool(connection: &mut PgConnection, selection: &Selection, options: &Options) -> Result<Spool> {

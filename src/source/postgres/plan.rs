@@ -3,8 +3,10 @@
 use super::contract::Selection;
 use super::contract::type_id::{BPCHAR, JSON, JSONB};
 use crate::model::columns::Type;
-use crate::model::evidence::{RUNS, Wire};
+use crate::model::evidence::{COMPONENTS, RUNS, SCORES, Wire};
 use crate::model::ids::RunId;
+use crate::source::decode::{MISSING_INT, MISSING_TEXT, SEPARATOR, is_key};
+use crate::source::layout::LayoutColumn;
 
 /// A table of at most so many rows is scanned for each run where it has no index on it.
 pub const SCANNED_ROWS_MAX: f64 = 100_000.0;
@@ -61,6 +63,50 @@ pub fn run(selection: &Selection, run: RunId) -> String {
     copy(selection, &format!(" WHERE run_id = {run}"))
 }
 
+/// The rows of one run of a large table, packed into groups by the server; the form is that of the decoder's groups.
+pub fn groups(selection: &Selection, run: RunId) -> Option<String> {
+    let table = selection.layout.table;
+    if table != SCORES.name && table != COMPONENTS.name {
+        return None;
+    }
+    let columns = || selection.layout.columns.iter().zip(&selection.expressions);
+    let fields = columns().map(|(column, expression)| match column.name.as_ref() {
+        "run_id" => format!("{run}::int"),
+        name if is_key(name) => key(column, expression),
+        _ => packed(column, expression),
+    });
+    let keys = columns().filter(|(column, _)| is_key(&column.name) && column.name != "run_id");
+    let keys = keys.map(|(column, expression)| key(column, expression)).collect::<Vec<_>>().join(", ");
+    let fields = std::iter::once("count(*)".to_owned()).chain(fields).collect::<Vec<_>>().join(", ");
+    Some(format!("COPY (SELECT {fields} FROM {table} WHERE run_id = {run} GROUP BY {keys}) TO STDOUT (FORMAT binary)"))
+}
+
+/// Texts are equal by their bytes, whatever their collation says.
+fn key(column: &LayoutColumn, expression: &str) -> String {
+    match column.wire {
+        Wire::Plain(Type::Text) => format!("{expression} COLLATE \"C\""),
+        _ => expression.to_owned(),
+    }
+}
+
+/// The values of a column, one behind the other, and how many there are where some may be missing.
+fn packed(column: &LayoutColumn, expression: &str) -> String {
+    let or = |marker: String| match column.nullable {
+        true => format!("coalesce({expression}, {marker})"),
+        false => expression.to_owned(),
+    };
+    let values = match column.wire {
+        Wire::Id => format!("int8send({expression}::int8), NULL"),
+        Wire::Plain(Type::Int32) => format!("int4send({}::int4), NULL", or(format!("'{MISSING_INT}'::int4"))),
+        Wire::Plain(Type::Float64) => format!("float8send({}), NULL", or("'NaN'".to_owned())),
+        Wire::Plain(Type::Time) => format!("timestamptz_send({expression}), NULL"),
+        Wire::Plain(Type::Text) => format!("{}, chr({SEPARATOR})", or(format!("chr({MISSING_TEXT})"))),
+        _ => unreachable!("invariant: the large tables have numbers, times and names"),
+    };
+    let count = if column.nullable { format!(", count({expression})") } else { String::new() };
+    format!("string_agg({values}){count}")
+}
+
 /// All rows in order of their runs.
 pub fn by_runs(selection: &Selection) -> String {
     copy(selection, " ORDER BY run_id")
@@ -112,6 +158,9 @@ mod tests {
     fn only_what_a_rule_reads_is_selected() {
         let contract = check(&fitting()).unwrap();
         insta::assert_snapshot!(run(&contract.scores, RunId(7)), @"COPY (SELECT id, response_id, run_id, miner_uid, miner_hotkey, score_type, calculation_time, score, lead_hours, variable_level FROM weather_miner_scores WHERE run_id = 7) TO STDOUT (FORMAT binary)");
+        insta::assert_snapshot!(groups(&contract.scores, RunId(7)).unwrap(), @r#"COPY (SELECT count(*), string_agg(int8send(id::int8), NULL), response_id, 7::int, miner_uid, miner_hotkey COLLATE "C", string_agg(score_type, chr(1)), string_agg(timestamptz_send(calculation_time), NULL), string_agg(float8send(coalesce(score, 'NaN')), NULL), count(score), string_agg(int4send(coalesce(lead_hours, '-2147483648'::int4)::int4), NULL), count(lead_hours), string_agg(coalesce(variable_level, chr(2)), chr(1)), count(variable_level) FROM weather_miner_scores WHERE run_id = 7 GROUP BY response_id, miner_uid, miner_hotkey COLLATE "C") TO STDOUT (FORMAT binary)"#);
+        insta::assert_snapshot!(groups(&contract.components, RunId(7)).unwrap(), @"COPY (SELECT count(*), string_agg(int8send(id::int8), NULL), response_id, 7::int, miner_uid, string_agg(score_type, chr(1)), string_agg(int4send(lead_hours::int4), NULL), string_agg(variable_name, chr(1)), string_agg(int4send(coalesce(pressure_level, '-2147483648'::int4)::int4), NULL), count(pressure_level), string_agg(float8send(coalesce(rmse, 'NaN')), NULL), count(rmse), string_agg(float8send(coalesce(acc, 'NaN')), NULL), count(acc), string_agg(float8send(coalesce(skill_score, 'NaN')), NULL), count(skill_score), string_agg(timestamptz_send(calculated_at), NULL) FROM weather_forecast_component_scores WHERE run_id = 7 GROUP BY response_id, miner_uid) TO STDOUT (FORMAT binary)");
+        assert_eq!(groups(&contract.responses, RunId(7)), None);
         insta::assert_snapshot!(by_runs(&contract.components), @"COPY (SELECT id, response_id, run_id, miner_uid, score_type, lead_hours, variable_name, pressure_level, rmse, acc, skill_score, calculated_at FROM weather_forecast_component_scores ORDER BY run_id) TO STDOUT (FORMAT binary)");
         insta::assert_snapshot!(whole(&contract.nodes), @"COPY (SELECT uid, hotkey FROM node_table) TO STDOUT (FORMAT binary)");
     }
