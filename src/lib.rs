@@ -18,6 +18,7 @@ pub mod diff;
 pub mod error;
 pub mod generate;
 pub mod model;
+mod parallel;
 pub mod pipeline;
 pub mod rollup;
 pub mod schema;

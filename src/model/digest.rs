@@ -5,20 +5,26 @@ use blake3::Hasher;
 use super::rollups::Rollup;
 use super::value::{Value, canonical_json};
 
+/// Enough bytes at a time for the hash to work on many blocks side by side.
+const BUFFER_BYTES: usize = 1 << 16;
+
 /// Feeds the rows of a table: its name, cell by cell with a tag for the type (text with its length before it), their number.
 pub fn feed<'r, R: Rollup + 'r>(hasher: &mut Hasher, rows: impl IntoIterator<Item = &'r R>) {
-    let mut buffer = Vec::with_capacity(512);
+    let mut buffer = Vec::with_capacity(2 * BUFFER_BYTES);
     let mut count = 0u64;
-    hasher.update(R::TABLE.as_bytes());
+    buffer.extend(R::TABLE.as_bytes());
     for row in rows {
         count += 1;
-        buffer.clear();
         for index in 0..R::COLUMNS.len() {
             write(row.value(index), &mut buffer);
         }
-        hasher.update(&buffer);
+        if buffer.len() >= BUFFER_BYTES {
+            hasher.update(&buffer);
+            buffer.clear();
+        }
     }
-    hasher.update(&count.to_le_bytes());
+    buffer.extend(count.to_le_bytes());
+    hasher.update(&buffer);
 }
 
 fn write(value: Value<'_>, out: &mut Vec<u8>) {

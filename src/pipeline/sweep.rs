@@ -19,7 +19,8 @@ use crate::model::ids::{MinerUid, RunId};
 use crate::model::job::{Job, RunRange, Watch};
 use crate::model::outcome::{Outcome, TableTally};
 use crate::model::rollups::{ForecastStat, MinerStat, Rollup, SubnetStat};
-use crate::rollup::{Lifetime, Rules, UnitFold, fold_unit, parallel};
+use crate::parallel;
+use crate::rollup::{Lifetime, Rules, UnitFold, fold_unit};
 use crate::source::Source;
 
 /// One unit, folded and compared.

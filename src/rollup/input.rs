@@ -120,20 +120,24 @@ pub fn scores(evidence: &RunEvidence, roster: &Roster<'_>, rules: &Rules, findin
 /// I1, I2, I3: the winning row of each identity.
 fn winners(rows: &Rows<'_>, kinds: &[Kind<'_>], roster: &Roster<'_>, findings: &mut Vec<Finding>) -> Identities<Shape> {
     let mut identities = Identities::new(roster.len());
+    let is_score: Vec<bool> = kinds.iter().map(|kind| matches!(kind, Kind::Era5 { .. } | Kind::Day1)).collect();
+    // A miner's rows mostly stand side by side.
+    let mut last = None;
     for row in 0..rows.id.len() {
         let shape = rows.shape(row);
-        match kinds[shape.score_type as usize] {
-            Kind::Ignored => continue,
-            Kind::Unknown => {
+        if !is_score[shape.score_type as usize] {
+            if kinds[shape.score_type as usize] == Kind::Unknown {
                 findings.push(rows.finding(Code::UnknownScoreType, row, rows.type_of(row)));
-                continue;
             }
-            Kind::Era5 { .. } | Kind::Day1 => {}
+            continue;
         }
-        let Some(miner) = roster.isolated(rows.miner[row], rows.response[row]) else {
+        let whose = (rows.miner[row], rows.response[row]);
+        let known = last.filter(|(last, _)| *last == whose).map(|(_, miner)| miner);
+        let Some(miner) = known.or_else(|| roster.isolated(whose.0, whose.1)) else {
             findings.push(rows.finding(Code::OrphanScore, row, format!("response {}", rows.response[row])));
             continue;
         };
+        last = Some((whose, miner));
         let slot = identities.slot(shape, miner);
         if *slot == EMPTY {
             *slot = row as u32;
@@ -228,6 +232,7 @@ impl<'r, 'a> Gather<'r, 'a> {
     }
 
     /// `own` is the code of the response's hotkey, once met.
+    #[inline]
     fn check_hotkey(&mut self, row: usize, hotkey: &str, own: &mut Option<i32>) {
         let code = self.rows.hotkey.code(row);
         if *own == Some(code) {
@@ -240,6 +245,7 @@ impl<'r, 'a> Gather<'r, 'a> {
         }
     }
 
+    #[inline]
     fn check_mismatch(&mut self, row: usize, mismatch: bool) {
         if mismatch {
             self.findings.push(self.rows.finding(Code::LeadMismatch, row, self.rows.type_of(row)));

@@ -22,7 +22,6 @@ mod input;
 mod kind;
 mod lead;
 mod miner;
-pub mod parallel;
 mod rank;
 mod roster;
 mod run;

@@ -270,7 +270,7 @@ impl Miner<'_, '_> {
         let succeeded = |step: &&Step<'_>| step.is("era5", "score") && step.status == "succeeded";
         let is_scored = |lead: i32| self.scored().any(|(scored, _)| scored.0 == lead);
         for (lead, _) in self.scored().filter(|_| has_era5_steps) {
-            if !self.steps.iter().filter(succeeded).any(|step| step.lead == Some(lead.0)) {
+            if !self.steps.iter().any(|step| step.lead == Some(lead.0) && succeeded(&step)) {
                 findings.push(Finding {
                     code: Code::ScoreWithoutStep,
                     run: Some(run),

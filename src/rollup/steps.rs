@@ -1,7 +1,6 @@
 //! I7: the steps of a run, merged, grouped by miner, failed ones marked where superseded.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
 
 use crate::model::evidence::{RunEvidence, STEPS};
 use crate::model::finding::{Code, Finding};
@@ -150,17 +149,21 @@ fn read<'a>(evidence: &'a RunEvidence, rules: &Rules) -> Vec<Step<'a>> {
 }
 
 /// One step for each key: the latest, with the earliest start and the greatest retry count of all.
-fn merge<'a>(mut steps: Vec<Step<'a>>, run: RunId, findings: &mut Vec<Finding>) -> Vec<Step<'a>> {
-    steps.sort_unstable_by_key(|step| (step.key, Reverse(step.order())));
+fn merge<'a>(steps: Vec<Step<'a>>, run: RunId, findings: &mut Vec<Finding>) -> Vec<Step<'a>> {
+    let mut order: Vec<u32> = (0..steps.len() as u32).collect();
+    order.sort_unstable_by_key(|&place| {
+        let step = &steps[place as usize];
+        (step.key, Reverse(step.order()))
+    });
     let mut merged: Vec<Step<'a>> = Vec::with_capacity(steps.len());
-    for step in steps {
+    for step in order.into_iter().map(|place| &steps[place as usize]) {
         match merged.last_mut() {
             Some(winner) if winner.key == step.key => {
                 winner.started = [winner.started, step.started].into_iter().flatten().min();
                 winner.retry_count = winner.retry_count.max(step.retry_count);
                 findings.push(step.finding(run, Code::DuplicateStep, step.name));
             }
-            _ => merged.push(step),
+            _ => merged.push(*step),
         }
     }
     merged
@@ -168,13 +171,14 @@ fn merge<'a>(mut steps: Vec<Step<'a>>, run: RunId, findings: &mut Vec<Finding>) 
 
 /// A failed step is superseded where a later one of the same miner, name and lead (NULL as 0) has succeeded.
 fn mark_superseded(steps: &mut [Step<'_>]) {
-    let key = |step: &Step<'_>| (step.miner, step.key.1, step.lead.unwrap_or(0));
-    let mut successes = HashMap::new();
-    for step in steps.iter().filter(|step| step.status == "succeeded") {
-        let latest = successes.entry(key(step)).or_insert(step.order());
-        *latest = step.order().max(*latest);
-    }
-    for step in steps.iter_mut().filter(|step| step.status == "failed") {
-        step.superseded = successes.get(&key(step)).is_some_and(|success| *success > step.order());
+    for of_miner in steps.chunk_by_mut(|a, b| a.miner == b.miner) {
+        for index in 0..of_miner.len() {
+            let failed = of_miner[index];
+            if failed.status == "failed" {
+                let same = |step: &Step<'_>| (step.key.1, step.lead.unwrap_or(0)) == (failed.key.1, failed.lead.unwrap_or(0));
+                let supersedes = |step: &Step<'_>| same(step) && step.status == "succeeded" && step.order() > failed.order();
+                of_miner[index].superseded = of_miner.iter().any(supersedes);
+            }
+        }
     }
 }

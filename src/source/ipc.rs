@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{Array, ArrayRef, AsArray, DictionaryArray, Int32Array, RecordBatch};
 use arrow::buffer::{Buffer, MutableBuffer};
@@ -13,6 +13,7 @@ use arrow::ipc::convert::fb_to_schema;
 use arrow::ipc::reader::{FileDecoder, read_footer_length};
 use arrow::ipc::writer::{DictionaryHandling, FileWriter, IpcWriteOptions};
 use arrow::ipc::{Block, MessageHeader, root_as_footer, root_as_message};
+use bytes::Bytes;
 
 use super::decode::Interner;
 
@@ -87,6 +88,7 @@ pub struct IpcFile {
     decoder: FileDecoder,
     schema: SchemaRef,
     batches: Vec<Block>,
+    spare: Spare,
 }
 
 impl IpcFile {
@@ -98,12 +100,12 @@ impl IpcFile {
         file.read_exact_at(&mut trailer, trailer_at)?;
         let footer_length = read_footer_length(trailer)?;
         let footer_at = trailer_at.checked_sub(footer_length as u64).ok_or_else(damaged)?;
-        let footer = read(&file, footer_at, footer_length)?;
+        let footer = read(&file, footer_at, footer_length, &Spare::default())?;
         let footer = root_as_footer(&footer).map_err(|e| ArrowError::ParseError(e.to_string()))?;
         let schema = Arc::new(fb_to_schema(footer.schema().ok_or_else(damaged)?));
         let decoder = FileDecoder::new(schema.clone(), footer.version());
         let batches = footer.recordBatches().iter().flatten().copied().collect();
-        let mut opened = IpcFile { file, bytes, decoder, schema, batches };
+        let mut opened = IpcFile { file, bytes, decoder, schema, batches, spare: Spare::default() };
         for block in footer.dictionaries().iter().flatten() {
             let message = opened.block(block)?;
             opened.decoder.read_dictionary(block, &message)?;
@@ -145,7 +147,10 @@ impl IpcFile {
         let body = usize::try_from(block.bodyLength()).map_err(|_| outside())?;
         let whole = header.checked_add(body).filter(|_| header >= MESSAGE_PREFIX_BYTES).ok_or_else(outside)?;
         match offset.checked_add(whole as u64) {
-            Some(end) if end <= self.bytes => read(&self.file, offset, if with_body { whole } else { header }),
+            Some(end) if end <= self.bytes => {
+                let length = if with_body { whole } else { header };
+                read(&self.file, offset, length, &self.spare)
+            }
             _ => Err(outside()),
         }
     }
@@ -155,11 +160,38 @@ fn damaged() -> ArrowError {
     ArrowError::ParseError("it is not a complete Arrow file".to_owned())
 }
 
+/// Memory that earlier batches no longer need: the next one takes it over, so that no page is fresh and has to be cleared.
+type Spare = Arc<Mutex<Vec<MutableBuffer>>>;
+
+/// The bytes of a batch; their memory goes back when the last column is dropped.
+struct Lent {
+    memory: MutableBuffer,
+    length: usize,
+    spare: Spare,
+}
+
+impl AsRef<[u8]> for Lent {
+    fn as_ref(&self) -> &[u8] {
+        &self.memory[..self.length]
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let memory = std::mem::take(&mut self.memory);
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner).push(memory);
+    }
+}
+
 /// A part of a file, aligned as Arrow wants it. Many threads may read at once.
-fn read(file: &File, offset: u64, length: usize) -> Result<Buffer> {
-    let mut bytes = MutableBuffer::from_len_zeroed(length);
-    file.read_exact_at(&mut bytes, offset)?;
-    Ok(bytes.into())
+fn read(file: &File, offset: u64, length: usize, spare: &Spare) -> Result<Buffer> {
+    let mut memory = spare.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+    if memory.len() < length {
+        memory.resize(length, 0);
+    }
+    let mut lent = Lent { memory, length, spare: spare.clone() };
+    file.read_exact_at(&mut lent.memory[..length], offset)?;
+    Ok(Bytes::from_owner(lent).into())
 }
 
 fn rows_of(message: &[u8]) -> Result<u64> {

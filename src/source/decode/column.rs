@@ -63,6 +63,18 @@ impl Builder {
         Builder { values, nulls: Vec::new(), nullable }
     }
 
+    /// Makes room for so many rows.
+    pub fn reserve(&mut self, rows: usize) {
+        match &mut self.values {
+            Values::Int32(values) => values.reserve(rows),
+            Values::Int64(values) | Values::Time(values) => values.reserve(rows),
+            Values::Float64(values) => values.reserve(rows),
+            Values::Coded { codes, .. } => codes.reserve(rows),
+            // Few of the others come in large numbers.
+            _ => {}
+        }
+    }
+
     /// What values of this column are, for messages.
     pub fn expected(&self) -> &'static str {
         match self.values {

@@ -105,6 +105,12 @@ impl Decoder {
         }
     }
 
+    /// Makes room for so many rows at once.
+    pub fn reserve(mut self, rows: usize) -> Decoder {
+        self.columns.iter_mut().for_each(|column| column.reserve(rows));
+        self
+    }
+
     /// Takes the next bytes, cut anywhere.
     pub fn push(&mut self, bytes: &[u8]) -> Result<()> {
         if self.carried.is_empty() {

@@ -8,7 +8,6 @@ mod tests;
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
@@ -27,6 +26,7 @@ use crate::model::ids::LeadHours;
 use crate::model::rollups::{ForecastStat, MinerStat, Rollup, SubnetStat};
 use crate::model::rows::{rows_from_batch, schema_of, stats_from_batch, stats_schema};
 use crate::model::time::Micros;
+use crate::parallel;
 
 pub use self::writer::SnapshotWriter;
 
@@ -171,7 +171,7 @@ fn open_file(dir: &Path, table: &str, entry: &FileEntry, schema: &SchemaRef) -> 
     if bytes != entry.bytes {
         return Err(damaged(dir, &name, format!("has {bytes} bytes, the manifest says {}", entry.bytes)));
     }
-    if hash(&file).map_err(unreadable)?.to_hex().as_str() != entry.blake3 {
+    if parallel::hash(&file, bytes).map_err(unreadable)?.to_hex().as_str() != entry.blake3 {
         return Err(damaged(dir, &name, "does not match its hash"));
     }
     let file = IpcFile::open(file).map_err(|e| damaged(dir, &name, e))?;
@@ -182,18 +182,6 @@ fn open_file(dir: &Path, table: &str, entry: &FileEntry, schema: &SchemaRef) -> 
         return Err(damaged(dir, &name, "does not have the rows and batches that the manifest says"));
     }
     Ok(file)
-}
-
-/// The hash of a whole file, with all threads on pieces that stay in their caches.
-fn hash(mut file: &File) -> std::io::Result<blake3::Hash> {
-    const PIECE_BYTES: usize = 4 << 20;
-    let (mut hasher, mut piece) = (blake3::Hasher::new(), vec![0; PIECE_BYTES]);
-    loop {
-        match file.read(&mut piece)? {
-            0 => return Ok(hasher.finalize()),
-            length => hasher.update_rayon(&piece[..length]),
-        };
-    }
 }
 
 fn rows(dir: &Path, table: &str, file: &IpcFile) -> Result<u64> {

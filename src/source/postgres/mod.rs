@@ -12,24 +12,22 @@ mod pool;
 mod spool;
 
 use std::collections::HashMap;
-use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use futures_util::TryStreamExt;
-use sqlx::Connection;
 use sqlx::postgres::PgConnection;
-use tokio::runtime::{Builder, Handle, Runtime};
 
 use self::connect::{Target, execute, failed};
 use self::contract::{Contract, Selection};
 use self::plan::Access;
-use self::pool::{Lease, Pool};
+use self::pool::{Pool, Reader};
 use self::spool::{Spool, SpoolWriter};
 use super::decode::Decoder;
 use super::{Counters, Options, small};
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::evidence::{COMPONENTS, RESPONSES, Run, RunEvidence, SCORES, STEPS, Snapshot, StoredStat, Unit, UnitEvidence};
 use crate::model::ids::RunId;
 use crate::model::rollups::{ForecastStat, Rollup};
@@ -40,16 +38,12 @@ use crate::model::time::Micros;
 const SPOOL_BATCH_ROWS: usize = 1 << 16;
 /// Beyond the server's own bound of a statement, so that its message comes first.
 const GRACE: Duration = Duration::from_secs(30);
-/// Good-bye to a server that may have gone already.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A database, its schema checked, its snapshot pinned on every connection.
 #[derive(Debug)]
 pub struct Postgres {
-    /// Taken in `drop`.
-    runtime: Option<Runtime>,
-    /// Its transaction keeps the snapshot alive; it is used again only to be closed.
-    exporter: Mutex<Option<PgConnection>>,
+    /// Its transaction keeps the snapshot alive; it is used again only to be closed. Taken in `drop`.
+    exporter: Mutex<Option<Reader>>,
     readers: Pool,
     contract: Contract,
     snapshot: Snapshot,
@@ -58,6 +52,8 @@ pub struct Postgres {
     shown: String,
     options: Options,
     spools: HashMap<&'static str, Mutex<Option<Arc<Spool>>>>,
+    /// The rows of the run that was read last, by table: the next one has about as many.
+    usual_rows: HashMap<&'static str, AtomicUsize>,
     counters: Counters,
 }
 
@@ -73,13 +69,15 @@ struct Exported {
 impl Postgres {
     pub fn open(url: &str, options: &Options) -> Result<Postgres> {
         let target = Target::parse(url)?;
-        let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("recount-io").enable_all().build();
-        let runtime = runtime.doing(ErrorKind::Io, || "starting the connections' runtime".to_owned())?;
         let counters = Counters::default();
-        let (exporter, contract, snapshot, stored_miners, readers) = runtime.block_on(open(&target, options, &counters))?;
+        let mut exporter = Reader::open(target.connect("snapshot", options))?;
+        let (exported, contract, snapshot, stored_miners) = exporter.run(async |exporter| look(exporter, &counters).await)?;
+        let mut readers = Vec::new();
+        for number in 1..=options.connections.max(1) {
+            readers.push(Reader::open(pinned(&target, options, number, &exported))?);
+        }
         let run_tables = [&RESPONSES, &SCORES, &COMPONENTS, &STEPS];
         Ok(Postgres {
-            runtime: Some(runtime),
             exporter: Mutex::new(Some(exporter)),
             readers: Pool::new(readers),
             contract,
@@ -88,6 +86,7 @@ impl Postgres {
             shown: target.shown,
             options: options.clone(),
             spools: run_tables.into_iter().map(|table| (table.name, Mutex::default())).collect(),
+            usual_rows: run_tables.into_iter().map(|table| (table.name, AtomicUsize::default())).collect(),
             counters,
         })
     }
@@ -126,7 +125,7 @@ impl Postgres {
         Ok(rows)
     }
 
-    fn read_run(&self, reader: &mut Lease<'_>, run: &Run) -> Result<RunEvidence> {
+    fn read_run(&self, reader: &mut Reader, run: &Run) -> Result<RunEvidence> {
         Ok(RunEvidence {
             run: run.clone(),
             responses: self.read_table(reader, &self.contract.responses, run)?,
@@ -139,18 +138,24 @@ impl Postgres {
         })
     }
 
-    fn read_table(&self, reader: &mut Lease<'_>, selection: &Selection, run: &Run) -> Result<RecordBatch> {
+    fn read_table(&self, reader: &mut Reader, selection: &Selection, run: &Run) -> Result<RecordBatch> {
         let table = selection.layout.table;
         let batch = match plan::access(selection) {
             Access::Spool => self.spool(reader, selection)?.read(run.id)?,
-            Access::ByRun => self.block_on(copy_run(reader, selection, run.id))?,
+            Access::ByRun => {
+                let usual = &self.usual_rows[table];
+                let room = usual.load(Ordering::Relaxed);
+                let batch = self.wait(reader, async |reader| copy_run(reader, selection, run.id, room).await)?;
+                usual.store(batch.num_rows(), Ordering::Relaxed);
+                batch
+            }
         };
         self.counters.add(table, batch.num_rows());
         Ok(batch)
     }
 
-    fn read_stored(&self, reader: &mut Lease<'_>, stats: &Selection, sql: &str) -> Result<Vec<StoredStat>> {
-        let batch = self.block_on(copy(reader, sql, stats, ForecastStat::TABLE.to_owned()))?;
+    fn read_stored(&self, reader: &mut Reader, stats: &Selection, sql: &str) -> Result<Vec<StoredStat>> {
+        let batch = self.wait(reader, async |reader| copy(reader, sql, stats, ForecastStat::TABLE.to_owned()).await)?;
         self.counters.add(ForecastStat::TABLE, batch.num_rows());
         let mut rows = stats_from_batch(&batch, &self.snapshot.wide_leads)?;
         rows.sort_by(|a, b| {
@@ -161,26 +166,25 @@ impl Postgres {
     }
 
     /// The spool of a table, made by whoever needs it first while the others wait.
-    fn spool(&self, reader: &mut Lease<'_>, selection: &Selection) -> Result<Arc<Spool>> {
+    fn spool(&self, reader: &mut Reader, selection: &Selection) -> Result<Arc<Spool>> {
         let slot = self.spools.get(selection.layout.table).expect("one for each table of runs");
         let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(spool) = &*slot {
             return Ok(spool.clone());
         }
-        let spool = Arc::new(self.block_on(fill_spool(reader, selection, &self.options))?);
+        let spool = Arc::new(self.wait(reader, async |reader| fill_spool(reader, selection, &self.options).await)?);
         *slot = Some(spool.clone());
         Ok(spool)
     }
 
     /// Waits for a statement; no longer than the server itself should let it run, since a server can vanish silently.
-    fn block_on<T>(&self, statement: impl Future<Output = Result<T>>) -> Result<T> {
-        let runtime = self.runtime.as_ref().expect("there until dropped");
+    fn wait<T>(&self, reader: &mut Reader, statement: impl AsyncFnOnce(&mut PgConnection) -> Result<T>) -> Result<T> {
         let bound = self.options.statement_timeout;
-        runtime.block_on(async {
+        reader.run(async |connection| {
             if bound.is_zero() {
-                return statement.await;
+                return statement(connection).await;
             }
-            tokio::time::timeout(bound + GRACE, statement).await.unwrap_or_else(|_| {
+            tokio::time::timeout(bound + GRACE, statement(connection)).await.unwrap_or_else(|_| {
                 let detail = format!("no answer within {} s", (bound + GRACE).as_secs());
                 Err(Error::new(ErrorKind::Database, "reading the database", detail).hint("is the server still there?"))
             })
@@ -190,38 +194,25 @@ impl Postgres {
 
 impl Drop for Postgres {
     fn drop(&mut self) {
-        let Some(runtime) = self.runtime.take() else { return };
-        // From within another runtime there is no waiting; the server then notices by itself that we are gone.
-        if Handle::try_current().is_err() {
-            let exporter = self.exporter.get_mut().unwrap_or_else(PoisonError::into_inner).take();
-            let connections = self.readers.drain().into_iter().chain(exporter);
-            let close_all = async {
-                for connection in connections {
-                    let _ = connection.close().await;
-                }
-            };
-            let _ = runtime.block_on(async { tokio::time::timeout(CLOSE_TIMEOUT, close_all).await });
-        }
-        runtime.shutdown_background();
+        let exporter = self.exporter.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        self.readers.drain().into_iter().chain(exporter).for_each(Reader::close);
     }
 }
 
-type Opened = (PgConnection, Contract, Snapshot, Vec<i32>, Vec<PgConnection>);
+/// Exports the snapshot, and reads all that is read before any run.
+async fn look(exporter: &mut PgConnection, counters: &Counters) -> Result<(Exported, Contract, Snapshot, Vec<i32>)> {
+    let exported = export(exporter).await?;
+    let contract = contract::check(&catalogue::read(exporter).await?)?;
+    check_runs(exporter, &contract).await?;
+    let snapshot = read_small(exporter, &contract, &exported, counters).await?;
+    let stored_miners = read_stored_miners(exporter, &contract).await?;
+    Ok((exported, contract, snapshot, stored_miners))
+}
 
-async fn open(target: &Target, options: &Options, counters: &Counters) -> Result<Opened> {
-    let mut exporter = target.connect("snapshot", options).await?;
-    let exported = export(&mut exporter).await?;
-    let contract = contract::check(&catalogue::read(&mut exporter).await?)?;
-    check_runs(&mut exporter, &contract).await?;
-    let snapshot = read_small(&mut exporter, &contract, &exported, counters).await?;
-    let stored_miners = read_stored_miners(&mut exporter, &contract).await?;
-    let mut readers = Vec::new();
-    for number in 1..=options.connections.max(1) {
-        let mut reader = target.connect(&format!("reader {number}"), options).await?;
-        pin(&mut reader, number, &exported).await?;
-        readers.push(reader);
-    }
-    Ok((exporter, contract, snapshot, stored_miners, readers))
+async fn pinned(target: &Target, options: &Options, number: usize, exported: &Exported) -> Result<PgConnection> {
+    let mut reader = target.connect(&format!("reader {number}"), options).await?;
+    pin(&mut reader, number, exported).await?;
+    Ok(reader)
 }
 
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
@@ -328,11 +319,11 @@ async fn whole(connection: &mut PgConnection, selection: &Selection, counters: &
     Ok(batch)
 }
 
-/// The rows of one run: of a large table in groups, unless those are ambiguous.
-async fn copy_run(connection: &mut PgConnection, selection: &Selection, run: RunId) -> Result<RecordBatch> {
+/// The rows of one run: of a large table in groups, unless those are ambiguous. `room` is for how many rows it likely has.
+async fn copy_run(connection: &mut PgConnection, selection: &Selection, run: RunId, room: usize) -> Result<RecordBatch> {
     let what = format!("{} of run {run}", selection.layout.table);
     if let Some(sql) = plan::groups(selection, run) {
-        let decoder = Decoder::of_groups(&selection.layout, what.as_str());
+        let decoder = Decoder::of_groups(&selection.layout, what.as_str()).reserve(room);
         let decoder = receive(connection, &sql, decoder, &what).await?;
         if !decoder.is_ambiguous() {
             return decoder.finish();

@@ -2,10 +2,45 @@
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use sqlx::Connection;
 use sqlx::postgres::PgConnection;
+use tokio::runtime::{Builder, Handle, Runtime};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Context, Error, ErrorKind, Result};
+
+/// Good-bye to a server that may have gone already.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A connection with a runtime of its own: whoever waits for an answer watches the socket, and no thread wakes another.
+#[derive(Debug)]
+pub struct Reader {
+    connection: PgConnection,
+    runtime: Runtime,
+}
+
+impl Reader {
+    pub fn open(connect: impl Future<Output = Result<PgConnection>>) -> Result<Reader> {
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.doing(ErrorKind::Io, || "starting a connection's runtime".to_owned())?;
+        Ok(Reader { connection: runtime.block_on(connect)?, runtime })
+    }
+
+    /// Waits for what is done with the connection.
+    pub fn run<T>(&mut self, work: impl AsyncFnOnce(&mut PgConnection) -> T) -> T {
+        self.runtime.block_on(work(&mut self.connection))
+    }
+
+    /// From within another runtime there is no waiting; the server then notices by itself that we are gone.
+    pub fn close(self) {
+        if Handle::try_current().is_err() {
+            let close = async { tokio::time::timeout(CLOSE_TIMEOUT, self.connection.close()).await };
+            let _ = self.runtime.block_on(close);
+        }
+        self.runtime.shutdown_background();
+    }
+}
 
 /// Connections of which each serves one thread at a time. One that failed is never used again.
 #[derive(Debug)]
@@ -16,7 +51,7 @@ pub struct Pool {
 
 #[derive(Debug)]
 struct State {
-    idle: Vec<PgConnection>,
+    idle: Vec<Reader>,
     /// Idle or lent.
     alive: usize,
 }
@@ -25,20 +60,20 @@ struct State {
 #[derive(Debug)]
 pub struct Lease<'a> {
     pool: &'a Pool,
-    connection: Option<PgConnection>,
+    reader: Option<Reader>,
 }
 
 impl Pool {
-    pub fn new(connections: Vec<PgConnection>) -> Pool {
-        Pool { state: Mutex::new(State { alive: connections.len(), idle: connections }), changed: Condvar::new() }
+    pub fn new(readers: Vec<Reader>) -> Pool {
+        Pool { state: Mutex::new(State { alive: readers.len(), idle: readers }), changed: Condvar::new() }
     }
 
     /// Waits for a connection.
     pub fn take(&self) -> Result<Lease<'_>> {
         let mut state = self.lock();
         loop {
-            if let Some(connection) = state.idle.pop() {
-                return Ok(Lease { pool: self, connection: Some(connection) });
+            if let Some(reader) = state.idle.pop() {
+                return Ok(Lease { pool: self, reader: Some(reader) });
             }
             if state.alive == 0 {
                 return Err(Error::new(ErrorKind::Database, "reading the database", "all connections have failed"));
@@ -48,7 +83,7 @@ impl Pool {
     }
 
     /// The idle connections, to be closed.
-    pub fn drain(&self) -> Vec<PgConnection> {
+    pub fn drain(&self) -> Vec<Reader> {
         let mut state = self.lock();
         state.alive -= state.idle.len();
         std::mem::take(&mut state.idle)
@@ -63,8 +98,8 @@ impl Pool {
 impl Lease<'_> {
     /// Puts the connection back; it is between two statements.
     pub fn give_back(mut self) {
-        if let Some(connection) = self.connection.take() {
-            self.pool.lock().idle.push(connection);
+        if let Some(reader) = self.reader.take() {
+            self.pool.lock().idle.push(reader);
             self.pool.changed.notify_one();
         }
     }
@@ -72,7 +107,7 @@ impl Lease<'_> {
 
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
-        if self.connection.take().is_some() {
+        if self.reader.take().is_some() {
             self.pool.lock().alive -= 1;
             self.pool.changed.notify_all();
         }
@@ -80,15 +115,15 @@ impl Drop for Lease<'_> {
 }
 
 impl Deref for Lease<'_> {
-    type Target = PgConnection;
+    type Target = Reader;
 
-    fn deref(&self) -> &PgConnection {
-        self.connection.as_ref().expect("held until given back")
+    fn deref(&self) -> &Reader {
+        self.reader.as_ref().expect("held until given back")
     }
 }
 
 impl DerefMut for Lease<'_> {
-    fn deref_mut(&mut self) -> &mut PgConnection {
-        self.connection.as_mut().expect("held until given back")
+    fn deref_mut(&mut self) -> &mut Reader {
+        self.reader.as_mut().expect("held until given back")
     }
 }
