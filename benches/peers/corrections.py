@@ -3,7 +3,7 @@
 import report
 from child import Measured, run, say
 from cluster import psql
-from data import Data, fill, snap
+from data import Data, fill, take_snapshot
 
 COLUMNS = ["forecast_score_initial", "era5_combined_score", "era5_completeness", "overall_forecast_score", "avg_skill_score"]
 ONE_ROW_IN = 100
@@ -12,10 +12,9 @@ SHARE = 0.10
 
 def measure(options, cluster, folder):
     psql(cluster.url(), "CREATE DATABASE corrections")
-    data = Data(str(options.recount), cluster.url("corrections"), folder, options.runs)
-    say(f"generating {options.runs} runs × {options.miners} miners for corrections")
-    fill(data.recount, data.url, options.runs, options.miners)
-    snap(data)
+    data = Data(options.recount, cluster.url("corrections"), folder, options.runs)
+    fill(data, options.miners)
+    take_snapshot(data)
     reconcile = [data.recount, "reconcile", "--format", "json"]
     apply = [*reconcile, data.url, "--apply", "--max-fraction", "1"]
     run(apply, (0, 1))

@@ -16,7 +16,7 @@ SEED = "1"
 class Data:
     """Where everything is."""
 
-    recount: str
+    recount: pathlib.Path
     url: str
     folder: pathlib.Path
     runs: int
@@ -37,29 +37,28 @@ def script(name, *args):
     return [sys.executable, HERE / name, *args]
 
 
-def generate(recount, runs, miners, *target):
-    """Complete runs without component rows: what all peers read alike."""
+def generate(recount, runs, miners, *target, components=False):
+    """Complete runs; mostly without component rows, which no peer reads."""
     size = ["--runs", runs, "--miners", miners, "--seed", SEED]
-    run([recount, "generate", *size, "--complete", "--no-components", *target], tells=False)
+    kind = ["--complete"] if components else ["--complete", "--no-components"]
+    run([recount, "generate", *size, *kind, *target], tells=False)
 
 
-def fill(recount, url, runs, miners):
-    run([recount, "migrate", "--database-url", url], tells=False)
-    generate(recount, runs, miners, "--database-url", url)
+def fill(data, miners, components=False):
+    say(f"generating {data.runs} runs × {miners} miners into PostgreSQL")
+    run([data.recount, "migrate", "--database-url", data.url], tells=False)
+    generate(data.recount, data.runs, miners, "--database-url", data.url, components=components)
 
 
-def make(recount, url, folder, runs, miners):
-    data = Data(str(recount), url, folder, runs)
-    say(f"generating {runs} runs × {miners} miners into PostgreSQL")
-    fill(recount, url, runs, miners)
-    snap(data)
-    return data
+def take_snapshot(data):
+    say("exporting the snapshot folder")
+    run([data.recount, "export", data.url, "--out", data.snapshot], tells=False)
 
 
 def snap(data):
-    """Takes the snapshot folder and the Parquet file of what the database holds now."""
-    say("exporting the snapshot folder and the Parquet file")
-    run([data.recount, "export", data.url, "--out", data.snapshot], tells=False)
+    """Takes the snapshot folder and the Parquet file of what the database holds."""
+    take_snapshot(data)
+    say("writing the Parquet file")
     run(script("tables.py", "parquet", data.url, data.parquet), tells=False)
     data.scores = int(psql(data.url, "SELECT count(*) FROM weather_miner_scores"))
     data.table_bytes = int(psql(data.url, "SELECT pg_table_size('weather_miner_scores')"))

@@ -5,7 +5,7 @@ import shutil
 import report
 from child import Measured, run, say
 from cluster import psql
-from data import fill, generate
+from data import Data, fill, generate
 
 # A history ten times as long may cost so much more per run, and in memory.
 GROWTH = 1.10
@@ -18,9 +18,8 @@ def measure(options, cluster, folder):
         say(f"generating {runs} runs × {options.miners} miners into a folder")
         generate(options.recount, runs, options.miners, "--out", path)
     for runs, url in databases.items():
-        say(f"generating {runs} runs × {options.miners} miners into PostgreSQL")
         psql(cluster.url(), f"CREATE DATABASE runs_{runs}")
-        fill(options.recount, url, runs, options.miners)
+        fill(Data(options.recount, url, folder, runs), options.miners)
     out = folder / "out"
     found = measured(options, out, commands(out, folders, databases))
     return "\n\n".join([
@@ -66,7 +65,8 @@ def table(found):
         digest = str(told.get("digest") or "")[:16]
         milliseconds = report.number(1000 * per_run(found, (what, runs)))
         seconds, peak = report.number(one.seconds), report.number(one.peak_mb)
-        rows.append([f"`recount {what.replace(', ', '`, ')}", runs, seconds, milliseconds, f"{growth:.2f}", peak, f"`{digest}`" if digest else "–"])
+        label = f"`recount {what.replace(', ', '`, ')}"
+        rows.append([label, runs, seconds, milliseconds, f"{growth:.2f}", peak, f"`{digest}`" if digest else "–"])
     return report.table(["what", "runs", "s", "ms a run", "× the size before", "peak MB", "digest"], rows)
 
 

@@ -3,7 +3,7 @@
 import report
 from check import check
 from child import Measured, run, say
-from data import load, machine, make
+from data import Data, fill, load, machine, snap
 from lineup import lineup
 
 # What the export may hold in memory, and any command on a hundred runs.
@@ -12,7 +12,9 @@ COMMAND_MB = 300
 
 
 def measure(options, cluster, folder):
-    data = make(options.recount, cluster.url(), folder, options.runs, options.miners)
+    data = Data(options.recount, cluster.url(), folder, options.runs)
+    fill(data, options.miners)
+    snap(data)
     entries = lineup(data)
     # This is also the round that warms the caches up.
     digests = check(data, entries)
