@@ -33,7 +33,7 @@ fn all_peers_read_the_same_rows_and_compute_the_same_scores() {
         (&["combined score", "with I3"], 5),
         (&["export`", "COPY", "2 streams", "ADBC", "ConnectorX"], 6),
     ] {
-        let timed: Vec<_> = rows.iter().filter(|row| row.len() == 8).cloned().collect();
+        let timed: Vec<_> = rows.iter().filter(|row| row.len() == 9).cloned().collect();
         let found = digests(&timed, words);
         assert_eq!(found.len(), count, "{words:?}\n{printed}");
         assert_eq!(found.iter().collect::<BTreeSet<_>>().len(), 1, "{words:?}\n{printed}");

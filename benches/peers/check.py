@@ -9,8 +9,9 @@ import sys
 
 import engine
 from child import run, say
+from cluster import statement
 from data import HERE, script
-from lineup import copy, psql
+from lineup import copy
 
 TOLERANCE = 1e-9
 # For the digest alone: sums of another order may differ in the last digits.
@@ -57,7 +58,7 @@ def scores_of(data, entry):
         return path
     query = (HERE / "postgres.sql").read_text()
     with open(path, "wb") as file:
-        subprocess.run(psql(data.url, f"COPY ({query}) TO STDOUT (FORMAT csv)"), stdout=file, check=True)
+        subprocess.run(statement(data.url, f"COPY ({query}) TO STDOUT (FORMAT csv)"), stdout=file, check=True)
     return path
 
 
@@ -102,7 +103,7 @@ def of_rows(data, entry):
         wheres = ["" if entry.key == "copy-1" else f"WHERE run_id {side} {data.runs // 2}" for side in ["<=", ">"]]
         found = {}
         for where in dict.fromkeys(wheres):
-            part = piped(psql(data.url, as_csv(where)), script("tables.py", "csv", "-"))
+            part = piped(statement(data.url, as_csv(where)), script("tables.py", "csv", "-"))
             found = {name: (found.get(name, 0) + part[name]) % (1 << 64) for name in part}
         found["score"] = round(found["score"], 3)
     text = json.dumps(found, sort_keys=True)

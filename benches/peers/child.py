@@ -20,6 +20,8 @@ class Run:
     processor: float
     peak_mb: float
     told: dict
+    # Of the database server, for this run, where somebody counts it.
+    server: float = 0.0
 
 
 def run(command, statuses=(0,), tells=True):
@@ -62,6 +64,10 @@ class Measured:
     @property
     def processor(self):
         return statistics.median(run.processor for run in self.runs)
+
+    @property
+    def server(self):
+        return statistics.median(run.server for run in self.runs)
 
     @property
     def peak_mb(self):

@@ -2,7 +2,6 @@
 
 import dataclasses
 import pathlib
-import subprocess
 import sys
 
 from child import run, say

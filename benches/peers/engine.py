@@ -80,12 +80,14 @@ def polars():
         starts = pl.col("score_type").str.starts_with(PREFIXES[name])
         kind = pl.when(starts).then(pl.lit(number, pl.Int8)).otherwise(kind)
     score, variable = pl.col("score"), pl.col("variable_level").replace_strict(BITS, default=None, return_dtype=pl.Int32)
-    of = lambda number, value: pl.when(pl.col("kind") == number).then(value).mean()
     errors, reference = pl.col("errors"), pl.col("reference")
     skill, acc, rmse = pl.col("skill"), pl.col("acc"), pl.col("rmse")
     with_rmse = pl.when(rmse.is_null()).then(0.4 * acc).otherwise(0.3 * acc + 0.1 * rmse)
     lead = pl.when(skill.is_null() | acc.is_null()).then(pl.coalesce(skill, acc, rmse)).otherwise(0.6 * skill + with_rmse)
     ratios = pl.when(reference > 0).then((1 / (1 + errors / reference)).list.mean())
+
+    def of(number, value):
+        return pl.when(pl.col("kind") == number).then(value).mean()
 
     def work(path):
         rows = pl.scan_parquet(path).filter(pl.col("score_type").str.starts_with("era5_"))

@@ -1,12 +1,12 @@
 """Who runs beside whom."""
 
 import dataclasses
-import pathlib
 import shlex
 import shutil
 from typing import Callable
 
 import engine
+from cluster import statement
 from data import HERE, script
 
 # Exit status 1 of recount says that differences were found, which ends no measurement.
@@ -22,17 +22,11 @@ class Entry:
     beside: str
     statuses: tuple = (0,)
     tells: bool = True
-    # How the entry's results are had, as CSV: a command that writes them to the file given last, or to its output.
-    rows: Callable | None = None
     prepare: Callable = lambda: None
 
 
 def copy(where=""):
     return f"COPY (SELECT {engine.COLUMNS} FROM weather_miner_scores {where}) TO STDOUT (FORMAT binary)"
-
-
-def psql(url, sql):
-    return ["psql", url, "-X", "-q", "-v", "ON_ERROR_STOP=1", "-c", sql]
 
 
 def both(first, second):
@@ -44,12 +38,14 @@ def lineup(data):
     out = data.folder / "out"
     url = data.url
     half = data.runs // 2
-    two_streams = [psql(url, copy(f"WHERE run_id {side} {half}")) for side in ["<=", ">"]]
+    two_streams = [statement(url, copy(f"WHERE run_id {side} {half}")) for side in ["<=", ">"]]
     in_sql = (HERE / "postgres.sql").read_text()
+
+    def clear():
+        shutil.rmtree(out, ignore_errors=True)
 
     def recount(key, label, args, beside=None):
         command = [data.recount, *args, "--format", "json"]
-        clear = lambda: shutil.rmtree(out, ignore_errors=True)
         return Entry(key, label, command, beside or key, RECOUNT_STATUSES, prepare=clear)
 
     def peer(key, label, source, beside):
@@ -62,13 +58,13 @@ def lineup(data):
 
     return [
         recount("export", "`recount export`, 2 connections", ["export", url, "--out", out, "--connections", "2"]),
-        Entry("copy-1", "`psql` COPY of eleven columns to nowhere, 1 stream", psql(url, copy()), "export", tells=False),
+        Entry("copy-1", "`psql` COPY of eleven columns to nowhere, 1 stream", statement(url, copy()), "export", tells=False),
         Entry("copy-2", "the same in 2 streams", both(*two_streams), "export", tells=False),
         peer("adbc", "ADBC to Arrow, batch by batch", url, "export"),
         peer("connectorx-1", "ConnectorX to Arrow, 1 partition", url, "export"),
         peer("connectorx-2", "ConnectorX to Arrow, 2 partitions", url, "export"),
         recount("reconcile-url", "`recount reconcile`, PostgreSQL, 2 connections", ["reconcile", url, "--connections", "2"]),
-        Entry("postgres", "PostgreSQL, combined score in one query, no I3", psql(url, in_sql), "reconcile-url", tells=False),
+        Entry("postgres", "PostgreSQL, combined score in one query, no I3", statement(url, in_sql), "reconcile-url", tells=False),
         folder("recompute", 2, "--out", out),
         folder("recompute", 1, "--out", out),
         folder("reconcile", 2),

@@ -1,5 +1,7 @@
 """All side by side: every command once in each round, so that what slows the machine down slows all of them."""
 
+import random
+
 import report
 from check import check
 from child import Measured, run, say
@@ -19,7 +21,7 @@ def measure(options, cluster, folder):
     # This is also the round that warms the caches up.
     digests = check(data, entries)
     before = load()
-    measured = rounds(entries, options.rounds)
+    measured = rounds(cluster, entries, options.rounds)
     return "\n\n".join([
         f"{data.runs} complete runs × {options.miners} miners, {data.scores:,} scores in a table of "
         f"{data.table_bytes / 1e9:.2f} GB, seed 1; medians of {options.rounds} interleaved rounds, {report.day()}. "
@@ -30,13 +32,17 @@ def measure(options, cluster, folder):
     ])
 
 
-def rounds(entries, count):
+def rounds(cluster, entries, count):
     runs = {entry.key: [] for entry in entries}
     for number in range(count):
-        for entry in entries:
+        # In another order each time: what a command leaves behind (files not yet on disk) always slows another one down.
+        for entry in random.Random(number).sample(entries, len(entries)):
             say(f"round {number + 1} of {count}: {entry.label}")
             entry.prepare()
-            runs[entry.key].append(run(entry.command, entry.statuses, entry.tells))
+            before = cluster.processor()
+            found = run(entry.command, entry.statuses, entry.tells)
+            found.server = cluster.processor() - before
+            runs[entry.key].append(found)
     return {key: Measured(found) for key, found in runs.items()}
 
 

@@ -6,7 +6,7 @@ import sys
 
 
 def table(headings, rows):
-    numeric = [all(str(row[at])[:1].isdigit() for row in rows) for at in range(len(headings))]
+    numeric = [any(str(row[at])[:1].isdigit() for row in rows) for at in range(len(headings))]
     rule = ["---:" if number else "---" for number in numeric]
     return "\n".join("| " + " | ".join(map(str, cells)) + " |" for cells in [headings, rule, *rows])
 
@@ -28,11 +28,12 @@ def side_by_side(entries, measured, digests, scores):
             number(found.work),
             number(scores / found.work / 1e6),
             number(found.processor),
+            number(found.server) if found.server else "–",
             number(found.peak_mb),
             f"{ratio:.2f} × {short(labels[entry.beside])}",
             f"`{digests[entry.key]}`",
         ])
-    headings = ["what", "s", "work s", "M scores/s", "CPU s", "peak MB", "beside", "digest"]
+    headings = ["what", "s", "work s", "M scores/s", "CPU s", "server CPU s", "peak MB", "beside", "digest"]
     return table(headings, lines)
 
 
@@ -42,10 +43,11 @@ def short(label):
 
 NOTES = f"""\
 *s*: median wall time of the whole process. *work s*: the same without the start of Python and its imports, as the peer itself \
-tells; ratios take this for peers and the whole process for recount. *CPU s*: of the client; the server's is not in it. *peak MB*: \
-greatest resident memory of any round, of one process. *digest*: of the same name of results equal where results are: all rows \
-(number, sums), combined scores of each run and miner to eight decimals, or recount's own over all rollups. Before anything was \
-timed, every peer's combined scores were within 1e-9 of recount's."""
+tells; ratios take this for peers and the whole process for recount. *CPU s*: of the client. *server CPU s*: of \
+PostgreSQL's sessions meanwhile. *peak MB*: \
+greatest resident memory of any round, of one process. *digest*: of the rows that were read \
+(their number, and sums), of the combined scores of all runs and miners (to eight decimals), or recount's own of all rollups; \
+equal results have equal ones. Before anything was timed, every peer's combined scores were within 1e-9 of recount's."""
 
 
 def goals(lines):
