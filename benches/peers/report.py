@@ -41,7 +41,7 @@ def short(label):
     return label.replace("`recount ", "`").split(", 2")[0]
 
 
-NOTES = f"""\
+NOTES = """\
 *s*: median wall time of the whole process. *work s*: the same without the start of Python and its imports, as the peer itself \
 tells; ratios take this for peers and the whole process for recount. *CPU s*: of the client. *server CPU s*: of \
 PostgreSQL's sessions meanwhile. *peak MB*: \
