@@ -22,7 +22,7 @@ bench-peers:
 	cargo build --release --locked
 	python3 -m venv target/peers
 	target/peers/bin/pip install --quiet --requirement benches/peers/requirements.txt
-	target/peers/bin/python benches/peers target/release/recount $(PEERS)
+	target/peers/bin/python -B benches/peers target/release/recount $(PEERS)
 
 # The plots of docs/archive-tour.md, from an archive of the sample. Needs python3 with its module venv, and a way to PyPI.
 docs-plots:

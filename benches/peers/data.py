@@ -33,7 +33,7 @@ class Data:
 
 def script(name, *args):
     """A program beside this one, in a process of its own."""
-    return [sys.executable, HERE / name, *args]
+    return [sys.executable, "-B", HERE / name, *args]
 
 
 def generate(recount, runs, miners, *target, components=False):
