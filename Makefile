@@ -15,7 +15,7 @@ test:
 
 # Speed of the parts and of the whole: see docs/performance.md. RUNS, MINERS and ROUNDS change the size of the latter.
 bench:
-	cargo bench --locked
+	cargo bench --locked --bench '*'
 
 # The same beside what an operator could pick instead. PEERS has options for benches/peers; --help among them lists all.
 bench-peers:

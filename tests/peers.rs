@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::process::Command;
 
 use crate::support::python::environment;
-use crate::support::repository::{root, table_rows};
+use crate::support::repository::{read, root, table_rows};
 
 /// Runs `benches/peers` with a few runs and miners, and gives what it prints.
 fn peers(args: &[&str]) -> String {
@@ -44,9 +44,23 @@ fn all_peers_read_the_same_rows_and_compute_the_same_scores() {
 
 #[test]
 fn peers_with_rule_i3_agree_where_scores_are_repeated_and_the_others_do_not() {
-    let printed = peers(&["--parts", "duplicates"]);
+    let folder = tempfile::tempdir().unwrap();
+    let page = folder.path().join("page.md");
+    std::fs::write(&page, read("docs/performance.md").replace("927 of", "nothing of")).unwrap();
+    let printed = peers(&["--parts", "duplicates", "--into", page.to_str().unwrap()]);
     assert!(printed.contains("927 of 4,183 scores are repeated"), "two of seven\n{printed}");
     assert_eq!(printed.matches("\n- ").count(), 5, "{printed}");
+    let (_, text) = printed.split_once("## duplicates\n\n").unwrap();
+    assert!(std::fs::read_to_string(page).unwrap().contains(text.trim_end()), "{printed}");
+}
+
+#[test]
+fn the_page_has_a_place_for_every_part() {
+    let page = read("docs/performance.md");
+    for part in ["peers", "duplicates", "growth", "corrections", "year"] {
+        let marks = [format!("<!-- measured: {part} -->\n"), format!("<!-- measured: {part}, end -->\n")];
+        assert!(marks.iter().all(|mark| page.matches(mark).count() == 1), "{part}");
+    }
 }
 
 #[test]
