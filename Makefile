@@ -1,6 +1,6 @@
 # The two commands of the README. Both work on a fresh clone.
 
-.PHONY: demo test docs-plots
+.PHONY: demo test bench bench-peers docs-plots
 
 # The main job on the sample snapshot. Needs nothing but Rust; exit status 1 says that differences were found, as planted.
 demo:
@@ -12,6 +12,17 @@ test:
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo test --locked
+
+# Speed of the parts and of the whole: see docs/performance.md. RUNS, MINERS and ROUNDS change the size of the latter.
+bench:
+	cargo bench --locked --bench '*'
+
+# The same beside what an operator could pick instead. PEERS has options for benches/peers; --help among them lists all.
+bench-peers:
+	cargo build --release --locked
+	python3 -m venv target/peers
+	target/peers/bin/pip install --quiet --requirement benches/peers/requirements.txt
+	target/peers/bin/python -B benches/peers target/release/recount $(PEERS)
 
 # The plots of docs/archive-tour.md, from an archive of the sample. Needs python3 with its module venv, and a way to PyPI.
 docs-plots:

@@ -8,6 +8,7 @@
 #[path = "../tests/support/cluster.rs"]
 #[allow(dead_code)]
 mod cluster;
+mod support;
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -28,7 +29,10 @@ struct Bench {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    let small = std::env::args().any(|arg| arg == "--test");
+    if support::is_filtered_out("correct") {
+        return;
+    }
+    let small = support::is_small();
     let given = |name: &str, default: &str, tiny: &str| {
         if small { tiny.to_owned() } else { std::env::var(name).unwrap_or_else(|_| default.to_owned()) }
     };

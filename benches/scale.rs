@@ -1,11 +1,12 @@
 //! The whole program on a validator's history, in PostgreSQL and in a snapshot folder: `cargo bench --bench scale`.
 //!
-//! By default 100 runs × 256 miners, 7 M scores: `RUNS`, `MINERS` and `ROUNDS` in the environment change that. Each command
+//! By default 100 complete runs × 256 miners, 6.9 M scores: `RUNS`, `MINERS` and `ROUNDS` in the environment change that. Each command
 //! runs `ROUNDS` times; medians are shown, the greatest peak memory, and the digest, which is one for all of them.
 
 #[path = "../tests/support/cluster.rs"]
 #[allow(dead_code)]
 mod cluster;
+mod support;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -22,7 +23,10 @@ struct Run {
 }
 
 fn main() {
-    let small = std::env::args().any(|arg| arg == "--test");
+    if support::is_filtered_out("scale") {
+        return;
+    }
+    let small = support::is_small();
     let number = |name: &str, default: u32, tiny: u32| {
         let given = std::env::var(name).ok().and_then(|text| text.parse().ok());
         if small { tiny } else { given.unwrap_or(default) }
@@ -34,7 +38,7 @@ fn main() {
     let url = cluster.url("postgres");
     let size = ["--runs".to_owned(), runs.to_string(), "--miners".to_owned(), miners.to_string()];
     let generate = |target: [&str; 2]| {
-        let mut args = vec!["generate", "--seed", "1", "--no-components"];
+        let mut args = vec!["generate", "--seed", "1", "--complete", "--no-components"];
         args.extend(size.iter().map(String::as_str));
         args.extend(target);
         recount(&args)

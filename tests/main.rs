@@ -12,6 +12,7 @@ mod generate;
 mod harness;
 mod invariance;
 mod journey;
+mod peers;
 mod phase2;
 mod phase3;
 mod properties;

@@ -311,6 +311,9 @@ pub struct Generate {
     /// Add what production has: duplicates, orphans, unknown types, invalid scores
     #[arg(long)]
     pub messy: bool,
+    /// Every miner answers and every run is over: each score that a rule uses once, no others
+    #[arg(long, conflicts_with = "messy")]
+    pub complete: bool,
     /// List the planted differences in FILE
     #[arg(long, value_name = "FILE", requires = "drift")]
     pub planted: Option<PathBuf>,

@@ -36,6 +36,7 @@ fn plan(generate: &Generate) -> Plan {
         seed: generate.seed,
         leads: generate.leads.as_ref().map_or(plan.leads, |leads| leads.iter().copied().map(LeadHours).collect()),
         messy: generate.messy,
+        complete: generate.complete,
         drift: generate.drift as usize,
         components: !generate.no_components,
         variables: plan.variables,

@@ -157,10 +157,9 @@ impl Generator {
 
     /// When the run was initiated, and when it had all its leads, if it has.
     pub fn run_times(&self, run: RunId) -> (Micros, Option<Micros>) {
-        let times = self.plan.times(run.0 as usize - 1);
-        let last = self.plan.leads.last().map_or(0.0, |lead| f64::from(lead.0) * 3_600.0);
-        let done = plan::plus(times.gfs_init, last + 6.0 * 86_400.0);
-        (times.initiated, (done <= self.taken_at()).then_some(done))
+        let index = run.0 as usize - 1;
+        let over = self.plan.over(index);
+        (self.plan.times(index).initiated, (over <= self.taken_at()).then_some(over))
     }
 
     /// The evidence of one unit, as a source would hand it over.

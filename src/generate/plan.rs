@@ -35,6 +35,8 @@ pub struct Plan {
     pub variables: Vec<String>,
     /// Whether the evidence has what a validator's database should not have, and has.
     pub messy: bool,
+    /// Whether every miner answers and every run is over: all scores that a rule uses are there, each once, and no others.
+    pub complete: bool,
     /// Real differences between the stored rollups and the right ones.
     pub drift: usize,
     /// Whether there are component rows: they are two thirds of all rows.
@@ -53,6 +55,7 @@ impl Default for Plan {
             leads: scoring.expected_leads,
             variables: scoring.expected_variables,
             messy: false,
+            complete: false,
             drift: 0,
             components: true,
             start: Micros(1_735_689_600_000_000), // 2025-01-01T00:00:00Z
@@ -145,7 +148,7 @@ impl Plan {
     /// When run `index` happened.
     ///
     /// Most runs are a day apart and old enough to have all their truth. The last few lie further apart, so that whatever
-    /// the leads, some are half scored and the last is in flight.
+    /// the leads, some are half scored and the last is in flight. A complete plan has none of these.
     pub fn times(&self, index: usize) -> Times {
         let again = self.seeded_again(index);
         let gfs_init = plus(self.start, self.day(if again { index - 1 } else { index }) * 86_400.0);
@@ -154,9 +157,16 @@ impl Plan {
         Times { gfs_init, initiated: plus(gfs_init, delay + jitter) }
     }
 
-    /// The time of the snapshot: while the last run's miners compute.
+    /// The time of the snapshot: while the last run's miners compute or, in a complete plan, when that run is over.
     pub fn taken_at(&self) -> Micros {
-        plus(self.times(self.runs - 1).initiated, 2_700.0)
+        let last = self.runs - 1;
+        if self.complete { self.over(last) } else { plus(self.times(last).initiated, 2_700.0) }
+    }
+
+    /// When run `index` has all its truth and all its scores.
+    pub fn over(&self, index: usize) -> Micros {
+        let last = self.leads.last().map_or(0.0, |lead| f64::from(lead.0) * 3_600.0);
+        plus(self.times(index).gfs_init, last + 6.0 * 86_400.0)
     }
 
     /// Row `index` of `weather_forecast_runs`; its id is `index + 1`.
@@ -179,7 +189,7 @@ impl Plan {
 
     /// Days from the start to the initialisation of run `index`.
     fn day(&self, index: usize) -> f64 {
-        let tail = (self.runs / 2).min(4);
+        let tail = if self.complete { 0 } else { (self.runs / 2).min(4) };
         let whole = self.runs - tail;
         if index < whole {
             return index as f64;

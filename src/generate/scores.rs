@@ -80,7 +80,7 @@ impl Author<'_> {
         for (index, &time) in scored.iter().enumerate() {
             self.lead(first_id, index, time, chance, out);
         }
-        let Some(&last) = scored.last() else { return };
+        let Some(&last) = scored.last().filter(|_| !self.plan.complete) else { return };
         let composite = (0.2 + 0.5 * self.miner.talent + 0.05 * chance.normal()).clamp(0.0, 1.0);
         let id = first_id + self.plan.strides().scores_per_miner - 1;
         out.push(ScoreRow {

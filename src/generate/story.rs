@@ -84,8 +84,8 @@ pub struct Teller<'a> {
 impl Teller<'_> {
     pub fn tell(mut self) -> Story {
         self.push("day1", None, None, "pending");
-        let fate = Fate::draw(self.miner.temper, self.plan.leads.len(), &mut self.chance);
-        self.all(fate);
+        let drawn = Fate::draw(self.miner.temper, self.plan.leads.len(), &mut self.chance);
+        self.all(if self.plan.complete { Fate::Good } else { drawn });
         self.story
     }
 

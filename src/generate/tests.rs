@@ -102,6 +102,24 @@ fn the_last_runs_are_incomplete_and_in_flight() {
 }
 
 #[test]
+fn a_complete_plan_has_every_score_that_a_rule_uses_and_no_other() {
+    let generator = generator(Plan { complete: true, miners: 64, components: false, ..small() });
+    for index in 0..8 {
+        let rows = generator.rows(index);
+        assert_eq!(rows.responses.len(), 64);
+        let mut by_miner: BTreeMap<i32, BTreeSet<&str>> = BTreeMap::new();
+        for row in &rows.scores {
+            by_miner.entry(row.miner_uid).or_default().insert(generator.vocabulary().text(row.score_type));
+        }
+        // RMSE, ACC and skill of nine variables at ten leads, and the Day-1 score.
+        assert!(by_miner.len() == 64 && by_miner.values().all(|types| types.len() == 271));
+        assert_eq!(rows.scores.len(), 64 * 271);
+        assert!(rows.steps.iter().all(|step| ["succeeded", "pending"].contains(&step.status)));
+        assert!(generator.run_times(rows.run.id).1.is_some());
+    }
+}
+
+#[test]
 fn every_fate_occurs() {
     let generator = generator(Plan { runs: 6, miners: 256, components: false, ..Plan::default() });
     let rows: Vec<RunRows> = (0..6).map(|index| generator.rows(index)).collect();

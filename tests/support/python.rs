@@ -1,18 +1,18 @@
-//! A Python of the tests' own, with the tools that analysts use, installed from PyPI into a virtual environment.
+//! Pythons of the tests' own, with the tools that analysts use, installed from PyPI into virtual environments.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
 use super::repository::{read, root};
 
 const REQUIREMENTS: &str = "tests/archive/requirements.txt";
 
-/// The interpreter of the environment; made on first use, and kept for later runs of the tests.
+/// The interpreter for scripts that read archives.
 pub fn python() -> &'static Path {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
-    PYTHON.get_or_init(make)
+    PYTHON.get_or_init(|| environment(REQUIREMENTS))
 }
 
 /// A program that came with a package: `moto_server`.
@@ -20,8 +20,11 @@ pub fn program(name: &str) -> PathBuf {
     python().with_file_name(name)
 }
 
-fn make() -> PathBuf {
-    let wanted = read(REQUIREMENTS);
+/// The interpreter of an environment with these packages; made on first use, and kept for later runs of the tests.
+pub fn environment(requirements: &str) -> PathBuf {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _making = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let wanted = read(requirements);
     let name = format!("python-{}", &blake3::hash(wanted.as_bytes()).to_hex()[..12]);
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     let python = folder.join("bin/python");
@@ -31,7 +34,7 @@ fn make() -> PathBuf {
     let _ = fs::remove_dir_all(&folder);
     run(Command::new("python3").args(["-m", "venv"]).arg(&folder));
     let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"];
-    run(Command::new(&python).args(pip).arg(root().join(REQUIREMENTS)));
+    run(Command::new(&python).args(pip).arg(root().join(requirements)));
     fs::write(folder.join("complete"), "").expect("a writable environment");
     python
 }
