@@ -105,7 +105,6 @@ def of_rows(data, entry):
         for where in dict.fromkeys(wheres):
             part = piped(statement(data.url, as_csv(where)), script("tables.py", "csv", "-"))
             found = {name: (found.get(name, 0) + part[name]) % (1 << 64) for name in part}
-        found["score"] = round(found["score"], 3)
     text = json.dumps(found, sort_keys=True)
     if found["rows"] != data.scores:
         sys.exit(f"{entry.label}: {text}, but there are {data.scores} scores")

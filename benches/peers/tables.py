@@ -6,7 +6,6 @@ rollups as the CSV that the peers write. `parquet`: the scores as a DuckDB user 
 
 import csv
 import json
-import math
 import sys
 
 import pyarrow as pa
@@ -21,8 +20,8 @@ TEXTS = ["miner_hotkey", "score_type", "variable_level"]
 
 
 def of_rows(batches):
-    """Sums of numbers and of lengths, wrapping where they must; the sum of floats to three decimals, for its order is not fixed."""
-    sums, floats = dict.fromkeys(["rows", *NUMBERS, *TEXTS], 0), []
+    """Sums of numbers and of lengths, wrapping where they must; of scores in billionths, which add up alike in any order."""
+    sums = dict.fromkeys(["rows", *NUMBERS, *TEXTS, "score"], 0)
     for batch in batches:
         sums["rows"] += batch.num_rows
         for name in NUMBERS:
@@ -32,9 +31,9 @@ def of_rows(batches):
             sums[name] += pc.sum(whole).as_py() or 0
         for name in TEXTS:
             sums[name] += pc.sum(pc.binary_length(batch.column(name).cast(pa.string()))).as_py() or 0
-        floats.append(pc.sum(batch.column("score")).as_py() or 0.0)
-    wrapped = {name: value % (1 << 64) for name, value in sums.items()}
-    return wrapped | {"score": round(math.fsum(floats), 3)}
+        billionths = pc.round(pc.multiply(batch.column("score"), 1e9)).cast(pa.int64())
+        sums["score"] += pc.sum(billionths).as_py() or 0
+    return {name: value % (1 << 64) for name, value in sums.items()}
 
 
 def from_csv(file):
