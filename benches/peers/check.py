@@ -11,7 +11,7 @@ import engine
 from child import run, say
 from cluster import statement
 from data import HERE, script
-from lineup import copy
+from lineup import ROLLUPS, ROWS, SCORES, copy, halves
 
 TOLERANCE = 1e-9
 # For the digest alone: sums of another order may differ in the last digits.
@@ -25,23 +25,23 @@ def check(data, entries):
     for entry in entries:
         say(f"checking {entry.label}")
         entry.prepare()
-        if entry.key in engine.READING or entry.key.startswith("copy") or entry.key == "export":
+        if entry.gives == ROWS:
             digests[entry.key] = of_rows(data, entry)
-        elif entry.key in engine.COMPUTING or entry.key == "postgres":
+        elif entry.gives == SCORES:
             digests[entry.key] = of_scores(scores_of(data, entry))
         else:
             digests[entry.key] = run(entry.command, entry.statuses).told["digest"][:DIGEST_CHARS]
-    same(entries, digests, lambda entry: entry.beside == "export")
-    same(entries, digests, lambda entry: entry.key.startswith(("recompute", "reconcile")))
+    same(entries, digests, ROWS)
+    same(entries, digests, ROLLUPS)
     expected = recomputed(data, entries)
     for entry in entries:
-        if entry.key in engine.COMPUTING or entry.key == "postgres":
+        if entry.gives == SCORES:
             compare(entry.label, results(data, entry.key), expected)
     return digests | {"combined": of_scores(expected)}
 
 
-def same(entries, digests, among):
-    by_label = {entry.label: digests[entry.key] for entry in entries if among(entry)}
+def same(entries, digests, kind):
+    by_label = {entry.label: digests[entry.key] for entry in entries if entry.gives == kind}
     if len(set(by_label.values())) > 1:
         sys.exit(f"the results differ: {json.dumps(by_label, indent=2)}")
 
@@ -100,24 +100,25 @@ def of_rows(data, entry):
     elif entry.key in engine.READING:
         found = run(script("tables.py", entry.key, data.url)).told
     else:
-        wheres = ["" if entry.key == "copy-1" else f"WHERE run_id {side} {data.runs // 2}" for side in ["<=", ">"]]
-        found = {}
-        for where in dict.fromkeys(wheres):
-            part = piped(statement(data.url, as_csv(where)), script("tables.py", "csv", "-"))
-            found = {name: (found.get(name, 0) + part[name]) % (1 << 64) for name in part}
+        found = copied(data, [""] if entry.key == "copy-1" else halves(data.runs))
     text = json.dumps(found, sort_keys=True)
     if found["rows"] != data.scores:
         sys.exit(f"{entry.label}: {text}, but there are {data.scores} scores")
     return hashlib.sha256(text.encode()).hexdigest()[:DIGEST_CHARS]
 
 
+def copied(data, wheres):
+    parts = [piped(statement(data.url, as_csv(where)), script("tables.py", "csv", "-")) for where in wheres]
+    return {name: sum(part[name] for part in parts) % (1 << 64) for name in parts[0]}
+
+
 def as_csv(where):
     """The same statement with times as microseconds, which every reader of CSV reads alike."""
     micros = "(extract(epoch FROM {0}) * 1000000)::bigint"
-    binary = copy(where).replace("FORMAT binary", "FORMAT csv")
+    sql = copy(where).replace("FORMAT binary", "FORMAT csv")
     for column in ["calculation_time", "valid_time_utc"]:
-        binary = binary.replace(column, micros.format(column))
-    return binary
+        sql = sql.replace(column, micros.format(column))
+    return sql
 
 
 def piped(first, second):
