@@ -31,7 +31,7 @@ mod steps;
 mod subnet;
 mod views;
 
-pub use miner::Lifetime;
+pub use miner::{Lifetime, MinerRun};
 pub use run::{PlacedStat, UnitFold, fold_unit};
 
 use crate::model::ids::LeadHours;

@@ -4,6 +4,7 @@
 //! however many connections, is what the database held at one moment.
 
 mod catalogue;
+mod changes;
 mod connect;
 mod contract;
 mod known;
@@ -30,6 +31,7 @@ use self::spool::{Spool, SpoolWriter};
 use super::decode::Decoder;
 use super::{Counters, Options, small};
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::model::changes::Position;
 use crate::model::evidence::{COMPONENTS, RESPONSES, Run, RunEvidence, SCORES, STEPS, Snapshot, StoredStat, Unit, UnitEvidence};
 use crate::model::rollups::{ForecastStat, Rollup};
 use crate::model::rows::{rows_from_batch, stats_from_batch};
@@ -58,6 +60,7 @@ pub struct Postgres {
     options: Options,
     spools: HashMap<&'static str, Mutex<Option<Arc<Spool>>>>,
     counters: Counters,
+    position: Option<Position>,
 }
 
 /// What the exporter says of its transaction.
@@ -75,7 +78,8 @@ impl Postgres {
         let runtime = Builder::new_multi_thread().worker_threads(1).thread_name("recount-io").enable_all().build();
         let runtime = runtime.doing(ErrorKind::Io, || "starting the connections' runtime".to_owned())?;
         let counters = Counters::default();
-        let (exporter, contract, snapshot, stored_miners, readers) = runtime.block_on(open(&target, options, &counters))?;
+        let (exporter, contract, snapshot, stored_miners, readers, position) =
+            runtime.block_on(open(&target, options, &counters))?;
         let run_tables = [&RESPONSES, &SCORES, &COMPONENTS, &STEPS];
         Ok(Postgres {
             runtime: Some(runtime),
@@ -88,6 +92,7 @@ impl Postgres {
             options: options.clone(),
             spools: run_tables.into_iter().map(|table| (table.name, Mutex::default())).collect(),
             counters,
+            position,
         })
     }
 
@@ -208,22 +213,27 @@ impl Drop for Postgres {
     }
 }
 
-type Opened = (PgConnection, Contract, Snapshot, Vec<i32>, Vec<PgConnection>);
+type Opened = (PgConnection, Contract, Snapshot, Vec<i32>, Vec<PgConnection>, Option<Position>);
 
 async fn open(target: &Target, options: &Options, counters: &Counters) -> Result<Opened> {
     let mut exporter = target.connect("snapshot", options).await?;
+    let before = if options.position { Some(changes::before(&mut exporter).await?) } else { None };
     let exported = export(&mut exporter).await?;
     let contract = contract::check(&catalogue::read(&mut exporter).await?)?;
     check_runs(&mut exporter, &contract).await?;
     let snapshot = read_small(&mut exporter, &contract, &exported, counters).await?;
     let stored_miners = read_stored_miners(&mut exporter, &contract).await?;
+    let position = match before {
+        Some(before) => Some(changes::position(&mut exporter, before, &contract, &exported).await?),
+        None => None,
+    };
     let mut readers = Vec::new();
     for number in 1..=options.connections.max(1) {
         let mut reader = target.connect(&format!("reader {number}"), options).await?;
         pin(&mut reader, number, &exported).await?;
         readers.push(reader);
     }
-    Ok((exporter, contract, snapshot, stored_miners, readers))
+    Ok((exporter, contract, snapshot, stored_miners, readers, position))
 }
 
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
