@@ -100,6 +100,7 @@ impl Incremental {
                 match source.changes(&state.header.position, &known(state))? {
                     Changes::Unknown(reason) => why = Some(reason),
                     Changes::Known(changed) => {
+                        tracing::debug!(runs = ?changed.runs, units = ?changed.units, "changed");
                         unchanged = find_unchanged(state, &changed, job, snapshot, &header, correcting);
                         take_edits(&mut header.position, &changed);
                         header.full_at = state.header.full_at;

@@ -290,6 +290,7 @@ impl Probe<'_> {
 
     /// The known runs that have another number of rows now.
     fn counted(&self, place: usize) -> Result<BTreeSet<RunId>> {
+        tracing::debug!(table = self.table, "counting the rows of every run");
         let sql = format!("SELECT run_id::int4 AS key, count(*) AS rows, 0::int8 AS fresh FROM {} GROUP BY run_id", self.table);
         Ok(self.differing(&self.groups(&sql)?, place))
     }
