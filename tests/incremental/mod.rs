@@ -114,25 +114,8 @@ impl<'d> Nights<'d> {
 
     /// A run that comes in: as this one was, 400 days later.
     pub fn new_run(&self, of: i32, id: i32) {
-        let later = "interval '400 days'";
-        self.db.execute(&format!(
-            "INSERT INTO weather_forecast_runs (id, run_initiation_time, target_forecast_time_utc, gfs_init_time_utc)
-             SELECT {id}, run_initiation_time + {later}, target_forecast_time_utc + {later}, gfs_init_time_utc + {later}
-             FROM weather_forecast_runs WHERE id = {of};
-             INSERT INTO weather_miner_responses (run_id, miner_uid, miner_hotkey, response_time, status, verification_passed)
-             SELECT {id}, miner_uid, miner_hotkey, response_time, status, verification_passed
-             FROM weather_miner_responses WHERE run_id = {of};
-             INSERT INTO weather_miner_scores (response_id, run_id, miner_uid, miner_hotkey, score_type, calculation_time, score,
-                 lead_hours, variable_level, valid_time_utc)
-             SELECT r.id, {id}, s.miner_uid, s.miner_hotkey, score_type, calculation_time, score, lead_hours, variable_level,
-                 valid_time_utc
-             FROM weather_miner_scores s JOIN weather_miner_responses r ON r.run_id = {id} AND r.miner_uid = s.miner_uid
-             WHERE s.run_id = {of};
-             INSERT INTO weather_forecast_steps (run_id, miner_uid, miner_hotkey, step_name, substep, lead_hours, status,
-                 started_at, completed_at)
-             SELECT {id}, miner_uid, miner_hotkey, step_name, substep, lead_hours, status, started_at, completed_at
-             FROM weather_forecast_steps WHERE run_id = {of}"
-        ));
+        let sql = include_str!("../support/new_run.sql").replace("OLD", &of.to_string()).replace("NEW", &id.to_string());
+        self.db.execute(&sql);
     }
 }
 
