@@ -10,6 +10,7 @@ mod corrections;
 mod documents;
 mod generate;
 mod harness;
+mod incremental;
 mod invariance;
 mod journey;
 mod peers;

@@ -37,6 +37,8 @@ Examples:
   recount reconcile data/sample --columns scores,ranks --ignore weather_subnet_stats.top_miners
   recount reconcile data/sample --runs 120..140 --miner 17 --no-lifetime
   recount reconcile postgres://corrector@db.example/validator --apply --max-rows 500
+  recount reconcile postgres://reader@db.example/validator --incremental --state state     (each night)
+  recount reconcile postgres://reader@db.example/validator --full --state state            (each week)
 
 Exit status: 0 in sync, 1 differences, 2 error or bad usage, 3 refused, 130 interrupted.
 With --apply: 0 all corrected, 1 something was left.";

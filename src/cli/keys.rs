@@ -15,6 +15,8 @@ pub enum Place {
     Global,
     /// Commands that read; top level of the file.
     Reading,
+    /// `reconcile` alone, which lists the flag itself; top level of the file.
+    Reconcile,
     /// Commands that read; `[scoring]` in the file.
     Scoring,
 }
@@ -40,7 +42,7 @@ const fn key(
     Key { flag, place, value_name, help, slot }
 }
 
-use Place::{Argument, Global, Reading, Scoring};
+use Place::{Argument, Global, Reading, Reconcile, Scoring};
 
 #[rustfmt::skip]
 pub const KEYS: &[Key] = &[
@@ -55,6 +57,8 @@ pub const KEYS: &[Key] = &[
     key("columns", Reading, "GROUP|NAME,…", "Compare only these: scores, ranks, status, errors, hosting, activity, a column, or table.column", |s| &mut s.columns),
     key("ignore", Reading, "GROUP|NAME,…", "Do not compare these, named as for --columns", |s| &mut s.ignore),
     key("validator-hotkey", Reading, "HOTKEY", "validator_hotkey of rows that --apply inserts; without it, that of the newest stored row", |s| &mut s.validator_hotkey),
+    key("incremental", Reconcile, "BOOL", "reconcile reads only runs that are open or have changed", |s| &mut s.incremental),
+    key("state", Reconcile, "DIR", "Folder for what reconcile keeps from job to job", |s| &mut s.state),
     key("expected-leads", Scoring, "HOURS,…", "Lead times that a complete forecast has, ascending", |s| &mut s.scoring.expected_leads),
     key("expected-variables", Scoring, "NAME,…", "Variables that a scored lead has", |s| &mut s.scoring.expected_variables),
     key("era5-weight", Scoring, "X", "Weight of the ERA5 score; divided by the sum of both weights", |s| &mut s.scoring.era5_weight),

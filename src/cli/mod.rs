@@ -87,7 +87,9 @@ fn execute(cli: Cli) -> Result<u8> {
                 let detail = format!("{flag} is about corrections, but neither --apply nor --sql asks for any");
                 return Err(Error::new(ErrorKind::Usage, "reading the command line", detail));
             }
-            let (settings, monitor) = prepare(global, &reconcile.reading)?;
+            let (reading, own) = (&reconcile.reading, reconcile.keeping.flags());
+            let (settings, monitor) =
+                (resolve_layers(global, Some(reading), reading.source.as_deref(), own)?, Monitor::start(global.quiet)?);
             let (outcome, applied) = reconcile::run(reconcile, &settings.job()?, &settings, &monitor)?;
             let Some(applied) = applied else {
                 return report(&outcome, global, &settings, monitor).and_then(|()| status(&outcome));

@@ -1,11 +1,11 @@
 //! `recount reconcile`: recompute everything and compare it with what is stored, in one pass; with `--apply`, correct it.
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::correction::Selection;
-use crate::model::job::{Job, Watch};
+use crate::model::job::{Job, Location, Watch};
 use crate::model::outcome::Outcome;
 use crate::model::writing::Applied;
-use crate::pipeline::{self, Source};
+use crate::pipeline::{self, Incremental, Keeping, Source};
 
 use super::config;
 use super::settings::Settings;
@@ -16,9 +16,16 @@ const HINT: &str = "a folder cannot be corrected: write its differences with `re
 
 /// What was found, and what was done about it, where that is asked for.
 pub fn run(args: &Reconcile, job: &Job, settings: &Settings, watch: &dyn Watch) -> Result<(Outcome, Option<Applied>)> {
+    let keeping = keeping(args, settings)?;
     if !args.corrects() {
-        let source = open(args, job)?;
-        let mut outcome = pipeline::reconcile("reconcile", job, &source, watch)?;
+        let source = open(args, job, keeping.is_some())?;
+        let mut outcome = match &keeping {
+            Some(keeping) => {
+                let state = Incremental::begin(keeping, job, &source, None)?;
+                pipeline::reconcile_incremental(job, &source, state, watch)?
+            }
+            None => pipeline::reconcile("reconcile", job, &source, watch)?,
+        };
         archive(args, job, source, &mut outcome, watch)?;
         return Ok((outcome, None));
     }
@@ -26,8 +33,9 @@ pub fn run(args: &Reconcile, job: &Job, settings: &Settings, watch: &dyn Watch) 
     let options = super::correct::options(&args.correcting, settings, "reconcile");
     // Rows without evidence are told of, whether they are deleted or not.
     let selection = Selection { prune_extra: true, ..options.selection };
-    let source = open(args, job)?;
-    let (mut outcome, corrections) = pipeline::corrections(job, &source, selection, &config::scoring(settings), watch)?;
+    let source = open(args, job, keeping.is_some())?;
+    let state = keeping.map(|keeping| Incremental::begin(&keeping, job, &source, Some(selection))).transpose()?;
+    let (mut outcome, corrections) = pipeline::corrections(job, &source, selection, &config::scoring(settings), state, watch)?;
     // Its snapshot has served then; from here on it would only hold up the server's housekeeping.
     archive(args, job, source, &mut outcome, watch)?;
     super::status(&outcome)?;
@@ -38,9 +46,35 @@ pub fn run(args: &Reconcile, job: &Job, settings: &Settings, watch: &dyn Watch) 
     Ok((outcome, Some(applied)))
 }
 
+/// What is kept from job to job, where only what changed is to be read.
+fn keeping(args: &Reconcile, settings: &Settings) -> Result<Option<Keeping>> {
+    let refuse = |detail: &str, hint: &str| Err(Error::new(ErrorKind::Usage, "reading the command line", detail).hint(hint));
+    let incremental = settings.incremental && !args.keeping.full;
+    if !incremental && !args.keeping.full {
+        return match &args.keeping.state {
+            Some(_) => refuse("--state names a folder, but nothing asks for it", "add --incremental, or --full to renew it"),
+            None => Ok(None),
+        };
+    }
+    let Some(folder) = &settings.state else {
+        return refuse(
+            "--incremental and --full need a folder for what they keep",
+            "name one by --state DIR, or state in recount.toml",
+        );
+    };
+    if let Some(Location::Folder(path) | Location::Archive(path)) = &settings.source {
+        let detail = format!("{path} is no database: a snapshot folder or an archive is always read whole");
+        return refuse(&detail, "leave --incremental and --full out");
+    }
+    if args.history.is_some() {
+        return refuse("--history reads runs from an archive, which are not kept", "leave --incremental and --full out");
+    }
+    Ok(Some(Keeping { folder: folder.into(), full: args.keeping.full }))
+}
+
 /// The source, with the runs that it has deleted where an archive is named for them.
-fn open(args: &Reconcile, job: &Job) -> Result<Source> {
-    let source = pipeline::open(job)?;
+fn open(args: &Reconcile, job: &Job, position: bool) -> Result<Source> {
+    let source = pipeline::open_for(job, position)?;
     match &args.history {
         Some(history) => pipeline::archive::with_history(source, history, &job.narrowing),
         None => Ok(source),

@@ -57,6 +57,9 @@ pub struct Settings {
     pub ignore: Vec<String>,
     /// For rows that are inserted.
     pub validator_hotkey: Option<String>,
+    /// `reconcile` reads only what has changed since the state in this folder.
+    pub incremental: bool,
+    pub state: Option<String>,
     pub scoring: Scoring,
     /// Made from `columns` and `ignore`.
     pub filter: ColumnFilter,
@@ -81,6 +84,8 @@ impl Default for Settings {
             columns: Vec::new(),
             ignore: Vec::new(),
             validator_hotkey: None,
+            incremental: false,
+            state: None,
             scoring: Scoring::default(),
             filter: ColumnFilter::default(),
             narrowing: Narrowing::default(),

@@ -59,6 +59,24 @@ impl Setting for f64 {
     }
 }
 
+impl Setting for bool {
+    fn expected(&self) -> &'static str {
+        "true or false"
+    }
+
+    fn set_text(&mut self, text: &str) -> bool {
+        put(self, text.trim().parse().ok())
+    }
+
+    fn set_toml(&mut self, value: &toml::Value) -> bool {
+        put(self, value.as_bool())
+    }
+
+    fn show(&self) -> Json {
+        json!(self)
+    }
+}
+
 impl Setting for NonZeroUsize {
     fn expected(&self) -> &'static str {
         "a whole number, at least 1"

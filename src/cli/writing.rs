@@ -40,6 +40,8 @@ pub struct Reconcile {
     pub apply: bool,
     #[command(flatten)]
     pub correcting: Limits,
+    #[command(flatten)]
+    pub keeping: StateArgs,
     /// Count runs that the database has deleted from this archive, so that lifetime rollups don't shrink
     #[arg(long, value_name = "DEST", help_heading = "Archives")]
     pub history: Option<String>,
@@ -52,6 +54,29 @@ impl Reconcile {
     /// Whether any correction is wanted, applied or written down.
     pub fn corrects(&self) -> bool {
         self.apply || self.correcting.sql.is_some()
+    }
+}
+
+/// What is kept from one job to the next, so that it reads only what has changed.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Reading only what has changed")]
+pub struct StateArgs {
+    /// Read only runs that are open or have changed since the last job with this state
+    #[arg(long, conflicts_with = "full")]
+    pub incremental: bool,
+    /// Read everything, and renew the state
+    #[arg(long)]
+    pub full: bool,
+    /// Folder for the state
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<String>,
+}
+
+impl StateArgs {
+    /// What was typed, by the names of its settings.
+    pub fn flags(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let incremental = self.incremental.then(|| ("incremental", "true".to_owned()));
+        incremental.into_iter().chain(self.state.clone().map(|state| ("state", state)))
     }
 }
 

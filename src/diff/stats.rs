@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::Result;
 use crate::model::columns::Column;
 use crate::model::difference::{Class, RowKey, Tolerance};
@@ -39,7 +41,7 @@ pub struct StatPlan {
 }
 
 /// The diff of some units, with the findings that stored rows give.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct StatDiff {
     pub table: TableDiff,
     pub findings: Vec<Finding>,

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::columns::Column;
 use crate::model::difference::{CellClass, Class, Difference, RowKey, Tolerance};
@@ -20,7 +22,7 @@ pub struct TablePlan {
 }
 
 /// What a comparison has found so far; diffs of the parts of a table add up.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct TableDiff {
     pub rows: RowCounts,
     pub cells: CellCounts,

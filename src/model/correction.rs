@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use super::columns::{Column, Group, Type};
@@ -40,7 +41,7 @@ pub struct Cell {
 }
 
 /// Whose evidence: a run and a miner, [`Whose::ALL`] of either.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Whose {
     pub run: i32,
     pub miner: i32,
@@ -70,7 +71,7 @@ impl Whose {
 }
 
 /// What tells one state of the evidence from a later one: how many rows there are, and how new the newest is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Fingerprint {
     pub responses: i64,
     pub scores: i64,

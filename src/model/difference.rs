@@ -1,5 +1,8 @@
 //! What a comparison says (D): classes of cells and rows, and the differences themselves.
 
+use serde::{Deserialize, Serialize};
+
+use super::serial::{self, TableName};
 use super::value::Value;
 
 /// D2, for a cell. The order is from best to worst.
@@ -11,7 +14,7 @@ pub enum CellClass {
 }
 
 /// D2, for what is not equal: a cell, or a whole row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Class {
     /// A cell within tolerance.
     Within,
@@ -48,7 +51,7 @@ impl Default for Tolerance {
 }
 
 /// The key of a rollup row in its table (D1); what a table's key does not have is `None`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RowKey {
     pub miner_uid: Option<i32>,
     pub forecast_run_id: Option<String>,
@@ -58,9 +61,10 @@ pub struct RowKey {
 }
 
 /// One difference: a cell, or a row (then `column` is `None` and both values NULL).
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Difference {
-    pub table: &'static str,
+    #[serde(with = "serial::table")]
+    pub table: TableName,
     pub key: RowKey,
     pub column: Option<String>,
     pub class: Class,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use serde::{Deserialize, Serialize};
 
 use super::columns::Type;
 use super::ids::{LeadHours, MinerUid, RunId};
@@ -169,7 +170,7 @@ impl Wire {
 }
 
 /// A row of `weather_forecast_runs`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
     pub id: RunId,
     pub gfs_init: Micros,

@@ -2,7 +2,10 @@
 
 use std::cmp::Ordering;
 
+use serde::{Deserialize, Serialize};
+
 use super::ids::{LeadHours, MinerUid, RunId};
+use super::serial::{self, TableName};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {
@@ -24,7 +27,7 @@ impl Severity {
 macro_rules! codes {
     ($($code:ident $name:literal $severity:ident,)*) => {
         /// The codes of section 8, in order of their names.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         pub enum Code {
             $($code,)*
         }
@@ -70,13 +73,14 @@ codes! {
 }
 
 /// One finding. `detail` is free text, sanitized.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finding {
     pub code: Code,
     pub run: Option<RunId>,
     pub miner: Option<MinerUid>,
     pub lead: Option<LeadHours>,
-    pub table: &'static str,
+    #[serde(with = "serial::table")]
+    pub table: TableName,
     pub row_id: Option<i64>,
     pub detail: String,
 }

@@ -1,5 +1,6 @@
 //! What every stage shares: ids, times, values, the contracts of the tables, settings, evidence, rollups, findings, differences.
 
+pub mod changes;
 pub mod columns;
 pub mod correction;
 pub mod difference;
@@ -14,6 +15,7 @@ pub mod outcome;
 pub mod rollups;
 pub mod rows;
 pub mod sanitize;
+pub mod serial;
 pub mod settings;
 pub mod time;
 pub mod value;

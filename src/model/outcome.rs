@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::difference::Difference;
 use super::finding::Code;
 use super::time::Micros;
 
 /// Rows of one table by class (D2).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RowCounts {
     pub matching: u64,
     pub drift: u64,
@@ -17,7 +19,7 @@ pub struct RowCounts {
 }
 
 /// Cells of one table by class (D2).
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CellCounts {
     pub equal: u64,
     pub within: u64,
@@ -25,7 +27,7 @@ pub struct CellCounts {
 }
 
 /// One column's drift.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct ColumnTally {
     pub within: u64,
     pub drift: u64,

@@ -2,12 +2,14 @@
 
 use std::borrow::Cow;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use super::serial;
 use super::time::Micros;
 
 /// A cell. `Int` covers 32 and 64 bits; the column's [`super::columns::Type`] tells which.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Value<'a> {
     Null,
     Bool(bool),
@@ -15,7 +17,7 @@ pub enum Value<'a> {
     Float(f64),
     Time(Micros),
     Text(Cow<'a, str>),
-    Json(Cow<'a, Json>),
+    Json(#[serde(with = "serial::json")] Cow<'a, Json>),
 }
 
 impl Value<'_> {

@@ -17,6 +17,7 @@ use crate::model::value::Value;
 use crate::sink::folder::DiffFolder;
 use crate::source::Source;
 
+use super::incremental::Incremental;
 use super::sweep::{Collect, Rest, Sweep, UnitResult};
 
 /// Recomputes and compares, and gives what would correct the stored rollups.
@@ -25,10 +26,15 @@ pub fn corrections(
     source: &Source,
     selection: Selection,
     settings: &Json,
+    state: Option<Incremental>,
     watch: &dyn Watch,
 ) -> Result<(Outcome, Corrections)> {
     let mut gather = Gather::new(job, source, selection);
-    let outcome = Sweep::new("reconcile", job, source, watch).with_evidence().run(&mut gather)?;
+    let sweep = Sweep::new("reconcile", job, source, watch).with_evidence().with_state(state.as_ref());
+    let mut outcome = sweep.run(&mut gather)?;
+    if let Some(state) = state {
+        state.finish(&mut outcome)?;
+    }
     let mut corrections = Corrections { rows: gather.rows, evidence: gather.prints.take(), origin: origin(&outcome, settings) };
     corrections.sort();
     Ok((outcome, corrections))

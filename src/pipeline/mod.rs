@@ -3,7 +3,9 @@
 pub mod archive;
 mod correct;
 mod generate;
+mod incremental;
 mod recompute;
+mod state;
 mod sweep;
 
 use std::path::Path;
@@ -24,12 +26,19 @@ pub use crate::sink::correct::{apply, jobs, prune, show, undo, write_sql};
 pub use crate::sink::folder::read as read_diff;
 pub use correct::{corrections, diff};
 pub use generate::generate;
+pub use incremental::{Incremental, Keeping};
 pub use recompute::recompute;
 use sweep::Sweep;
 
 /// Opens the source of a job.
 pub fn open(job: &Job) -> Result<Source> {
-    let options = Options { connections: job.connections, statement_timeout: job.statement_timeout, ..Options::default() };
+    open_for(job, false)
+}
+
+/// Opens the source of a job. `position`: it is going to ask what has changed since another one.
+pub fn open_for(job: &Job, position: bool) -> Result<Source> {
+    let options =
+        Options { position, connections: job.connections, statement_timeout: job.statement_timeout, ..Options::default() };
     let source = Source::open(job.source.secret(), &options)?;
     let snapshot = source.snapshot();
     tracing::info!(source = source.display(), taken_at = snapshot.taken_at.iso(), runs = snapshot.runs.len(), "opened");
@@ -39,6 +48,13 @@ pub fn open(job: &Job) -> Result<Source> {
 /// Recomputes and compares.
 pub fn reconcile(command: &'static str, job: &Job, source: &Source, watch: &dyn Watch) -> Result<Outcome> {
     Sweep::new(command, job, source, watch).run(&mut ())
+}
+
+/// As [`reconcile`], without the units that have not changed since the last job.
+pub fn reconcile_incremental(job: &Job, source: &Source, state: Incremental, watch: &dyn Watch) -> Result<Outcome> {
+    let mut outcome = Sweep::new("reconcile", job, source, watch).with_state(Some(&state)).run(&mut ())?;
+    state.finish(&mut outcome)?;
+    Ok(outcome)
 }
 
 /// Copies the snapshot into a folder that stands for the database.

@@ -8,6 +8,7 @@ use blake3::Hasher;
 
 use crate::diff::{StatDiff, StatPlan, TableDiff, TablePlan};
 use crate::error::Result;
+use crate::model::changes::UnitRows;
 use crate::model::columns::Column;
 use crate::model::correction::{Fingerprint, Whose};
 use crate::model::difference::{Class, Difference, RowKey};
@@ -23,13 +24,17 @@ use crate::parallel;
 use crate::rollup::{Lifetime, Rules, UnitFold, fold_unit};
 use crate::source::Source;
 
+use super::incremental::Incremental;
+
 /// One unit, folded and compared.
 pub struct UnitResult {
     pub fold: UnitFold,
     pub diff: StatDiff,
     /// Of each run and miner, where [`Sweep::with_evidence`] asks for it.
     pub evidence: BTreeMap<Whose, Fingerprint>,
-    digest: blake3::Hash,
+    pub digest: blake3::Hash,
+    /// What it was made from.
+    pub rows: UnitRows,
 }
 
 /// What comes after the last unit.
@@ -86,6 +91,7 @@ pub struct Sweep<'j> {
     snapshot: &'j Snapshot,
     rules: Rules,
     with_evidence: bool,
+    state: Option<&'j Incremental>,
     read: Stopwatch,
     fold: Stopwatch,
     diff: Stopwatch,
@@ -102,6 +108,7 @@ impl<'j> Sweep<'j> {
             snapshot,
             rules: Rules::new(job.scoring.clone(), snapshot.taken_at),
             with_evidence: false,
+            state: None,
             read: Stopwatch::default(),
             fold: Stopwatch::default(),
             diff: Stopwatch::default(),
@@ -113,14 +120,34 @@ impl<'j> Sweep<'j> {
         Sweep { with_evidence: true, ..self }
     }
 
+    /// Leaves out units that have not changed, and keeps what the others come to.
+    pub fn with_state(self, state: Option<&'j Incremental>) -> Self {
+        Sweep { state, ..self }
+    }
+
     pub fn run(&self, collect: &mut impl Collect) -> Result<Outcome> {
-        self.run_with(|_, _| Ok(()), collect)
+        let read = |unit: &Unit, plan: &StatPlan| self.unit(unit, plan, |_, _| Ok(()));
+        self.pass(
+            |unit, plan| match self.state.and_then(|state| state.unchanged(unit)) {
+                Some(unchanged) => Ok((unchanged?, ())),
+                None => read(unit, plan),
+            },
+            collect,
+        )
     }
 
     /// As [`Sweep::run`], with a part of the work done on the threads that fold.
     pub fn run_with<P: Send>(
         &self,
         prepare: impl Fn(&UnitEvidence, &UnitFold) -> Result<P> + Sync,
+        collect: &mut impl Collect<P>,
+    ) -> Result<Outcome> {
+        self.pass(|unit, plan| self.unit(unit, plan, &prepare), collect)
+    }
+
+    fn pass<P: Send>(
+        &self,
+        work: impl Fn(&Unit, &StatPlan) -> Result<(UnitResult, P)> + Sync,
         collect: &mut impl Collect<P>,
     ) -> Result<Outcome> {
         let start = Instant::now();
@@ -131,12 +158,15 @@ impl<'j> Sweep<'j> {
         parallel::in_order(
             self.job.threads,
             &units,
-            |unit| self.unit(unit, &plan, &prepare),
+            |unit| work(unit, &plan),
             |(mut unit, prepared)| {
+                if let Some(state) = self.state {
+                    state.keep(&units[done], &unit)?;
+                }
                 collect.unit(&mut unit, prepared)?;
                 sum.add(unit);
                 done += 1;
-                self.watch.progress("runs", done, units.len() as u64);
+                self.watch.progress("runs", done as u64, units.len() as u64);
                 Ok(())
             },
         )?;
@@ -186,8 +216,9 @@ impl<'j> Sweep<'j> {
         } else {
             StatDiff { table: plan.table.diff(), findings: Vec::new() }
         };
+        let rows = UnitRows::of(&evidence);
         let evidence = if self.with_evidence { fingerprint::of_unit(&self.live(evidence)) } else { BTreeMap::new() };
-        Ok((UnitResult { fold, diff, evidence, digest }, prepared))
+        Ok((UnitResult { fold, diff, evidence, digest, rows }, prepared))
     }
 
     fn compare_unit(&self, evidence: &UnitEvidence, fold: &UnitFold, plan: &StatPlan) -> Result<StatDiff> {

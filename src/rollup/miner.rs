@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
 use crate::model::evidence::{NODES, Node};
@@ -17,7 +18,7 @@ use super::stage::Hosting;
 use super::subnet::subnet_for_life;
 
 /// What the lifetime fold takes of one rollup row.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct MinerRun {
     pub run: RunId,
     pub init: Micros,

@@ -30,7 +30,7 @@ mod steps;
 mod subnet;
 mod views;
 
-pub use miner::Lifetime;
+pub use miner::{Lifetime, MinerRun};
 pub use run::{PlacedStat, UnitFold, fold_unit};
 
 use crate::model::ids::LeadHours;

@@ -37,6 +37,8 @@ pub struct UnitFold {
     /// What [`super::Lifetime`] takes: one for each row that has the place.
     pub history: Vec<MinerRun>,
     pub findings: Vec<Finding>,
+    /// The same evidence gives other findings after this time; `None`: at no time.
+    pub fresh_until: Option<Micros>,
 }
 
 /// Folds all runs that share a `forecast_run_id`, ascending by id.
@@ -86,6 +88,7 @@ fn fold_run(evidence: &RunEvidence, rules: &Rules, unit: &mut UnitFold) -> Vec<R
     let steps = Steps::new(evidence, rules, &mut unit.findings);
     let roster = Roster::new(evidence, steps.all().iter().map(|step| step.miner));
     steps.check(run, &roster, rules, &mut unit.findings);
+    unit.fresh_until = unit.fresh_until.into_iter().chain(steps.fresh_until(rules)).min();
     let scores = scores(evidence, &roster, rules, &mut unit.findings);
     let averages = averages(evidence, &roster, &mut unit.findings);
     let has_era5_steps = steps.all().iter().any(|step| step.name == "era5");

@@ -1,5 +1,7 @@
 //! R8–R12: what the steps and the response of a miner say of its stage, retries, errors, hosting and inference.
 
+use serde::{Deserialize, Serialize};
+
 use crate::model::sanitize::class_of;
 use crate::model::settings::MaxRetries;
 use crate::model::time::Micros;
@@ -60,7 +62,7 @@ pub fn error<'a>(steps: &[Step<'a>], response: Option<&Response<'a>>) -> Option<
 }
 
 /// R11
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Hosting {
     Accessible,
     Inaccessible,

@@ -12,6 +12,8 @@ use super::Rules;
 use super::roster::{ErrorText, Errors, Roster};
 use super::views::{Columns, NO_CODE, int_at, time_at};
 
+const DAY: i64 = 24 * 3600 * 1_000_000;
+
 /// A step of a miner, merged with its duplicates.
 #[derive(Debug, Clone, Copy)]
 pub struct Step<'a> {
@@ -51,6 +53,10 @@ impl<'a> Step<'a> {
         self.status == "failed" && !self.superseded
     }
 
+    fn in_progress_since(&self) -> Option<Micros> {
+        self.started.filter(|_| self.status == "in_progress")
+    }
+
     pub fn is(&self, name: &str, substep: &str) -> bool {
         self.name == name && self.substep == Some(substep)
     }
@@ -88,12 +94,17 @@ impl<'a> Steps<'a> {
         &self.0[start..end]
     }
 
+    /// Until when, at least, time alone adds no finding of these steps.
+    pub fn fresh_until(&self, rules: &Rules) -> Option<Micros> {
+        let begun = self.0.iter().filter_map(Step::in_progress_since).filter(|started| *started >= stale_before(rules));
+        begun.min().map(|started| Micros(started.0.saturating_add(DAY)))
+    }
+
     /// Section 8: `stale_in_progress`, and `hotkey_changed` of steps.
     pub fn check(&self, run: RunId, roster: &Roster<'_>, rules: &Rules, findings: &mut Vec<Finding>) {
-        const DAY: i64 = 24 * 3600 * 1_000_000;
-        let stale_before = Micros(rules.snapshot_time.0.saturating_sub(DAY));
+        let stale_before = stale_before(rules);
         for step in &self.0 {
-            if step.status == "in_progress" && step.started.is_some_and(|started| started < stale_before) {
+            if step.in_progress_since().is_some_and(|started| started < stale_before) {
                 findings.push(step.finding(run, Code::StaleInProgress, step.name));
             }
             let response = roster.index(step.miner).and_then(|index| roster.responses[index]);
@@ -102,6 +113,11 @@ impl<'a> Steps<'a> {
             }
         }
     }
+}
+
+/// Section 8: steps that began before this and are still in progress are stale.
+fn stale_before(rules: &Rules) -> Micros {
+    Micros(rules.snapshot_time.0.saturating_sub(DAY))
 }
 
 /// The rows that describe a miner, not the run.

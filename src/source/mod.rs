@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::changes::{Changes, Known, Position};
 use crate::model::evidence::{COMPONENTS, NODES, RESPONSES, RUNS, SCORES, STEPS, Snapshot, StoredStat, Unit, UnitEvidence};
 use crate::model::rollups::{ForecastStat, MinerStat, Rollup, SubnetStat};
 
@@ -42,6 +43,8 @@ pub struct Options {
     pub lock_timeout: Duration,
     /// Where a table without an index on its run is copied to while the job runs.
     pub spool_dir: PathBuf,
+    /// Note where the snapshot stands, so that [`Source::changes`] can tell what changed since another one.
+    pub position: bool,
 }
 
 impl Default for Options {
@@ -52,6 +55,7 @@ impl Default for Options {
             statement_timeout: Duration::from_secs(3600),
             lock_timeout: Duration::from_secs(30),
             spool_dir: std::env::temp_dir(),
+            position: false,
         }
     }
 }
@@ -115,6 +119,22 @@ impl Source {
             Source::Folder(source) => source.strays(),
             Source::Archive(source) => source.strays(),
             Source::United(source) => source.strays(),
+        }
+    }
+
+    /// Where the snapshot stands: only a database that was opened for it tells.
+    pub fn position(&self) -> Option<&Position> {
+        match self {
+            Source::Postgres(source) => source.position(),
+            Source::Folder(_) | Source::Archive(_) | Source::United(_) => None,
+        }
+    }
+
+    /// What has changed since an earlier position, as far as it was known then.
+    pub fn changes(&self, earlier: &Position, known: &Known<'_>) -> Result<Changes> {
+        match self {
+            Source::Postgres(source) => source.changes(earlier, known),
+            Source::Folder(_) | Source::Archive(_) | Source::United(_) => Ok(Changes::Unknown("it is of a database".to_owned())),
         }
     }
 

@@ -4,6 +4,7 @@
 //! however many connections, is what the database held at one moment.
 
 mod catalogue;
+mod changes;
 mod connect;
 mod contract;
 mod known;
@@ -28,6 +29,7 @@ use self::spool::{Spool, SpoolWriter};
 use super::decode::Decoder;
 use super::{Counters, Options, small};
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::changes::Position;
 use crate::model::evidence::{COMPONENTS, RESPONSES, Run, RunEvidence, SCORES, STEPS, Snapshot, StoredStat, Unit, UnitEvidence};
 use crate::model::ids::RunId;
 use crate::model::rollups::{ForecastStat, Rollup};
@@ -55,6 +57,7 @@ pub struct Postgres {
     /// The rows of the run that was read last, by table: the next one has about as many.
     usual_rows: HashMap<&'static str, AtomicUsize>,
     counters: Counters,
+    position: Option<Position>,
 }
 
 /// What the exporter says of its transaction.
@@ -71,7 +74,8 @@ impl Postgres {
         let target = Target::parse(url)?;
         let counters = Counters::default();
         let mut exporter = Reader::open(target.connect("snapshot", options))?;
-        let (exported, contract, snapshot, stored_miners) = exporter.run(async |exporter| look(exporter, &counters).await)?;
+        let looked = exporter.run(async |exporter| look(exporter, options, &counters).await)?;
+        let Looked { exported, contract, snapshot, stored_miners, position } = looked;
         let mut readers = Vec::new();
         for number in 1..=options.connections.max(1) {
             readers.push(Reader::open(pinned(&target, options, number, &exported))?);
@@ -88,6 +92,7 @@ impl Postgres {
             spools: run_tables.into_iter().map(|table| (table.name, Mutex::default())).collect(),
             usual_rows: run_tables.into_iter().map(|table| (table.name, AtomicUsize::default())).collect(),
             counters,
+            position,
         })
     }
 
@@ -199,14 +204,28 @@ impl Drop for Postgres {
     }
 }
 
-/// Exports the snapshot, and reads all that is read before any run.
-async fn look(exporter: &mut PgConnection, counters: &Counters) -> Result<(Exported, Contract, Snapshot, Vec<i32>)> {
+/// What is read before any run.
+struct Looked {
+    exported: Exported,
+    contract: Contract,
+    snapshot: Snapshot,
+    stored_miners: Vec<i32>,
+    position: Option<Position>,
+}
+
+/// Exports the snapshot, checks the schema, and reads the small tables.
+async fn look(exporter: &mut PgConnection, options: &Options, counters: &Counters) -> Result<Looked> {
+    let before = if options.position { Some(changes::before(exporter).await?) } else { None };
     let exported = export(exporter).await?;
     let contract = contract::check(&catalogue::read(exporter).await?)?;
     check_runs(exporter, &contract).await?;
     let snapshot = read_small(exporter, &contract, &exported, counters).await?;
     let stored_miners = read_stored_miners(exporter, &contract).await?;
-    Ok((exported, contract, snapshot, stored_miners))
+    let position = match before {
+        Some(before) => Some(changes::position(exporter, before, &contract, &exported).await?),
+        None => None,
+    };
+    Ok(Looked { exported, contract, snapshot, stored_miners, position })
 }
 
 async fn pinned(target: &Target, options: &Options, number: usize, exported: &Exported) -> Result<PgConnection> {
