@@ -12,6 +12,7 @@ mod generate;
 mod harness;
 mod invariance;
 mod journey;
+mod legacy;
 mod phase2;
 mod phase3;
 mod properties;

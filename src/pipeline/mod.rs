@@ -3,6 +3,7 @@
 pub mod archive;
 mod correct;
 mod generate;
+pub mod legacy;
 mod sweep;
 
 use std::collections::BTreeMap;

@@ -8,12 +8,13 @@ use std::time::Duration;
 use sqlx::PgConnection;
 
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::model::rollups::LegacyScore;
 
 use super::super::session::Session;
 use super::prove::digests;
 use super::statements::{BEFORE, Change, Facts, Statement, WIDE_VALUES};
 use super::table::{STATS, StatsTable, dependents, read};
-use super::{Options, Stage, Way, refused, run, stage};
+use super::{Keep, Options, Stage, Way, keep, refused, run, stage};
 
 /// How long one try waits for a lock, how many there are, and the pause between them.
 const LOCK_TIMEOUT_MS: u32 = 2_000;
@@ -29,7 +30,7 @@ const FINISHING: &str = "finishing Phase 2";
 struct Recorded {
     id: i64,
     ready: bool,
-    keep_wide: bool,
+    keep_wide_in: Option<String>,
     age_seconds: f64,
     wide_digest: String,
     row_digest: String,
@@ -48,8 +49,9 @@ pub async fn plan(url: &str, options: &Options) -> Result<Change> {
     Ok(change)
 }
 
-/// Changes the schema, given a proof that still holds. Gives the statements that were run.
-pub async fn apply(url: &str, options: &Options) -> Result<Vec<Statement>> {
+/// Changes the schema, given a proof that still holds; `archived`: the values that the archive of `--keep-wide-in` holds. Gives the
+/// statements that were run.
+pub async fn apply(url: &str, options: &Options, archived: &[LegacyScore]) -> Result<Vec<Statement>> {
     let mut session = Session::open(url).await?;
     session.prepare().await?;
     let connection = &mut session.connection;
@@ -57,6 +59,9 @@ pub async fn apply(url: &str, options: &Options) -> Result<Vec<Statement>> {
     let proof = holding(latest(connection, options.way).await?, options)?;
     let table = read(connection).await?;
     let change = change(connection, &table, options, proof.view_seconds).await?;
+    if let Keep::Archive(_) = options.keep {
+        keep::held(connection, &table, APPLYING, archived).await?;
+    }
     run(connection, APPLYING, "BEGIN".to_owned()).await?;
     for statement in &change.before_lock {
         run(connection, APPLYING, statement.sql.clone()).await?;
@@ -194,7 +199,7 @@ async fn latest(connection: &mut PgConnection, way: Way) -> Result<Option<Record
         return Ok(None);
     }
     sqlx::query_as(
-        "SELECT id, ready, keep_wide, extract(epoch FROM clock_timestamp() - proved_at)::float8 AS age_seconds, wide_digest, row_digest,
+        "SELECT id, ready, keep_wide_in, extract(epoch FROM clock_timestamp() - proved_at)::float8 AS age_seconds, wide_digest, row_digest,
              view_seconds
          FROM rollup_phase2_proofs WHERE option = $1 ORDER BY id DESC LIMIT 1",
     )
@@ -217,7 +222,7 @@ fn holding(proof: Option<Recorded>, options: &Options) -> Result<Recorded> {
         let detail = format!("proof {} is {:.0} s old, more than --proof-max-age allows", proof.id, proof.age_seconds);
         return Err(refused(APPLYING, detail).hint(check));
     }
-    if proof.keep_wide != options.keep_wide {
+    if proof.keep_wide_in.as_deref() != options.keep.name() {
         return Err(refused(APPLYING, format!("proof {} was made with another --keep-wide-in", proof.id)).hint(check));
     }
     Ok(proof)
@@ -233,13 +238,14 @@ async fn change(
     let texts = |sql: &'static str| sqlx::query_scalar::<_, String>(sql).bind(table.wide_names());
     let grants = texts(GRANTS).fetch_all(&mut *connection).await.doing(ErrorKind::Database, doing)?;
     let wide_grants = texts(WIDE_GRANTS).fetch_all(&mut *connection).await.doing(ErrorKind::Database, doing)?;
-    let indexes = texts(WIDE_INDEXES).fetch_all(connection).await.doing(ErrorKind::Database, doing)?;
+    let mut trimmings = texts(WIDE_INDEXES).fetch_all(&mut *connection).await.doing(ErrorKind::Database, doing)?;
+    trimmings.extend(texts(WIDE_ATTRIBUTES).fetch_all(connection).await.doing(ErrorKind::Database, doing)?);
     let facts = Facts {
         table,
         grants: &grants,
         wide_grants: &wide_grants,
-        indexes: &indexes,
-        keep_wide: options.keep_wide,
+        trimmings: &trimmings,
+        keep_in_table: options.keep == Keep::Table,
         view_time: Duration::from_secs_f64(view_seconds.unwrap_or(0.0)),
     };
     Ok(facts.change(options.way))
@@ -267,6 +273,18 @@ const WIDE_GRANTS: &str = "
     FROM pg_class c JOIN pg_attribute t ON t.attrelid = c.oid AND t.attname = ANY ($1)
     CROSS JOIN LATERAL aclexplode(t.attacl) a
     WHERE c.oid = to_regclass('weather_forecast_stats') AND a.grantee <> c.relowner
+    ORDER BY 1";
+
+/// Defaults, comments and statistics targets of the wide columns.
+const WIDE_ATTRIBUTES: &str = "
+    SELECT v.statement FROM pg_attribute t LEFT JOIN pg_attrdef d ON d.adrelid = t.attrelid AND d.adnum = t.attnum
+    CROSS JOIN LATERAL (VALUES
+        (format('ALTER TABLE weather_forecast_stats ALTER COLUMN %I SET DEFAULT %s', t.attname, pg_get_expr(d.adbin, d.adrelid)), d.oid IS NOT NULL),
+        (format('ALTER TABLE weather_forecast_stats ALTER COLUMN %I SET STATISTICS %s', t.attname, t.attstattarget), t.attstattarget >= 0),
+        (format('COMMENT ON COLUMN weather_forecast_stats.%I IS %L', t.attname, col_description(t.attrelid, t.attnum)),
+         col_description(t.attrelid, t.attnum) IS NOT NULL)
+    ) AS v (statement, wanted)
+    WHERE t.attrelid = to_regclass('weather_forecast_stats') AND t.attname = ANY ($1) AND v.wanted
     ORDER BY 1";
 
 /// The indexes that go with the wide columns.

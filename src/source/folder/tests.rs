@@ -88,6 +88,13 @@ fn snapshot() -> Snapshot {
             ..MinerStat::default()
         }]),
         stored_subnet: None,
+        legacy: vec![LegacyScore {
+            run_id: Some(2),
+            miner_uid: Some(3),
+            forecast_run_id: Some("forecast".to_owned()),
+            lead_hours: Some(24),
+            era5_score: Some(0.1 + 0.2),
+        }],
         wide_leads: LEADS.to_vec(),
         has_steps: true,
         has_stored_stats: true,
@@ -102,6 +109,7 @@ fn evidence(unit: &Unit) -> UnitEvidence {
         scores: sample(&SCORES.schema(), 100, run.id.0),
         components: sample(&COMPONENTS.schema(), 0, run.id.0),
         steps: sample(&STEPS.schema(), 9, run.id.0),
+        legacy: Vec::new(),
     };
     UnitEvidence { runs: unit.runs.iter().map(run).collect(), stored: vec![stored(unit.runs[0].id.0.into())] }
 }
