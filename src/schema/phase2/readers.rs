@@ -1,6 +1,6 @@
 //! The statements that still name a wide column, from `pg_stat_statements` where it is at work.
 //!
-//! Its texts carry no values; recount's own COPY and the changes of the schema are no readers.
+//! Its texts carry no values; recount's own statements and the changes of the schema are no readers.
 
 use sqlx::PgConnection;
 
@@ -13,6 +13,7 @@ const FOUND: &str = "
     FROM pg_stat_statements
     WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
       AND query ~ ('\\y(' || array_to_string($1, '|') || ')\\y') AND query !~* '^\\s*(copy \\(|alter|create|comment|do|grant|with stats)'
+      AND query !~ '\\y(recount|rollup)_|\\yweather_(lead_scores|legacy_lead_scores|forecast_stats_wide_values)\\y|\\ynum_nonnulls\\('
     ORDER BY calls DESC LIMIT 20";
 
 /// Texts that the server shows to nobody else than their own role and members of pg_read_all_stats.
