@@ -48,7 +48,10 @@ pub fn execute(phase2: &Phase2, global: &Global) -> Result<u8> {
         }
         Phase2Action::Revert => {
             let done = interruptible(phase2::revert(url))?;
-            output::print(&told("phase2 revert", done.iter().map(String::as_str), &settings))?;
+            output::print(&told("phase2 revert", done.statements.iter().map(String::as_str), &settings))?;
+            if let Some(reason) = done.at_the_end.filter(|_| !global.quiet) {
+                eprintln!("note: the wide columns stand at the end of the table, since these cannot be moved: {reason}");
+            }
         }
         Phase2Action::Finish => {
             let done = interruptible(phase2::finish(url))?;

@@ -1,4 +1,4 @@
-//! `phase2 plan | apply | revert | finish`: each change is one transaction, so a killed one leaves the schema as it was.
+//! `phase2 plan | apply`: the change is one transaction, so a killed one leaves the schema as it was.
 //!
 //! What takes long is done first, while everybody else goes on. Then the table is locked: with a short timeout and a few tries, since all
 //! who want the table queue up behind one who waits for it. Under the lock the proof is held against the table once more.
@@ -12,7 +12,7 @@ use crate::model::rollups::LegacyScore;
 
 use super::super::session::Session;
 use super::prove::digests;
-use super::statements::{BEFORE, Change, Facts, Statement, WIDE_VALUES};
+use super::statements::{Change, Facts, Statement};
 use super::table::{STATS, StatsTable, dependents, read};
 use super::{Keep, Options, Stage, Way, keep, refused, run, stage};
 
@@ -22,8 +22,6 @@ const TRIES_MAX: u32 = 10;
 const PAUSE: Duration = Duration::from_secs(1);
 
 const APPLYING: &str = "applying Phase 2";
-const REVERTING: &str = "reverting Phase 2";
-const FINISHING: &str = "finishing Phase 2";
 
 /// A proof as it is recorded, as far as `apply` has to know it.
 #[derive(sqlx::FromRow)]
@@ -106,70 +104,20 @@ async fn under_lock(
     Ok(())
 }
 
-/// Puts the schema back as it was, and gives the statements that did it.
-pub async fn revert(url: &str) -> Result<Vec<String>> {
-    let mut session = Session::open(url).await?;
-    session.prepare().await?;
-    let connection = &mut session.connection;
-    match stage(connection).await? {
-        Stage::Applied { .. } => {}
-        Stage::Wide => return Err(refused(REVERTING, "it is not applied")),
-        Stage::Finished { .. } => return Err(refused(REVERTING, "it is finished: what was kept aside for a revert is gone")),
-    }
-    let undo: Vec<String> =
-        sqlx::query_scalar("SELECT undo FROM rollup_phase2_changes WHERE reverted_at IS NULL AND finished_at IS NULL")
-            .fetch_one(&mut *connection)
-            .await
-            .doing(ErrorKind::Database, || REVERTING.to_owned())?;
-    let mark =
-        "UPDATE rollup_phase2_changes SET reverted_at = clock_timestamp() WHERE reverted_at IS NULL AND finished_at IS NULL";
-    all_or_nothing(connection, REVERTING, undo.iter().map(String::as_str).chain([mark]).collect()).await?;
-    session.close().await;
-    Ok(undo)
-}
-
-/// Drops what was kept aside for a revert.
-pub async fn finish(url: &str) -> Result<Vec<String>> {
-    let mut session = Session::open(url).await?;
-    session.prepare().await?;
-    let connection = &mut session.connection;
-    let drop = match stage(connection).await? {
-        Stage::Applied { way: Way::Table, .. } => format!("DROP TABLE {WIDE_VALUES}"),
-        Stage::Applied { way: Way::View, .. } => format!("DROP TABLE {BEFORE}"),
-        Stage::Wide => return Err(refused(FINISHING, "it is not applied")),
-        Stage::Finished { .. } => return Err(refused(FINISHING, "it is finished already")),
-    };
-    let mark =
-        "UPDATE rollup_phase2_changes SET finished_at = clock_timestamp() WHERE reverted_at IS NULL AND finished_at IS NULL";
-    all_or_nothing(connection, FINISHING, vec![&drop, mark]).await?;
-    session.close().await;
-    Ok(vec![drop])
-}
-
-async fn all_or_nothing(connection: &mut PgConnection, doing: &'static str, statements: Vec<&str>) -> Result<()> {
-    run(connection, doing, "BEGIN".to_owned()).await?;
-    let mut tries = Tries::start(connection, doing).await?;
-    let whole = statements.join(";\n");
-    while let Err(error) = run(connection, doing, whole.clone()).await {
-        tries.again(connection, error).await?;
-    }
-    run(connection, doing, "COMMIT".to_owned()).await
-}
-
 /// Tries within one transaction: only a lock that was not to be had is worth another one.
-struct Tries {
+pub(super) struct Tries {
     doing: &'static str,
     left: u32,
 }
 
 impl Tries {
-    async fn start(connection: &mut PgConnection, doing: &'static str) -> Result<Tries> {
+    pub async fn start(connection: &mut PgConnection, doing: &'static str) -> Result<Tries> {
         run(connection, doing, format!("SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}; SAVEPOINT tries")).await?;
         Ok(Tries { doing, left: TRIES_MAX - 1 })
     }
 
     /// Rolls back to the start and waits, or gives the error back.
-    async fn again(&mut self, connection: &mut PgConnection, error: Error) -> Result<()> {
+    pub async fn again(&mut self, connection: &mut PgConnection, error: Error) -> Result<()> {
         if error.kind() != ErrorKind::Retry || self.left == 0 {
             return Err(error);
         }

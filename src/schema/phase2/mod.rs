@@ -11,8 +11,10 @@
 
 mod apply;
 mod keep;
+mod order;
 mod prove;
 mod readers;
+mod revert;
 mod statements;
 mod table;
 
@@ -24,10 +26,11 @@ use sqlx::PgConnection;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::model::time::Micros;
 
-pub use apply::{apply, finish, plan, revert};
+pub use apply::{apply, plan};
 pub use keep::Keep;
 pub(super) use prove::write_rules;
 pub use prove::{Baseline, Proof, prepare, prove};
+pub use revert::{Reverted, finish, revert};
 pub use statements::{Change, Statement};
 pub use table::Remark;
 

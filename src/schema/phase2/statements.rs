@@ -84,8 +84,8 @@ impl Facts<'_> {
         Change { before_lock: self.legacy(), under_lock, undo: self.undo_table() }
     }
 
-    /// The columns come back at the end of the table, where alone PostgreSQL can put them. Rows that are new since get what the narrow
-    /// store says.
+    /// The columns come back at the end of the table; `order.rs` sees to their place. Rows that are new since get what the narrow store
+    /// says.
     fn undo_table(&self) -> Vec<String> {
         let wide: Vec<&Column> = self.table.wide().map(|(column, _)| column).collect();
         let adds: Vec<String> = wide.iter().map(|c| format!("ADD COLUMN {} {}", c.name, c.type_name)).collect();
