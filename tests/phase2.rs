@@ -336,6 +336,47 @@ fn a_killed_change_is_all_or_nothing() {
     assert!(outcomes[0] > 0, "no round was killed in time: {outcomes:?}");
 }
 
+/// The same, for certain in the midst of it: each change of the schema takes a while, and the kill comes once the table is locked.
+#[test]
+fn a_change_killed_under_its_lock_was_none() {
+    let db = validator("13");
+    phase2(&db, &["check", "--option", "view"]).succeeds();
+    phase2(&db, &["check", "--option", "table"]).succeeds();
+    let relations = "SELECT relname, relkind FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v', 'm') ORDER BY 1";
+    let state = |db: &Database| (db.psql(relations), schema_and_rows(db));
+    let slow = |db: &Database| {
+        db.execute(
+            "CREATE FUNCTION slow() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.5); END';
+             CREATE EVENT TRIGGER slow ON ddl_command_end EXECUTE FUNCTION slow()",
+        );
+    };
+    let killed = |db: &Database, arguments: &[&str]| {
+        slow(db);
+        let before = state(db);
+        let url = db.url();
+        let mut change = recount([&["phase2"], arguments, &["--database-url", &url]].concat());
+        let mut child = change.command().stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+        let locked = "SELECT count(*) > 0 FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+                      WHERE a.datname = current_database() AND a.application_name LIKE 'recount%' AND a.query ~ 'ALTER|DROP|CREATE'
+                        AND l.relation = 'weather_forecast_stats'::regclass AND l.mode = 'AccessExclusiveLock' AND l.granted";
+        while db.psql(locked) != "t" {
+            assert!(child.try_wait().unwrap().is_none(), "{arguments:?}: it was done before it was killed");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        wait_for_backends(db);
+        assert_eq!(state(db), before, "{arguments:?}");
+        db.execute("DROP EVENT TRIGGER slow; DROP FUNCTION slow");
+    };
+    for option in ["view", "table"] {
+        killed(&db, &["apply", "--option", option]);
+        phase2(&db, &["apply", "--option", option]).succeeds();
+        killed(&db, &["revert"]);
+        phase2(&db, &["revert"]).succeeds();
+    }
+}
+
 /// The server notices that a client is gone when it next speaks to it.
 fn wait_for_backends(db: &Database) {
     for _ in 0..500 {

@@ -34,8 +34,9 @@ pub fn execute(phase2: &Phase2, global: &Global) -> Result<u8> {
             return Ok(if proof.ready() { IN_SYNC } else { DIFFERENCES });
         }
         Phase2Action::Plan { way } => {
-            let change = interruptible(phase2::plan(url, &options(way)))?;
-            output::print(&planned(&change, &settings))?;
+            let options = options(way);
+            let change = interruptible(phase2::plan(url, &options))?;
+            output::print(&planned(&change, options.way, &settings))?;
         }
         Phase2Action::Apply { way, proof_max_age } => {
             let options = Options { proof_max_age: *proof_max_age, ..options(way) };
@@ -125,7 +126,7 @@ fn proved(proof: &Proof, settings: &Settings) -> String {
 }
 
 /// SQL that can be read, and run by hand; what is not SQL is a comment.
-fn planned(change: &Change, settings: &Settings) -> String {
+fn planned(change: &Change, way: Way, settings: &Settings) -> String {
     if settings.format == Format::Json {
         let list = |statements: &[Statement]| -> Vec<Json> {
             let line = |s: &Statement| json!({"sql": s.sql, "lock": s.lock, "estimate_seconds": s.estimate.as_secs_f64()});
@@ -144,10 +145,11 @@ fn planned(change: &Change, settings: &Settings) -> String {
     format!(
         "BEGIN;\n{}-- ACCESS EXCLUSIVE on weather_forecast_stats from here on; the proof is held against it once more\n\
          SET LOCAL lock_timeout = '2s';\nLOCK TABLE weather_forecast_stats IN ACCESS EXCLUSIVE MODE;\n{}COMMIT;\n\n\
-         -- `recount phase2 revert` would run:\n{}",
+         -- `recount phase2 revert` would run:\n{}{}",
         text(&change.before_lock),
         text(&change.under_lock),
         change.undo.iter().map(|sql| format!("--   {};\n", sql.replace('\n', "\n--   "))).collect::<String>(),
+        if way == Way::Table { "-- and would move the columns that came after the wide ones behind them\n" } else { "" },
     )
 }
 
