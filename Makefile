@@ -1,6 +1,6 @@
 # The two commands of the README. Both work on a fresh clone.
 
-.PHONY: demo test bench bench-peers docs-plots
+.PHONY: demo test test-postgres bench bench-peers docs-plots
 
 # The main job on the sample snapshot. Needs nothing but Rust; exit status 1 says that differences were found, as planted.
 demo:
@@ -12,6 +12,10 @@ test:
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo test --locked
+
+# The way to the narrow schema on the oldest and the newest PostgreSQL. Needs npm, which has their programs.
+test-postgres:
+	tests/other_postgres.sh
 
 # Speed of the parts and of the whole: see docs/performance.md. RUNS, MINERS and ROUNDS change the size of the latter.
 bench:

@@ -13,6 +13,7 @@ mod harness;
 mod incremental;
 mod invariance;
 mod journey;
+mod legacy;
 mod peers;
 mod phase2;
 mod phase3;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value as Json;
 
+use crate::support::cluster::{Cluster, PASSWORD};
 use crate::support::command::Run;
 use crate::support::{Database, block_on, catalogue, database, recount};
 
@@ -36,11 +37,13 @@ fn digest(db: &Database) -> String {
     run.json()["digest"].as_str().unwrap().to_owned()
 }
 
-/// What must be as it was: the rows by column name, and everything that has a name.
-fn schema_and_rows(db: &Database) -> (String, String, String) {
-    let rows = "SELECT to_jsonb(s) FROM weather_forecast_stats s ORDER BY miner_uid, forecast_run_id";
-    let columns = catalogue::columns(db).lines().filter(|line| line.starts_with("weather_")).collect::<Vec<_>>().join("\n");
-    (db.psql(rows), columns, catalogue::constraints(db))
+/// What must be as it was: the rows as `SELECT *` gives them, every column in its place, and everything that has a name.
+fn schema_and_rows(db: &Database) -> (Vec<Vec<Option<String>>>, String, String, Vec<String>) {
+    let columns = "SELECT attname, format_type(atttypid, atttypmod), attnotnull, pg_get_expr(adbin, adrelid), attacl,
+                          col_description(attrelid, attnum)
+                   FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
+                   WHERE attrelid = 'weather_forecast_stats'::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attnum";
+    (db.rows(STATS), db.psql(columns), catalogue::constraints(db), catalogue::indexes(db))
 }
 
 #[test]
@@ -60,15 +63,7 @@ fn a_right_database_is_ready_and_a_table_goes_there_and_back() {
     assert_eq!(digest(&db), before_digest);
     phase2(&db, &["apply"]).ends_with(3).stderr_has("phase2 revert");
     phase2(&db, &["revert"]).succeeds();
-    let sorted = |text: &str| {
-        let mut lines: Vec<_> = text.lines().map(str::to_owned).collect();
-        lines.sort();
-        lines
-    };
-    let after = schema_and_rows(&db);
-    assert_eq!(after.0, before.0, "every bit of every row is back");
-    assert_eq!(sorted(&after.1), sorted(&before.1));
-    assert_eq!(after.2, before.2);
+    assert_eq!(schema_and_rows(&db), before, "every bit of every row is back, and every column in its place");
     assert_eq!(digest(&db), before_digest);
     phase2(&db, &["revert"]).ends_with(3);
 }
@@ -165,6 +160,9 @@ fn what_stands_in_the_way_is_named() {
         ("dependent_view", "CREATE VIEW reader AS SELECT miner_uid, era5_score_24h AS day FROM weather_forecast_stats".to_owned(), "DROP VIEW reader".to_owned()),
         ("dependent_view", "CREATE MATERIALIZED VIEW reader AS SELECT avg(era5_score_48h) FROM weather_forecast_stats".to_owned(), "DROP MATERIALIZED VIEW reader".to_owned()),
         ("dependent_function", "CREATE FUNCTION reader() RETURNS float8 LANGUAGE sql AS 'SELECT max(era5_score_72h) FROM weather_forecast_stats'".to_owned(), "DROP FUNCTION reader".to_owned()),
+        ("dependent_function", "CREATE FUNCTION reader() RETURNS float8 LANGUAGE sql BEGIN ATOMIC SELECT max(era5_score_72h) FROM weather_forecast_stats; END".to_owned(), "DROP FUNCTION reader".to_owned()),
+        ("dependent_statistics", "CREATE STATISTICS together ON era5_score_24h, era5_score_48h FROM weather_forecast_stats".to_owned(), "DROP STATISTICS together".to_owned()),
+        ("dependent_constraint", "ALTER TABLE weather_forecast_stats ADD era5_score_6h float8 NOT NULL DEFAULT 0".to_owned(), "ALTER TABLE weather_forecast_stats DROP era5_score_6h".to_owned()),
         ("dependent_trigger", "CREATE FUNCTION watch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; CREATE TRIGGER watch AFTER UPDATE OF era5_score_24h ON weather_forecast_stats FOR EACH ROW EXECUTE FUNCTION watch()".to_owned(), "DROP FUNCTION watch CASCADE".to_owned()),
         ("dependent_constraint", "ALTER TABLE weather_forecast_stats ADD CONSTRAINT sane CHECK (era5_score_24h <= 1)".to_owned(), "ALTER TABLE weather_forecast_stats DROP CONSTRAINT sane".to_owned()),
         ("dependent_column", "ALTER TABLE weather_forecast_stats ADD doubled float8 GENERATED ALWAYS AS (2 * era5_score_24h) STORED".to_owned(), "ALTER TABLE weather_forecast_stats DROP doubled".to_owned()),
@@ -210,10 +208,6 @@ fn legacy_values_are_kept_where_asked() {
     assert!(lost > 1);
     let run = phase2(&db, &["check", "--format", "json"]);
     assert!(run.status == Some(1) && codes(&run).contains(&"wide_without_narrow".to_owned()), "{run}");
-    // The rollups of these rows are put right; their wide values are what is left of the lead.
-    db.execute("CREATE TABLE aside AS SELECT id, era5_score_48h FROM weather_forecast_stats");
-    db.execute(include_str!("support/corrected.sql"));
-    db.execute("UPDATE weather_forecast_stats s SET era5_score_48h = a.era5_score_48h FROM aside a WHERE a.id = s.id");
     phase2(&db, &["check", "--keep-wide-in", "TABLE"]).succeeds().stdout_has("they are kept");
     let old_rows = db.rows(STATS);
     phase2(&db, &["apply", "--keep-wide-in", "TABLE"]).succeeds();
@@ -245,17 +239,71 @@ fn readers_of_the_old_shape_keep_their_rights() {
     }
 }
 
+/// What stands on the columns behind the wide ones comes back with them; the triggers of others take none of it for a write.
 #[test]
-fn an_index_on_a_wide_column_comes_back() {
-    let db = validator("8");
-    db.execute("CREATE INDEX by_day ON weather_forecast_stats (era5_score_24h) WHERE era5_score_240h > 0.5");
-    let before = catalogue::indexes(&db);
-    let run = phase2(&db, &["check"]).succeeds().stdout_has("by_day");
-    drop(run);
+fn the_order_of_the_columns_comes_back() {
+    let db = validator("12");
+    recount(["phase3", "apply", "--database-url", &db.url()]).run().succeeds();
+    let role = format!("reader_{}", db.name());
+    db.execute(&format!(
+        "CREATE ROLE {role}; GRANT SELECT (era5_combined_score, avg_acc) ON weather_forecast_stats TO {role};
+         GRANT SELECT ON weather_subnet_stats TO {role};
+         CREATE INDEX by_score ON weather_forecast_stats (era5_combined_score DESC) WHERE hosting_status <> 'error';
+         COMMENT ON COLUMN weather_forecast_stats.avg_acc IS 'the mean'; COMMENT ON MATERIALIZED VIEW weather_subnet_stats IS 'ours';
+         CREATE VIEW best AS SELECT miner_uid, max(era5_combined_score) AS best FROM weather_forecast_stats GROUP BY miner_uid;
+         CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.updated_at := now(); RETURN NEW; END';
+         CREATE TRIGGER touch BEFORE UPDATE ON weather_forecast_stats FOR EACH ROW EXECUTE FUNCTION touch();
+         CREATE TRIGGER asleep BEFORE UPDATE ON weather_forecast_stats FOR EACH ROW EXECUTE FUNCTION touch();
+         CREATE TRIGGER always BEFORE UPDATE ON weather_forecast_stats FOR EACH ROW EXECUTE FUNCTION touch();
+         ALTER TABLE weather_forecast_stats DISABLE TRIGGER asleep; ALTER TABLE weather_forecast_stats ENABLE ALWAYS TRIGGER always"
+    ));
+    let beside = "SELECT relname, relkind, relacl, pg_get_viewdef(oid), obj_description(oid, 'pg_class') FROM pg_class
+                  WHERE relname IN ('best', 'weather_subnet_stats', 'weather_forecast_stats') ORDER BY 1";
+    let triggers = "SELECT tgname, tgenabled FROM pg_trigger WHERE tgrelid = 'weather_forecast_stats'::regclass ORDER BY 1";
+    let all = |db: &Database| (schema_and_rows(db), db.psql(beside), db.psql(triggers), db.psql("SELECT * FROM best ORDER BY 1"));
+    phase2(&db, &["check"]).succeeds();
+    let before = all(&db);
+    let table = db.psql("SELECT 'weather_forecast_stats'::regclass::oid");
     phase2(&db, &["apply"]).succeeds();
     phase2(&db, &["revert"]).succeeds();
-    let after: Vec<_> = catalogue::indexes(&db).into_iter().filter(|index| index.contains("era5_score")).collect();
-    assert_eq!(after, before.into_iter().filter(|index| index.contains("era5_score")).collect::<Vec<_>>());
+    assert_eq!(all(&db), before);
+    assert_eq!(db.psql("SELECT 'weather_forecast_stats'::regclass::oid"), table, "it is the same table");
+    recount(["phase3", "refresh", "--database-url", &db.url()]).run().succeeds().stdout_has("weather_subnet_stats");
+    db.execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
+
+    // Something that could not be brought back as it was: all values come back, at the end, and it is told.
+    db.execute("ALTER TABLE weather_forecast_stats ADD CONSTRAINT sane CHECK (avg_rmse >= 0)");
+    let rows = "SELECT to_jsonb(s) FROM weather_forecast_stats s ORDER BY miner_uid, forecast_run_id";
+    let before = (db.psql(rows), catalogue::constraints(&db), db.psql(triggers));
+    phase2(&db, &["check"]).succeeds();
+    phase2(&db, &["apply"]).succeeds();
+    phase2(&db, &["revert"]).succeeds().stderr_has("constraint sane");
+    assert_eq!((db.psql(rows), catalogue::constraints(&db), db.psql(triggers)), before);
+}
+
+/// Everything that the catalogue knows of the wide columns, but their place.
+fn trimmings(db: &Database) -> Vec<String> {
+    let columns =
+        "SELECT a.attname, pg_get_expr(d.adbin, d.adrelid), col_description(a.attrelid, a.attnum), a.attstattarget, a.attacl
+                   FROM pg_attribute a LEFT JOIN pg_attrdef d ON (d.adrelid, d.adnum) = (a.attrelid, a.attnum)
+                   WHERE a.attrelid = 'weather_forecast_stats'::regclass AND a.attname ~ '^era5_score_' ORDER BY 1";
+    let indexes = catalogue::indexes(db).into_iter().filter(|index| index.contains("era5_score"));
+    indexes.chain([db.psql(columns)]).collect()
+}
+
+#[test]
+fn what_goes_with_a_wide_column_comes_back_with_it() {
+    let db = validator("8");
+    db.execute(
+        "CREATE INDEX by_day ON weather_forecast_stats (era5_score_24h) WHERE era5_score_240h > 0.5;
+         ALTER TABLE weather_forecast_stats ALTER era5_score_48h SET DEFAULT 0.25, ALTER era5_score_72h SET STATISTICS 7;
+         COMMENT ON COLUMN weather_forecast_stats.era5_score_96h IS 'it''s the fourth day'",
+    );
+    let before = trimmings(&db);
+    phase2(&db, &["check"]).succeeds().stdout_has("by_day");
+    phase2(&db, &["apply"]).succeeds();
+    phase2(&db, &["revert"]).succeeds();
+    assert_eq!(trimmings(&db), before);
 }
 
 /// A killed change leaves the schema as it was, or as it was to be.
@@ -283,9 +331,50 @@ fn a_killed_change_is_all_or_nothing() {
             phase2(&db, &["check", "--option", option]).succeeds();
         }
         assert_eq!(db.psql(relations), before.0, "round {round}, {option}");
-        assert_eq!(schema_and_rows(&db).0, before.1.0, "round {round}, {option}");
+        assert_eq!(schema_and_rows(&db), before.1, "round {round}, {option}");
     }
     assert!(outcomes[0] > 0, "no round was killed in time: {outcomes:?}");
+}
+
+/// The same, for certain in the midst of it: each change of the schema takes a while, and the kill comes once the table is locked.
+#[test]
+fn a_change_killed_under_its_lock_was_none() {
+    let db = validator("13");
+    phase2(&db, &["check", "--option", "view"]).succeeds();
+    phase2(&db, &["check", "--option", "table"]).succeeds();
+    let relations = "SELECT relname, relkind FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v', 'm') ORDER BY 1";
+    let state = |db: &Database| (db.psql(relations), schema_and_rows(db));
+    let slow = |db: &Database| {
+        db.execute(
+            "CREATE FUNCTION slow() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.5); END';
+             CREATE EVENT TRIGGER slow ON ddl_command_end EXECUTE FUNCTION slow()",
+        );
+    };
+    let killed = |db: &Database, arguments: &[&str]| {
+        slow(db);
+        let before = state(db);
+        let url = db.url();
+        let mut change = recount([&["phase2"], arguments, &["--database-url", &url]].concat());
+        let mut child = change.command().stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+        let locked = "SELECT count(*) > 0 FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+                      WHERE a.datname = current_database() AND a.application_name LIKE 'recount%' AND a.query ~ 'ALTER|DROP|CREATE'
+                        AND l.relation = 'weather_forecast_stats'::regclass AND l.mode = 'AccessExclusiveLock' AND l.granted";
+        while db.psql(locked) != "t" {
+            assert!(child.try_wait().unwrap().is_none(), "{arguments:?}: it was done before it was killed");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        wait_for_backends(db);
+        assert_eq!(state(db), before, "{arguments:?}");
+        db.execute("DROP EVENT TRIGGER slow; DROP FUNCTION slow");
+    };
+    for option in ["view", "table"] {
+        killed(&db, &["apply", "--option", option]);
+        phase2(&db, &["apply", "--option", option]).succeeds();
+        killed(&db, &["revert"]);
+        phase2(&db, &["revert"]).succeeds();
+    }
 }
 
 /// The server notices that a client is gone when it next speaks to it.
@@ -321,14 +410,42 @@ fn a_table_in_use_is_waited_for_and_left_alone() {
     assert_eq!(db.psql("SELECT count(*) FROM rollup_phase2_changes"), "1");
 }
 
-/// An extension that is created, but not loaded into the server, hides what is read: that is to be known, and stops nothing.
+/// A server of its own, started with the extension: whoever still names a column is told of, and a role that cannot see it cannot prove.
 #[test]
-fn statements_that_cannot_be_read_are_told() {
-    let db = validator("11");
+fn statements_that_name_a_column_are_told() {
+    let cluster = Cluster::start();
+    let db = Database::create(&cluster);
     if db.psql("SELECT count(*) FROM pg_available_extensions WHERE name = 'pg_stat_statements'") == "0" {
         return;
     }
+    recount(["migrate", "--database-url", &db.url()]).run().succeeds();
+    recount(["generate", "--runs", "3", "--miners", "5", "--seed", "11", "--database-url", &db.url()]).run().succeeds();
+    // Created, but not loaded: there is nothing to read, and it stops nothing.
     db.execute("CREATE EXTENSION pg_stat_statements");
-    phase2(&db, &["check"]).succeeds().stdout_has("statements_unknown");
-    phase2(&db, &["apply"]).succeeds();
+    phase2(&db, &["check"]).succeeds().stdout_has("is not loaded");
+
+    db.execute("ALTER SYSTEM SET shared_preload_libraries = 'pg_stat_statements'");
+    cluster.stop("fast");
+    cluster.start_again();
+    db.execute("SELECT avg(era5_score_96h) AS of_a_dashboard FROM weather_forecast_stats");
+    phase2(&db, &["check"]).succeeds().stdout_has("of_a_dashboard");
+
+    // Who owns the tables, and may not see what others ask.
+    db.execute(&format!(
+        "CREATE ROLE plain LOGIN PASSWORD '{PASSWORD}'; GRANT CREATE ON SCHEMA public TO plain;
+         DO $$ DECLARE t record; BEGIN
+             FOR t IN SELECT c.oid::regclass AS name FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' LOOP
+                 EXECUTE format('ALTER TABLE %s OWNER TO plain', t.name);
+             END LOOP;
+             FOR t IN SELECT c.oid::regclass AS name FROM pg_class c
+                      WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'v' AND c.relname LIKE 'weather_%' LOOP
+                 EXECUTE format('ALTER VIEW %s OWNER TO plain', t.name);
+             END LOOP;
+         END $$"
+    ));
+    let url = db.url().replace("recount:", "plain:");
+    let check = || recount(["phase2", "check", "--database-url", &url]).run();
+    check().ends_with(1).stdout_has("statements_unknown").stdout_has("pg_read_all_stats");
+    db.execute("GRANT pg_read_all_stats TO plain");
+    check().succeeds().stdout_has("of_a_dashboard");
 }

@@ -61,6 +61,7 @@ proptest! {
                 scores: permuted(&run.scores, &order, cut),
                 components: permuted(&run.components, &order, cut),
                 steps: permuted(&run.steps, &order, cut),
+                legacy: run.legacy.clone(),
             }).collect();
             prop_assert_eq!(fold(&evidence, &rules), fold(&shuffled, &rules));
         }

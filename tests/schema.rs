@@ -1,6 +1,6 @@
 //! `recount migrate`: on every shape of database, again, at once with others, interrupted and held up.
 
-use crate::support::{Database, block_on, catalogue, cluster, conformance, database};
+use crate::support::{Database, block_on, catalogue, cluster, conformance, database, nulls_not_distinct};
 use recount::error::{Error, ErrorKind};
 use recount::schema::{self, Outcome, Report, State};
 use sqlx::Connection;
@@ -21,6 +21,44 @@ fn versions(report: &Report, wanted: impl Fn(&Outcome) -> bool) -> Vec<i64> {
 
 fn applied(report: &Report) -> Vec<i64> {
     versions(report, |outcome| matches!(outcome, Outcome::Applied { .. }))
+}
+
+/// The key of a step, which PostgreSQL 14 needs in another form than the later ones.
+struct Key {
+    needed: i64,
+    not_needed: i64,
+    name: &'static str,
+    columns: u32,
+    indexed: &'static str,
+}
+
+fn key() -> Key {
+    if nulls_not_distinct() {
+        return Key {
+            needed: 105,
+            not_needed: 107,
+            name: "recount_steps_one_per_key",
+            columns: 5,
+            indexed: "CREATE UNIQUE INDEX ON public.weather_forecast_steps USING btree (run_id, miner_uid, step_name, substep, lead_hours) \
+                      NULLS NOT DISTINCT",
+        };
+    }
+    Key {
+        needed: 107,
+        not_needed: 105,
+        name: "recount_steps_one_per_null_key",
+        columns: 7,
+        indexed: "CREATE UNIQUE INDEX ON public.weather_forecast_steps USING btree (run_id, miner_uid, step_name, ((substep IS NULL)), \
+                  COALESCE(substep, ''::character varying), ((lead_hours IS NULL)), COALESCE(lead_hours, 0)) \
+                  WHERE ((substep IS NULL) OR (lead_hours IS NULL))",
+    }
+}
+
+/// Versions in order, with this one among them.
+fn with(version: i64, others: &[i64]) -> Vec<i64> {
+    let mut versions = [others, &[version]].concat();
+    versions.sort_unstable();
+    versions
 }
 
 fn equal_keys(db: &Database) -> String {
@@ -46,13 +84,12 @@ fn an_empty_database_gets_the_tables_as_they_are_described() {
         [
             "CREATE INDEX ON public.weather_forecast_component_scores USING btree (run_id)",
             "CREATE INDEX ON public.weather_miner_scores USING btree (run_id, miner_uid, score_type, lead_hours)",
-            "CREATE UNIQUE INDEX ON public.weather_forecast_steps USING btree (run_id, miner_uid, step_name, substep, lead_hours) \
-             NULLS NOT DISTINCT",
+            key().indexed,
         ]
     );
     // The indexes of the steps came with their table.
-    assert_eq!(applied(&report), [101, 102, 103, 104, 105, 106, 111, 112, 120, 121, 122]);
-    assert_eq!(versions(&report, |o| *o == Outcome::NotNeeded), [107, 108, 109, 110]);
+    assert_eq!(applied(&report), with(key().needed, &[101, 102, 103, 104, 106, 111, 112, 120, 121, 122]));
+    assert_eq!(versions(&report, |o| *o == Outcome::NotNeeded), with(key().not_needed, &[108, 109, 110]));
 }
 
 #[test]
@@ -131,7 +168,7 @@ fn an_index_like_ours_under_another_name_is_enough() {
     db.execute("CREATE INDEX not_whole ON weather_miner_scores (run_id, miner_uid, score_type, lead_hours) WHERE score > 0");
     db.execute("CREATE INDEX other_order ON weather_miner_scores (miner_uid, run_id, score_type, lead_hours)");
     let report = migrate(&db);
-    assert_eq!(versions(&report, |o| *o == Outcome::NotNeeded), [107, 108, 109, 110, 112]);
+    assert_eq!(versions(&report, |o| *o == Outcome::NotNeeded), with(key().not_needed, &[108, 109, 110, 112]));
 }
 
 #[test]
@@ -167,7 +204,7 @@ fn several_runs_at_once_do_each_thing_once() {
     let reports = block_on(async { tokio::join!(schema::migrate(&url), schema::migrate(&url), schema::migrate(&url)) });
     let mut done: Vec<_> = [reports.0, reports.1, reports.2].iter().flat_map(|r| applied(r.as_ref().unwrap())).collect();
     done.sort_unstable();
-    assert_eq!(done, [101, 102, 103, 104, 105, 106, 111, 112, 120, 121, 122]);
+    assert_eq!(done, with(key().needed, &[101, 102, 103, 104, 106, 111, 112, 120, 121, 122]));
 }
 
 #[test]
@@ -188,7 +225,7 @@ fn a_table_that_is_locked_is_waited_for_only_briefly() {
     assert!(error.hint_text().unwrap().contains("another session holds a lock"), "{error:?}");
     assert!(!format!("{error:?}").contains(cluster::PASSWORD));
     assert_eq!(db.psql("SELECT max(version) FROM recount_migrations"), "102");
-    assert_eq!(applied(&migrate(&db)), [103, 104, 105, 106, 111, 112, 120, 121, 122]);
+    assert_eq!(applied(&migrate(&db)), with(key().needed, &[103, 104, 106, 111, 112, 120, 121, 122]));
 }
 
 #[test]
@@ -197,14 +234,15 @@ fn what_an_interrupted_build_left_is_cleared_away() {
     conformance::load(&db, "small");
     // A build that fails leaves the same thing as one that is interrupted.
     db.refuses("CREATE UNIQUE INDEX CONCURRENTLY recount_scores_run_miner ON weather_miner_scores (run_id)");
-    db.refuses("CREATE UNIQUE INDEX CONCURRENTLY recount_steps_one_per_key ON weather_forecast_steps (run_id)");
+    db.refuses(&format!("CREATE UNIQUE INDEX CONCURRENTLY {} ON weather_forecast_steps (run_id)", key().name));
     db.refuses("CREATE UNIQUE INDEX CONCURRENTLY somebody_elses ON weather_forecast_component_scores (run_id)");
     migrate(&db);
     let built = db.psql(
         "SELECT indexrelid::regclass, indisvalid, indnatts FROM pg_index
          WHERE indexrelid::regclass::text ~ '^(recount_(scores|steps_one|comp)|somebody)' ORDER BY indexrelid::regclass::text",
     );
-    let expected = "recount_components_run|t|1\nrecount_scores_run_miner|t|4\nrecount_steps_one_per_key|t|5\nsomebody_elses|f|1";
+    let Key { name, columns, .. } = key();
+    let expected = format!("recount_components_run|t|1\nrecount_scores_run_miner|t|4\n{name}|t|{columns}\nsomebody_elses|f|1");
     assert_eq!(built, expected);
 }
 

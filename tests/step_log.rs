@@ -330,3 +330,24 @@ fn a_backfill_tells_what_responses_and_scores_know() {
     steps(&db, &["undo", &job(&done)]).succeeds();
     assert_eq!(db.psql(LOG), untouched);
 }
+
+/// More steps with NULL keys than PostgreSQL 14 has room for locks of.
+#[test]
+fn a_long_history_is_backfilled_at_once() {
+    let db = database();
+    recount(["migrate", "--database-url", &db.url()]).run().succeeds();
+    recount(["phase3", "apply", "--database-url", &db.url()]).run().succeeds();
+    db.execute(
+        "INSERT INTO node_table (uid, hotkey) SELECT g, 'hk' || g FROM generate_series(0, 255) g;
+         INSERT INTO weather_forecast_runs (run_initiation_time, target_forecast_time_utc, gfs_init_time_utc)
+         SELECT t, t, t FROM generate_series(timestamptz '2025-01-01', '2025-02-28', '1 day') t;
+         INSERT INTO weather_miner_responses (run_id, miner_uid, miner_hotkey, response_time)
+         SELECT w.id, n.uid, n.hotkey, w.gfs_init_time_utc FROM weather_forecast_runs w CROSS JOIN node_table n",
+    );
+    assert_eq!(found(&steps(&db, &["backfill", "--apply"]).succeeds()).len(), 15_104);
+    assert_eq!(db.psql("SELECT count(*), count(DISTINCT (run_id, miner_uid)) FROM weather_forecast_steps"), "15104|15104");
+    // The guard of the key is at work as before.
+    db.execute("INSERT INTO weather_forecast_steps (run_id, miner_uid, miner_hotkey, step_name, substep, status)
+                SELECT run_id, miner_uid, miner_hotkey, step_name, substep, status FROM weather_forecast_steps WHERE miner_uid = 1");
+    assert_eq!(db.psql("SELECT count(*) FROM weather_forecast_steps"), "15104");
+}

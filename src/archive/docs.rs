@@ -142,6 +142,7 @@ static DOCS: &[Doc] = &[
     doc("responses", "inference_completed_at", "UTC", "R12", "End of inference"),
     doc("runs", "gfs_init_time_utc", "UTC", "R1", "Initialisation"),
     doc("runs", "target_forecast_time_utc", "UTC", "R1", "Target of the forecast"),
+    doc("legacy_lead_scores", "era5_score", "0..1", "L1", "Score of the lead, as a wide column had it"),
     doc("nodes", "uid", "", "F", "Miner's number in the subnet"),
     doc("nodes", "hotkey", "", "F", "Public key registered for it"),
 ];

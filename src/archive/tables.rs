@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use crate::model::evidence::{COMPONENTS, InputTable, NODES, RESPONSES, RUNS, SCORES, STEPS};
 use crate::model::ids::LeadHours;
-use crate::model::rollups::{FindingRow, ForecastStat, LeadScore, MinerStat, Rollup, SubnetStat};
+use crate::model::rollups::{FindingRow, ForecastStat, LeadScore, LegacyScore, MinerStat, Rollup, SubnetStat};
 use crate::model::rows::{schema_of, stats_schema};
 
 use super::docs;
@@ -148,9 +148,16 @@ pub const NODES_TABLE: Table = Table {
     content: Content::Evidence(&NODES),
     order: &["uid"],
 };
+pub const LEGACY_TABLE: Table = Table {
+    name: "legacy_lead_scores",
+    about: "Evidence of last resort: lead scores whose own scores are gone, from wide columns",
+    division: Division::Moment,
+    content: Content::Rollup(|| schema_of(LegacyScore::COLUMNS)),
+    order: &["run_id", "miner_uid", "forecast_run_id", "lead_hours"],
+};
 
 /// All tables: results first, then the evidence behind them, then what was stored.
-pub const TABLES: [&Table; 15] = [
+pub const TABLES: [&Table; 16] = [
     &STATS,
     &LEAD_SCORES,
     &FINDINGS_TABLE,
@@ -162,6 +169,7 @@ pub const TABLES: [&Table; 15] = [
     &RESPONSES_TABLE,
     &RUNS_TABLE,
     &NODES_TABLE,
+    &LEGACY_TABLE,
     &STORED_STATS,
     &STRAY_STATS,
     &STORED_MINERS,

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::model::filter::ColumnFilter;
 use crate::model::job::Job;
 use crate::pipeline;
-use crate::schema::phase2::{self, Change, Options, Proof, Remark, Statement, Way};
+use crate::schema::phase2::{self, Change, Keep, Options, Proof, Remark, Statement, Way};
 
 use super::args::Global;
 use super::migrate::database;
@@ -17,6 +17,8 @@ use super::schema_args::{Phase2, Phase2Action, WayArg, WayArgs};
 use super::settings::Settings;
 use super::values::Format;
 use super::{DIFFERENCES, IN_SYNC, resolve_whole};
+
+const COMMAND: &str = "phase2 check";
 
 pub fn execute(phase2: &Phase2, global: &Global) -> Result<u8> {
     let flags = match &phase2.action {
@@ -32,17 +34,25 @@ pub fn execute(phase2: &Phase2, global: &Global) -> Result<u8> {
             return Ok(if proof.ready() { IN_SYNC } else { DIFFERENCES });
         }
         Phase2Action::Plan { way } => {
-            let change = interruptible(phase2::plan(url, &options(way)))?;
-            output::print(&planned(&change, &settings))?;
+            let options = options(way);
+            let change = interruptible(phase2::plan(url, &options))?;
+            output::print(&planned(&change, options.way, &settings))?;
         }
         Phase2Action::Apply { way, proof_max_age } => {
             let options = Options { proof_max_age: *proof_max_age, ..options(way) };
-            let done = interruptible(phase2::apply(url, &options))?;
+            let archived = match &options.keep {
+                Keep::Archive(place) => pipeline::archive::legacy(place)?,
+                Keep::Nowhere | Keep::Table => Vec::new(),
+            };
+            let done = interruptible(phase2::apply(url, &options, &archived))?;
             output::print(&told("phase2 apply", done.iter().map(|s| s.sql.as_str()), &settings))?;
         }
         Phase2Action::Revert => {
             let done = interruptible(phase2::revert(url))?;
-            output::print(&told("phase2 revert", done.iter().map(String::as_str), &settings))?;
+            output::print(&told("phase2 revert", done.statements.iter().map(String::as_str), &settings))?;
+            if let Some(reason) = done.at_the_end.filter(|_| !global.quiet) {
+                eprintln!("note: the wide columns stand at the end of the table, since these cannot be moved: {reason}");
+            }
         }
         Phase2Action::Finish => {
             let done = interruptible(phase2::finish(url))?;
@@ -57,7 +67,12 @@ fn options(args: &WayArgs) -> Options {
         WayArg::Table => Way::Table,
         WayArg::View => Way::View,
     };
-    Options { way, keep_wide: args.keep_wide_in.is_some(), ..Options::default() }
+    let keep = match args.keep_wide_in.as_deref() {
+        None => Keep::Nowhere,
+        Some("TABLE" | "table") => Keep::Table,
+        Some(place) => Keep::Archive(place.to_owned()),
+    };
+    Options { way, keep, ..Options::default() }
 }
 
 /// Everything is recomputed and compared, whatever `--columns` of a file says.
@@ -65,9 +80,18 @@ fn check(url: &str, options: &Options, settings: &Settings, global: &Global) -> 
     let baseline = interruptible(phase2::prepare(url, &settings.scoring))?;
     let monitor = Monitor::start(global.quiet)?;
     let job = Job { filter: ColumnFilter::default(), ..settings.job()? };
-    let outcome = pipeline::reconcile("phase2 check", &job, &pipeline::open(&job)?, &monitor)?;
+    let mut source = pipeline::open(&job)?;
+    let (outcome, kept) = match options.keep {
+        Keep::Nowhere => (pipeline::reconcile(COMMAND, &job, &source, &monitor)?, Vec::new()),
+        Keep::Table | Keep::Archive(_) => pipeline::legacy::keep(COMMAND, &job, &mut source, &monitor)?,
+    };
+    if let Keep::Archive(place) = &options.keep
+        && !kept.is_empty()
+    {
+        pipeline::archive::archive(&job, source, place, None, &monitor)?;
+    }
     monitor.finish();
-    interruptible(phase2::prove(url, options, &baseline, &outcome, &settings.scoring))
+    interruptible(phase2::prove(url, options, &baseline, &outcome, &kept, &settings.scoring))
 }
 
 fn proved(proof: &Proof, settings: &Settings) -> String {
@@ -102,7 +126,7 @@ fn proved(proof: &Proof, settings: &Settings) -> String {
 }
 
 /// SQL that can be read, and run by hand; what is not SQL is a comment.
-fn planned(change: &Change, settings: &Settings) -> String {
+fn planned(change: &Change, way: Way, settings: &Settings) -> String {
     if settings.format == Format::Json {
         let list = |statements: &[Statement]| -> Vec<Json> {
             let line = |s: &Statement| json!({"sql": s.sql, "lock": s.lock, "estimate_seconds": s.estimate.as_secs_f64()});
@@ -121,10 +145,11 @@ fn planned(change: &Change, settings: &Settings) -> String {
     format!(
         "BEGIN;\n{}-- ACCESS EXCLUSIVE on weather_forecast_stats from here on; the proof is held against it once more\n\
          SET LOCAL lock_timeout = '2s';\nLOCK TABLE weather_forecast_stats IN ACCESS EXCLUSIVE MODE;\n{}COMMIT;\n\n\
-         -- `recount phase2 revert` would run:\n{}",
+         -- `recount phase2 revert` would run:\n{}{}",
         text(&change.before_lock),
         text(&change.under_lock),
         change.undo.iter().map(|sql| format!("--   {};\n", sql.replace('\n', "\n--   "))).collect::<String>(),
+        if way == Way::Table { "-- and would move the columns that came after the wide ones behind them\n" } else { "" },
     )
 }
 

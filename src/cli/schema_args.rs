@@ -10,6 +10,7 @@ pub const PHASE2_EXAMPLES: &str = "\
 Examples:
   recount phase2 check                                       (the database is DATABASE_URL)
   recount phase2 plan --option view
+  recount phase2 check --keep-wide-in s3://bucket/archive
   recount phase2 apply --option table --keep-wide-in TABLE
   recount phase2 revert                                      (until `recount phase2 finish`)
 
@@ -62,14 +63,14 @@ pub enum Phase2Action {
     Finish,
 }
 
-#[derive(Debug, Clone, Copy, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct WayArgs {
     /// What weather_forecast_stats becomes
     #[arg(long, value_enum, default_value_t = WayArg::Table)]
     pub option: WayArg,
-    /// Keep wide values without narrow scores in weather_legacy_lead_scores
-    #[arg(long, value_enum, value_name = "TABLE")]
-    pub keep_wide_in: Option<KeepIn>,
+    /// Keep wide values without narrow scores: in the table weather_legacy_lead_scores (TABLE), or in an archive, by its path or URL
+    #[arg(long, value_name = "TABLE|ARCHIVE")]
+    pub keep_wide_in: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -78,13 +79,6 @@ pub enum WayArg {
     Table,
     /// A materialized view over scores and steps (option A)
     View,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum KeepIn {
-    /// The table weather_legacy_lead_scores
-    #[value(name = "TABLE", alias = "table")]
-    Table,
 }
 
 /// A number with its unit: `90m`, `24h`, `2d`.

@@ -23,6 +23,7 @@ pub fn evidence(rows: &RunRows, vocabulary: &Vocabulary) -> RunEvidence {
         scores: scores(rows, vocabulary),
         components: components(rows, vocabulary),
         steps: steps(rows, vocabulary),
+        legacy: Vec::new(),
     }
 }
 

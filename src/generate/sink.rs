@@ -65,6 +65,7 @@ impl FolderSink {
             nodes: generator.nodes(),
             stored_miners: Some(Vec::new()),
             stored_subnet: None,
+            legacy: Vec::new(),
             wide_leads: wide_leads(),
             has_steps: true,
             has_stored_stats: true,

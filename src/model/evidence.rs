@@ -2,6 +2,7 @@
 //!
 //! A *unit* is all runs that share a `forecast_run_id` (D1), mostly one. It is what is read, folded and dropped at a time.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::columns::Type;
 use super::ids::{LeadHours, MinerUid, RunId};
-use super::rollups::{ForecastStat, MinerStat, SubnetStat};
+use super::rollups::{ForecastStat, LegacyScore, MinerStat, SubnetStat};
 use super::time::Micros;
 
 /// How a column leaves PostgreSQL and which Arrow columns it becomes.
@@ -223,6 +224,8 @@ pub struct RunEvidence {
     pub scores: RecordBatch,
     pub components: RecordBatch,
     pub steps: RecordBatch,
+    /// The legacy scores of this run; [`Snapshot::attach_legacy`] sets them.
+    pub legacy: Vec<LegacyScore>,
 }
 
 /// A row of the stored `weather_forecast_stats`, as it was read.
@@ -255,10 +258,33 @@ pub struct Snapshot {
     /// `None` where the database has no such table.
     pub stored_miners: Option<Vec<MinerStat>>,
     pub stored_subnet: Option<Vec<SubnetStat>>,
+    /// Lead scores whose narrow scores are gone, in order of run, miner, `forecast_run_id` and lead. Most sources have none.
+    pub legacy: Vec<LegacyScore>,
     /// Leads h for which the stored `weather_forecast_stats` has a column `era5_score_{h}h`, ascending.
     pub wide_leads: Vec<LeadHours>,
     pub has_steps: bool,
     pub has_stored_stats: bool,
     /// What the operator should know of the source: optional parts that are absent, extra columns.
     pub notes: Vec<String>,
+}
+
+impl Snapshot {
+    /// Takes more legacy scores in; those that are there already win over others of their key.
+    pub fn add_legacy(&mut self, more: impl IntoIterator<Item = LegacyScore>) {
+        type Key = (Option<i32>, Option<String>, Option<i32>);
+        let key = |row: &LegacyScore| -> Key { (row.miner_uid, row.forecast_run_id.clone(), row.lead_hours) };
+        let mut known: BTreeMap<Key, LegacyScore> = more.into_iter().map(|row| (key(&row), row)).collect();
+        known.extend(std::mem::take(&mut self.legacy).into_iter().map(|row| (key(&row), row)));
+        self.legacy = known.into_values().collect();
+        self.legacy.sort_by_key(|row| row.run_id);
+    }
+
+    /// Gives the runs of a unit their legacy scores.
+    pub fn attach_legacy(&self, evidence: &mut UnitEvidence) {
+        for run in &mut evidence.runs {
+            let id = Some(run.run.id.0);
+            let from = self.legacy.partition_point(|row| row.run_id < id);
+            run.legacy = self.legacy[from..].iter().take_while(|row| row.run_id == id).cloned().collect();
+        }
+    }
 }

@@ -69,6 +69,18 @@ rollup! {
 }
 
 rollup! {
+    /// The score of a lead from a wide column whose scores are gone: evidence of last resort (L). Key: `miner_uid`, `forecast_run_id`,
+    /// `lead_hours`; `run_id` is NULL where its row belongs to no run.
+    LegacyScore, "weather_legacy_lead_scores", {
+        run_id: Int32 Activity,
+        miner_uid: Int32 Key,
+        forecast_run_id: Text Key,
+        lead_hours: Int32 Key,
+        era5_score: Float64 Scores,
+    }
+}
+
+rollup! {
     /// One miner in one run (R). Key (D1): `miner_uid`, `forecast_run_id`.
     ForecastStat, "weather_forecast_stats", {
         miner_uid: Int32 Key,

@@ -15,6 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::changes::{Changed, Changes, Known, Position};
 use crate::model::correction::{Fingerprint, Selection, Whose};
 use crate::model::difference::Class;
+use crate::model::digest::feed;
 use crate::model::evidence::{Snapshot, Unit, units};
 use crate::model::finding::Finding;
 use crate::model::job::Job;
@@ -85,8 +86,14 @@ impl Incremental {
         let snapshot = source.snapshot();
         let snapshot_time = Rules::new(job.scoring.clone(), snapshot.taken_at).snapshot_time;
         let program = env!("CARGO_PKG_VERSION").to_owned();
-        let mut header =
-            Header { program, settings: settings(job), snapshot_time, position: position.clone(), full_at: snapshot.taken_at };
+        let mut header = Header {
+            program,
+            settings: settings(job),
+            legacy: legacy(snapshot),
+            snapshot_time,
+            position: position.clone(),
+            full_at: snapshot.taken_at,
+        };
         let (earlier, mut why) = match folder.read()? {
             Ok(state) => (Some(state), None),
             Err(why) => (None, Some(why.to_owned())),
@@ -226,9 +233,17 @@ fn settings(job: &Job) -> [u8; 32] {
     *blake3::hash(text.as_bytes()).as_bytes()
 }
 
+/// The hash of the legacy scores, which are evidence of runs, and hardly ever change.
+fn legacy(snapshot: &Snapshot) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new();
+    feed(&mut hasher, &snapshot.legacy);
+    *hasher.finalize().as_bytes()
+}
+
 fn unlike(now: &Header, then: &Header) -> Option<String> {
     let (program, settings) = (now.program == then.program, now.settings == then.settings);
     match (program, settings, now.snapshot_time >= then.snapshot_time) {
+        (true, true, true) if now.legacy != then.legacy => Some("the legacy scores have changed".to_owned()),
         (true, true, true) => None,
         (false, ..) => Some(format!("it is of version {}", then.program)),
         (_, false, _) => Some("the settings have changed".to_owned()),

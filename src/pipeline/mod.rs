@@ -4,6 +4,7 @@ pub mod archive;
 mod correct;
 mod generate;
 mod incremental;
+pub mod legacy;
 mod recompute;
 mod state;
 mod sweep;

@@ -10,7 +10,7 @@
 //! | I8 whose rows there are | `roster.rs` |
 //! | I7 steps | `steps.rs` |
 //! | R8–R12 stages, errors, hosting | `stage.rs` |
-//! | L leads | `lead.rs` |
+//! | L leads | `lead.rs`, `legacy.rs` |
 //! | R one miner in one run, D1 the place | `run.rs` |
 //! | M one miner over all runs | `miner.rs` |
 //! | N the subnet | `subnet.rs` |
@@ -21,6 +21,7 @@ mod identity;
 mod input;
 mod kind;
 mod lead;
+mod legacy;
 mod miner;
 mod rank;
 mod roster;

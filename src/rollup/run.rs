@@ -14,6 +14,7 @@ use super::Rules;
 use super::components::{Averages, averages};
 use super::exact::{clamp, output, sum};
 use super::input::{MinerScores, scores};
+use super::legacy;
 use super::miner::MinerRun;
 use super::rank::ranks;
 use super::roster::{Response, Roster};
@@ -89,7 +90,8 @@ fn fold_run(evidence: &RunEvidence, rules: &Rules, unit: &mut UnitFold) -> Vec<R
     let roster = Roster::new(evidence, steps.all().iter().map(|step| step.miner));
     steps.check(run, &roster, rules, &mut unit.findings);
     unit.fresh_until = unit.fresh_until.into_iter().chain(steps.fresh_until(rules)).min();
-    let scores = scores(evidence, &roster, rules, &mut unit.findings);
+    let mut scores = scores(evidence, &roster, rules, &mut unit.findings);
+    legacy::fill(&mut scores, evidence, &roster, rules);
     let averages = averages(evidence, &roster, &mut unit.findings);
     let has_era5_steps = steps.all().iter().any(|step| step.name == "era5");
     let mut rows = Vec::with_capacity(roster.len());
@@ -272,7 +274,13 @@ impl Miner<'_, '_> {
         let run = self.evidence.run.id;
         let succeeded = |step: &&Step<'_>| step.is("era5", "score") && step.status == "succeeded";
         let is_scored = |lead: i32| self.scored().any(|(scored, _)| scored.0 == lead);
-        for (lead, _) in self.scored().filter(|_| has_era5_steps) {
+        let measured = self
+            .rules
+            .leads()
+            .iter()
+            .zip(&self.scores.leads)
+            .filter(|(_, lead)| lead.as_ref().is_some_and(|lead| lead.score.is_some() && !legacy::is_legacy(lead)));
+        for (&lead, _) in measured.filter(|_| has_era5_steps) {
             if !self.steps.iter().any(|step| step.lead == Some(lead.0) && succeeded(&step)) {
                 findings.push(Finding {
                     code: Code::ScoreWithoutStep,

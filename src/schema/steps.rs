@@ -100,11 +100,20 @@ const CREATE_UNTOLD: &str = "
             completed_at, retry_count, error_json, context)
         SELECT run_id, miner_uid, miner_hotkey, step_name, substep, lead_hours, status, started_at, completed_at, 0, error_json,
                '{\"source\": \"backfill\"}'
-        FROM weather_untold_steps
+        FROM recount_untold
         ON CONFLICT DO NOTHING
         RETURNING id, to_jsonb(weather_forecast_steps) AS after
     )
     INSERT INTO rollup_step_changes (job_id, step_id, after) SELECT $1::uuid, id, after FROM made";
+
+/// Found before anybody is kept out.
+const FIND_UNTOLD: &str = "CREATE TEMPORARY TABLE recount_untold ON COMMIT DROP AS SELECT * FROM weather_untold_steps";
+
+/// PostgreSQL 14 has room for a few thousand new keys with NULLs in one transaction (see migration 0103), and the history has more. A set
+/// that is free of equal keys, and DO NOTHING where one is there already, need no trigger; other writers wait for so long.
+const TRIGGER_OFF: &str = "ALTER TABLE weather_forecast_steps DISABLE TRIGGER recount_steps_row";
+const TRIGGER_ON: &str = "ALTER TABLE weather_forecast_steps ENABLE TRIGGER recount_steps_row";
+const NULLS_NOT_DISTINCT: u32 = 150_000;
 
 /// $1: the job. Rows that were touched since stay as they are.
 const UNDO: [&str; 2] = [
@@ -159,12 +168,20 @@ pub async fn recover(url: &str, scoring: &Scoring, recovery: &Recovery, apply: b
 /// Steps that responses and scores tell of; with `apply`, writes them.
 pub async fn backfill(url: &str, scoring: &Scoring, apply: bool) -> Result<Found> {
     let mut session = open(url).await?;
+    let native = session.server >= NULLS_NOT_DISTINCT;
     let connection = &mut session.connection;
     let doing = || "backfilling steps".to_owned();
     let job = begin(connection, apply, "steps backfill", scoring).await?;
     let lines = sqlx::query_as(UNTOLD).fetch_all(&mut *connection).await.doing(ErrorKind::Database, doing)?;
     if let Some(job) = &job {
+        execute(connection, FIND_UNTOLD).await?;
+        if !native {
+            execute(connection, TRIGGER_OFF).await?;
+        }
         sqlx::query(CREATE_UNTOLD).bind(job).execute(&mut *connection).await.doing(ErrorKind::Database, doing)?;
+        if !native {
+            execute(connection, TRIGGER_ON).await?;
+        }
     }
     let job = end(connection, job).await?;
     session.close().await;

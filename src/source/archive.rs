@@ -9,15 +9,15 @@ use super::decode::Interner;
 use super::{Counters, ipc, small};
 use crate::archive::read::Reader;
 use crate::archive::tables::{
-    COMPONENTS_TABLE, EVIDENCE, NODES_TABLE, RESPONSES_TABLE, SCORES_TABLE, STEPS_TABLE, STORED_MINERS, STORED_STATS,
-    STORED_SUBNET, STRAY_STATS, Table,
+    COMPONENTS_TABLE, EVIDENCE, LEGACY_TABLE, NODES_TABLE, RESPONSES_TABLE, SCORES_TABLE, STEPS_TABLE, STORED_MINERS,
+    STORED_STATS, STORED_SUBNET, STRAY_STATS, Table,
 };
 use crate::archive::{Day, Manifest, Place, day, manifest};
 use crate::error::{Context, ErrorKind, Result};
 use crate::model::evidence::{
     COMPONENTS, InputTable, NODES, RESPONSES, RUNS, Run, RunEvidence, SCORES, STEPS, Snapshot, StoredStat, Unit, UnitEvidence,
 };
-use crate::model::rollups::{ForecastStat, MinerStat, Rollup, SubnetStat};
+use crate::model::rollups::{ForecastStat, LegacyScore, MinerStat, Rollup, SubnetStat};
 use crate::model::rows::{rows_from_batch, schema_of, stats_from_batch, stats_schema};
 use crate::model::time::Micros;
 
@@ -57,6 +57,10 @@ impl Archive {
         &self.snapshot
     }
 
+    pub(super) fn snapshot_mut(&mut self) -> &mut Snapshot {
+        &mut self.snapshot
+    }
+
     pub fn reader(&self) -> &Reader {
         &self.reader
     }
@@ -88,6 +92,7 @@ impl Archive {
             scores: self.evidence(&SCORES_TABLE, &SCORES, run)?,
             components: self.evidence(&COMPONENTS_TABLE, &COMPONENTS, run)?,
             steps: self.evidence(&STEPS_TABLE, &STEPS, run)?,
+            legacy: Vec::new(),
         })
     }
 
@@ -118,10 +123,13 @@ fn snapshot(reader: &Reader, counters: &Counters) -> Result<Snapshot> {
     let nodes = recoded(&reader.rows(&NODES_TABLE, &moment, &NODES.schema(), None)?)?;
     let stored_miners = stored_rollup::<MinerStat>(reader, &STORED_MINERS, &moment, manifest.has_stored_miners)?;
     let stored_subnet = stored_rollup::<SubnetStat>(reader, &STORED_SUBNET, &moment, manifest.has_stored_subnet)?;
+    // An archive without legacy scores has no file of them.
+    let legacy = rows_from_batch(&reader.rows(&LEGACY_TABLE, &moment, &schema_of(LegacyScore::COLUMNS), None)?)?;
     let runs = manifest.runs();
     counters.add(RUNS.name, runs.len());
     counters.add(NODES.name, nodes.num_rows());
     counters.add(MinerStat::TABLE, stored_miners.as_ref().map_or(0, Vec::len));
+    counters.add(LegacyScore::TABLE, legacy.len());
     counters.add(SubnetStat::TABLE, stored_subnet.as_ref().map_or(0, Vec::len));
     Ok(Snapshot {
         taken_at,
@@ -130,6 +138,7 @@ fn snapshot(reader: &Reader, counters: &Counters) -> Result<Snapshot> {
         nodes: small::nodes_of(&nodes),
         stored_miners,
         stored_subnet,
+        legacy,
         wide_leads: manifest.wide_leads.clone(),
         has_steps: manifest.has_steps,
         has_stored_stats: manifest.has_stored_stats,

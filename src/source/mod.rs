@@ -21,7 +21,7 @@ use std::time::Duration;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::changes::{Changes, Known, Position};
 use crate::model::evidence::{COMPONENTS, NODES, RESPONSES, RUNS, SCORES, STEPS, Snapshot, StoredStat, Unit, UnitEvidence};
-use crate::model::rollups::{ForecastStat, MinerStat, Rollup, SubnetStat};
+use crate::model::rollups::{ForecastStat, LegacyScore, MinerStat, Rollup, SubnetStat};
 
 use self::archive::Archive;
 use self::folder::Folder;
@@ -104,12 +104,25 @@ impl Source {
 
     /// Reads one unit. Blocks; may be called from many threads at once.
     pub fn read(&self, unit: &Unit) -> Result<UnitEvidence> {
-        match self {
+        let mut evidence = match self {
             Source::Postgres(source) => source.read(unit),
             Source::Folder(source) => source.read(unit),
             Source::Archive(source) => source.read(unit),
             Source::United(source) => source.read(unit),
-        }
+        }?;
+        self.snapshot().attach_legacy(&mut evidence);
+        Ok(evidence)
+    }
+
+    /// Legacy scores that are to count beside those of the source itself.
+    pub fn add_legacy(&mut self, scores: Vec<LegacyScore>) {
+        let snapshot = match self {
+            Source::Postgres(source) => source.snapshot_mut(),
+            Source::Folder(source) => source.snapshot_mut(),
+            Source::Archive(source) => source.snapshot_mut(),
+            Source::United(source) => source.snapshot_mut(),
+        };
+        snapshot.add_legacy(scores);
     }
 
     /// The stored rows that [`Source::read`] gives for no unit: their `forecast_run_id` belongs to none. Each stored row comes out exactly once, here or there.
@@ -183,7 +196,7 @@ impl Source {
 }
 
 /// The tables of a source, in the order of their foreign keys; each is also the name of a file in a snapshot folder.
-pub const TABLES: [&str; 9] = [
+pub const TABLES: [&str; 10] = [
     NODES.name,
     RUNS.name,
     RESPONSES.name,
@@ -193,6 +206,7 @@ pub const TABLES: [&str; 9] = [
     ForecastStat::TABLE,
     MinerStat::TABLE,
     SubnetStat::TABLE,
+    LegacyScore::TABLE,
 ];
 
 /// Rows read, counted from many threads.
@@ -212,6 +226,7 @@ impl Counters {
             table if table == ForecastStat::TABLE => !snapshot.has_stored_stats,
             table if table == MinerStat::TABLE => snapshot.stored_miners.is_none(),
             table if table == SubnetStat::TABLE => snapshot.stored_subnet.is_none(),
+            table if table == LegacyScore::TABLE => snapshot.legacy.is_empty(),
             _ => false,
         };
         let rows = TABLES.iter().zip(&self.0).map(|(table, rows)| (*table, rows.load(Ordering::Relaxed)));

@@ -51,6 +51,7 @@ impl United {
             archived = snapshot.runs.iter().map(|run| run.id).filter(|id| !known.contains(id)).collect();
             snapshot.runs.sort_by_key(|run| run.id);
             snapshot.has_steps |= former.has_steps;
+            snapshot.add_legacy(former.legacy.iter().cloned());
             if purpose == Purpose::Preserve {
                 snapshot.has_stored_stats |= former.has_stored_stats;
                 snapshot.wide_leads.extend(&former.wide_leads);
@@ -63,6 +64,7 @@ impl United {
         if purpose == Purpose::Preserve {
             snapshot.stored_miners.iter_mut().flatten().for_each(clean_row);
             snapshot.stored_subnet.iter_mut().flatten().for_each(clean_row);
+            snapshot.legacy.iter_mut().for_each(clean_row);
             let hotkeys = snapshot.nodes.iter_mut().filter_map(|node| node.hotkey.as_mut());
             hotkeys.for_each(|hotkey| *hotkey = cleaned(hotkey).into_owned());
         }
@@ -71,6 +73,10 @@ impl United {
 
     pub fn snapshot(&self) -> &Snapshot {
         &self.snapshot
+    }
+
+    pub(super) fn snapshot_mut(&mut self) -> &mut Snapshot {
+        &mut self.snapshot
     }
 
     pub fn display(&self) -> String {

@@ -82,6 +82,15 @@ impl Drop for Database<'_> {
     }
 }
 
+/// Whether the shared server knows NULLS NOT DISTINCT: PostgreSQL 15 and later.
+pub fn nulls_not_distinct() -> bool {
+    let server = Database { cluster: Cluster::shared(), name: "postgres".to_owned() };
+    let version = server.psql("SHOW server_version_num");
+    // Not ours to drop.
+    std::mem::forget(server);
+    version.parse::<u32>().expect("a number") >= 150_000
+}
+
 /// Runs a future to its end, in a test without a runtime of its own.
 pub fn block_on<F: Future>(future: F) -> F::Output {
     runtime().block_on(future)

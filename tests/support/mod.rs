@@ -13,4 +13,4 @@ pub mod repository;
 
 pub use cluster::Cluster;
 pub use command::recount;
-pub use database::{Database, block_on, database};
+pub use database::{Database, block_on, database, nulls_not_distinct};

@@ -13,8 +13,8 @@ use arrow::array::RecordBatch;
 use crate::archive::encoding::{RowGroup, row_group};
 use crate::archive::manifest::RunEntry;
 use crate::archive::tables::{
-    self, COMPONENTS_TABLE, Division, EVIDENCE, FINDINGS_TABLE, LEAD_SCORES, MINERS, NODES_TABLE, RESPONSES_TABLE, RUNS_TABLE,
-    SCORES_TABLE, STATS, STEPS_TABLE, STORED_MINERS, STORED_STATS, STORED_SUBNET, STRAY_STATS, SUBNET, TABLES, Table,
+    self, COMPONENTS_TABLE, Division, EVIDENCE, FINDINGS_TABLE, LEAD_SCORES, LEGACY_TABLE, MINERS, NODES_TABLE, RESPONSES_TABLE,
+    RUNS_TABLE, SCORES_TABLE, STATS, STEPS_TABLE, STORED_MINERS, STORED_STATS, STORED_SUBNET, STRAY_STATS, SUBNET, TABLES, Table,
 };
 use crate::archive::{Day, Manifest, Place, day};
 use crate::error::{Error, ErrorKind, Result};
@@ -23,11 +23,12 @@ use crate::model::evidence::{Run, Snapshot, UnitEvidence, units};
 use crate::model::filter::ColumnFilter;
 use crate::model::ids::{LeadHours, RunId};
 use crate::model::job::{Job, Narrowing, Watch};
+use crate::model::rollups::LegacyScore;
 use crate::model::rows::{batch_of, stats_batch};
 use crate::model::time::Micros;
 use crate::rollup::UnitFold;
 use crate::sink::archive::{ArchiveWriter, Published};
-use crate::source::archive::Archive;
+use crate::source::archive::{Archive, is_archive};
 use crate::source::united::{Purpose, United};
 use crate::source::{Source, small};
 
@@ -87,19 +88,35 @@ pub fn with_history(source: Source, dest: &str, narrowing: &Narrowing) -> Result
     Ok(Source::United(Box::new(United::new(source, Some(Archive::open(dest)?), Purpose::Compare, &all))))
 }
 
+/// The legacy scores that the archive at a place holds; none where there is no archive yet.
+pub fn legacy(dest: &str) -> Result<Vec<LegacyScore>> {
+    if !is_archive(dest) {
+        return Ok(Vec::new());
+    }
+    Ok(Archive::open(dest)?.snapshot().legacy.clone())
+}
+
 /// The tables to write: those asked for, else those that the archive has, else all.
 fn selected(former: Option<&Manifest>, wanted: Option<&[String]>, dest: &str) -> Result<Vec<&'static Table>> {
     let usage = |detail: String| Error::new(ErrorKind::Usage, format!("archiving to {dest}"), detail);
+    // Evidence without the legacy scores would not be all of it; archives of before there were any take them in.
+    let complete = |mut names: BTreeSet<String>| {
+        if EVIDENCE.iter().all(|table| names.contains(table.name)) {
+            names.insert(LEGACY_TABLE.name.to_owned());
+        }
+        names
+    };
     let names: BTreeSet<String> = match (wanted, former) {
         (Some(names), _) => names.iter().cloned().collect(),
         (None, Some(former)) => former.tables.iter().cloned().collect(),
         (None, None) => TABLES.iter().map(|table| table.name.to_owned()).collect(),
     };
+    let names = complete(names);
     if let Some(unknown) = names.iter().find(|name| tables::table(name).is_none()) {
         let known: Vec<_> = TABLES.iter().map(|table| table.name).collect();
         return Err(usage(format!("there is no table {unknown}")).hint(format!("the tables are {}", known.join(", "))));
     }
-    if former.is_some_and(|former| names != former.tables.iter().cloned().collect()) {
+    if former.is_some_and(|former| names != complete(former.tables.iter().cloned().collect())) {
         let error = usage("it was made with another choice of tables".to_owned());
         return Err(error.hint("leave --tables out to go on with that choice, or begin another archive"));
     }
@@ -303,6 +320,7 @@ fn write_moment(writer: &mut ArchiveWriter, source: &Source, tables: &[&'static 
     }
     let stored = [
         (&NODES_TABLE, Some(small::nodes_batch(&snapshot.nodes))),
+        (&LEGACY_TABLE, (!snapshot.legacy.is_empty()).then(|| batch_of(&snapshot.legacy))),
         (&STORED_MINERS, snapshot.stored_miners.as_deref().map(batch_of)),
         (&STORED_SUBNET, snapshot.stored_subnet.as_deref().map(batch_of)),
         (

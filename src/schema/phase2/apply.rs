@@ -1,4 +1,4 @@
-//! `phase2 plan | apply | revert | finish`: each change is one transaction, so a killed one leaves the schema as it was.
+//! `phase2 plan | apply`: the change is one transaction, so a killed one leaves the schema as it was.
 //!
 //! What takes long is done first, while everybody else goes on. Then the table is locked: with a short timeout and a few tries, since all
 //! who want the table queue up behind one who waits for it. Under the lock the proof is held against the table once more.
@@ -8,12 +8,13 @@ use std::time::Duration;
 use sqlx::PgConnection;
 
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::model::rollups::LegacyScore;
 
 use super::super::session::Session;
 use super::prove::digests;
-use super::statements::{BEFORE, Change, Facts, Statement, WIDE_VALUES};
+use super::statements::{Change, Facts, Statement};
 use super::table::{STATS, StatsTable, dependents, read};
-use super::{Options, Stage, Way, refused, run, stage};
+use super::{Keep, Options, Stage, Way, keep, refused, run, stage};
 
 /// How long one try waits for a lock, how many there are, and the pause between them.
 const LOCK_TIMEOUT_MS: u32 = 2_000;
@@ -21,15 +22,13 @@ const TRIES_MAX: u32 = 10;
 const PAUSE: Duration = Duration::from_secs(1);
 
 const APPLYING: &str = "applying Phase 2";
-const REVERTING: &str = "reverting Phase 2";
-const FINISHING: &str = "finishing Phase 2";
 
 /// A proof as it is recorded, as far as `apply` has to know it.
 #[derive(sqlx::FromRow)]
 struct Recorded {
     id: i64,
     ready: bool,
-    keep_wide: bool,
+    keep_wide_in: Option<String>,
     age_seconds: f64,
     wide_digest: String,
     row_digest: String,
@@ -48,8 +47,9 @@ pub async fn plan(url: &str, options: &Options) -> Result<Change> {
     Ok(change)
 }
 
-/// Changes the schema, given a proof that still holds. Gives the statements that were run.
-pub async fn apply(url: &str, options: &Options) -> Result<Vec<Statement>> {
+/// Changes the schema, given a proof that still holds; `archived`: the values that the archive of `--keep-wide-in` holds. Gives the
+/// statements that were run.
+pub async fn apply(url: &str, options: &Options, archived: &[LegacyScore]) -> Result<Vec<Statement>> {
     let mut session = Session::open(url).await?;
     session.prepare().await?;
     let connection = &mut session.connection;
@@ -57,6 +57,9 @@ pub async fn apply(url: &str, options: &Options) -> Result<Vec<Statement>> {
     let proof = holding(latest(connection, options.way).await?, options)?;
     let table = read(connection).await?;
     let change = change(connection, &table, options, proof.view_seconds).await?;
+    if let Keep::Archive(_) = options.keep {
+        keep::held(connection, &table, APPLYING, archived).await?;
+    }
     run(connection, APPLYING, "BEGIN".to_owned()).await?;
     for statement in &change.before_lock {
         run(connection, APPLYING, statement.sql.clone()).await?;
@@ -101,70 +104,20 @@ async fn under_lock(
     Ok(())
 }
 
-/// Puts the schema back as it was, and gives the statements that did it.
-pub async fn revert(url: &str) -> Result<Vec<String>> {
-    let mut session = Session::open(url).await?;
-    session.prepare().await?;
-    let connection = &mut session.connection;
-    match stage(connection).await? {
-        Stage::Applied { .. } => {}
-        Stage::Wide => return Err(refused(REVERTING, "it is not applied")),
-        Stage::Finished { .. } => return Err(refused(REVERTING, "it is finished: what was kept aside for a revert is gone")),
-    }
-    let undo: Vec<String> =
-        sqlx::query_scalar("SELECT undo FROM rollup_phase2_changes WHERE reverted_at IS NULL AND finished_at IS NULL")
-            .fetch_one(&mut *connection)
-            .await
-            .doing(ErrorKind::Database, || REVERTING.to_owned())?;
-    let mark =
-        "UPDATE rollup_phase2_changes SET reverted_at = clock_timestamp() WHERE reverted_at IS NULL AND finished_at IS NULL";
-    all_or_nothing(connection, REVERTING, undo.iter().map(String::as_str).chain([mark]).collect()).await?;
-    session.close().await;
-    Ok(undo)
-}
-
-/// Drops what was kept aside for a revert.
-pub async fn finish(url: &str) -> Result<Vec<String>> {
-    let mut session = Session::open(url).await?;
-    session.prepare().await?;
-    let connection = &mut session.connection;
-    let drop = match stage(connection).await? {
-        Stage::Applied { way: Way::Table, .. } => format!("DROP TABLE {WIDE_VALUES}"),
-        Stage::Applied { way: Way::View, .. } => format!("DROP TABLE {BEFORE}"),
-        Stage::Wide => return Err(refused(FINISHING, "it is not applied")),
-        Stage::Finished { .. } => return Err(refused(FINISHING, "it is finished already")),
-    };
-    let mark =
-        "UPDATE rollup_phase2_changes SET finished_at = clock_timestamp() WHERE reverted_at IS NULL AND finished_at IS NULL";
-    all_or_nothing(connection, FINISHING, vec![&drop, mark]).await?;
-    session.close().await;
-    Ok(vec![drop])
-}
-
-async fn all_or_nothing(connection: &mut PgConnection, doing: &'static str, statements: Vec<&str>) -> Result<()> {
-    run(connection, doing, "BEGIN".to_owned()).await?;
-    let mut tries = Tries::start(connection, doing).await?;
-    let whole = statements.join(";\n");
-    while let Err(error) = run(connection, doing, whole.clone()).await {
-        tries.again(connection, error).await?;
-    }
-    run(connection, doing, "COMMIT".to_owned()).await
-}
-
 /// Tries within one transaction: only a lock that was not to be had is worth another one.
-struct Tries {
+pub(super) struct Tries {
     doing: &'static str,
     left: u32,
 }
 
 impl Tries {
-    async fn start(connection: &mut PgConnection, doing: &'static str) -> Result<Tries> {
+    pub async fn start(connection: &mut PgConnection, doing: &'static str) -> Result<Tries> {
         run(connection, doing, format!("SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}; SAVEPOINT tries")).await?;
         Ok(Tries { doing, left: TRIES_MAX - 1 })
     }
 
     /// Rolls back to the start and waits, or gives the error back.
-    async fn again(&mut self, connection: &mut PgConnection, error: Error) -> Result<()> {
+    pub async fn again(&mut self, connection: &mut PgConnection, error: Error) -> Result<()> {
         if error.kind() != ErrorKind::Retry || self.left == 0 {
             return Err(error);
         }
@@ -194,7 +147,7 @@ async fn latest(connection: &mut PgConnection, way: Way) -> Result<Option<Record
         return Ok(None);
     }
     sqlx::query_as(
-        "SELECT id, ready, keep_wide, extract(epoch FROM clock_timestamp() - proved_at)::float8 AS age_seconds, wide_digest, row_digest,
+        "SELECT id, ready, keep_wide_in, extract(epoch FROM clock_timestamp() - proved_at)::float8 AS age_seconds, wide_digest, row_digest,
              view_seconds
          FROM rollup_phase2_proofs WHERE option = $1 ORDER BY id DESC LIMIT 1",
     )
@@ -217,7 +170,7 @@ fn holding(proof: Option<Recorded>, options: &Options) -> Result<Recorded> {
         let detail = format!("proof {} is {:.0} s old, more than --proof-max-age allows", proof.id, proof.age_seconds);
         return Err(refused(APPLYING, detail).hint(check));
     }
-    if proof.keep_wide != options.keep_wide {
+    if proof.keep_wide_in.as_deref() != options.keep.name() {
         return Err(refused(APPLYING, format!("proof {} was made with another --keep-wide-in", proof.id)).hint(check));
     }
     Ok(proof)
@@ -233,13 +186,14 @@ async fn change(
     let texts = |sql: &'static str| sqlx::query_scalar::<_, String>(sql).bind(table.wide_names());
     let grants = texts(GRANTS).fetch_all(&mut *connection).await.doing(ErrorKind::Database, doing)?;
     let wide_grants = texts(WIDE_GRANTS).fetch_all(&mut *connection).await.doing(ErrorKind::Database, doing)?;
-    let indexes = texts(WIDE_INDEXES).fetch_all(connection).await.doing(ErrorKind::Database, doing)?;
+    let mut trimmings = texts(WIDE_INDEXES).fetch_all(&mut *connection).await.doing(ErrorKind::Database, doing)?;
+    trimmings.extend(texts(WIDE_ATTRIBUTES).fetch_all(connection).await.doing(ErrorKind::Database, doing)?);
     let facts = Facts {
         table,
         grants: &grants,
         wide_grants: &wide_grants,
-        indexes: &indexes,
-        keep_wide: options.keep_wide,
+        trimmings: &trimmings,
+        keep_in_table: options.keep == Keep::Table,
         view_time: Duration::from_secs_f64(view_seconds.unwrap_or(0.0)),
     };
     Ok(facts.change(options.way))
@@ -267,6 +221,18 @@ const WIDE_GRANTS: &str = "
     FROM pg_class c JOIN pg_attribute t ON t.attrelid = c.oid AND t.attname = ANY ($1)
     CROSS JOIN LATERAL aclexplode(t.attacl) a
     WHERE c.oid = to_regclass('weather_forecast_stats') AND a.grantee <> c.relowner
+    ORDER BY 1";
+
+/// Defaults, comments and statistics targets of the wide columns.
+const WIDE_ATTRIBUTES: &str = "
+    SELECT v.statement FROM pg_attribute t LEFT JOIN pg_attrdef d ON d.adrelid = t.attrelid AND d.adnum = t.attnum
+    CROSS JOIN LATERAL (VALUES
+        (format('ALTER TABLE weather_forecast_stats ALTER COLUMN %I SET DEFAULT %s', t.attname, pg_get_expr(d.adbin, d.adrelid)), d.oid IS NOT NULL),
+        (format('ALTER TABLE weather_forecast_stats ALTER COLUMN %I SET STATISTICS %s', t.attname, t.attstattarget), t.attstattarget >= 0),
+        (format('COMMENT ON COLUMN weather_forecast_stats.%I IS %L', t.attname, col_description(t.attrelid, t.attnum)),
+         col_description(t.attrelid, t.attnum) IS NOT NULL)
+    ) AS v (statement, wanted)
+    WHERE t.attrelid = to_regclass('weather_forecast_stats') AND t.attname = ANY ($1) AND v.wanted
     ORDER BY 1";
 
 /// The indexes that go with the wide columns.

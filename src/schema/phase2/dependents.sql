@@ -20,6 +20,15 @@ WITH stats AS (
     FROM pg_constraint k CROSS JOIN stats
     WHERE (k.confrelid = stats.id AND $2 = 'view') OR (k.conrelid = stats.id AND k.conkey && ARRAY(SELECT attnum FROM wide))
     UNION ALL
+    -- Up to PostgreSQL 17 this is no constraint of its own.
+    SELECT 'dependent_constraint', a.attname::text, 'NOT NULL', true
+    FROM pg_attribute a JOIN stats ON a.attrelid = stats.id
+    WHERE a.attnum IN (SELECT attnum FROM wide) AND a.attnotnull
+    UNION ALL
+    SELECT 'dependent_statistics', e.stxname::text, 'extended statistics', true
+    FROM pg_statistic_ext e JOIN stats ON e.stxrelid = stats.id
+    WHERE EXISTS (SELECT FROM needs n WHERE n.objid = e.oid AND n.classid = 'pg_statistic_ext'::regclass)
+    UNION ALL
     SELECT 'dependent_policy', p.polname::text, 'row-level security', true
     FROM pg_policy p JOIN stats ON p.polrelid = stats.id
     WHERE $2 = 'view' OR EXISTS (SELECT FROM needs n WHERE n.objid = p.oid AND n.classid = 'pg_policy'::regclass)
@@ -34,7 +43,8 @@ WITH stats AS (
     SELECT 'inheritance', i.inhrelid::regclass::text, format('of %s', i.inhparent::regclass), true
     FROM pg_inherits i JOIN stats ON stats.id IN (i.inhrelid, i.inhparent)
     UNION ALL
-    SELECT 'publication', p.pubname::text, 'publishes the table', $2 = 'view'
+    SELECT 'publication', p.pubname::text, 'publishes the table',
+           EXISTS (SELECT FROM needs n WHERE n.objid = r.oid AND n.classid = 'pg_publication_rel'::regclass)
     FROM pg_publication_rel r JOIN stats ON r.prrelid = stats.id JOIN pg_publication p ON p.oid = r.prpubid
     UNION ALL
     SELECT 'dependent_function', p.oid::regprocedure::text, 'names a wide column, or writes the table', true
@@ -43,6 +53,10 @@ WITH stats AS (
       AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.objid = p.oid AND e.classid = 'pg_proc'::regclass AND e.deptype = 'e')
       AND (p.prosrc ~ ('\y(' || array_to_string($1, '|') || ')\y')
            OR $2 = 'view' AND p.prosrc ~* '(insert\s+into|update|delete\s+from)\s+(only\s+)?([\w"]+\.)?"?weather_forecast_stats\y')
+    UNION ALL
+    -- Bodies in standard SQL are no text; what they name is in the catalogue.
+    SELECT 'dependent_function', p.oid::regprocedure::text, 'its body depends on it', true
+    FROM needs n JOIN pg_proc p ON p.oid = n.objid AND n.classid = 'pg_proc'::regclass
     UNION ALL
     SELECT 'index', i.indexrelid::regclass::text, 'goes with its column; revert builds it again', false
     FROM pg_index i JOIN stats ON i.indrelid = stats.id

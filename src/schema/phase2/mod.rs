@@ -10,7 +10,11 @@
 //! schema in one transaction; until `finish`, `revert` puts everything back.
 
 mod apply;
+mod keep;
+mod order;
 mod prove;
+mod readers;
+mod revert;
 mod statements;
 mod table;
 
@@ -22,9 +26,11 @@ use sqlx::PgConnection;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::model::time::Micros;
 
-pub use apply::{apply, finish, plan, revert};
+pub use apply::{apply, plan};
+pub use keep::Keep;
 pub(super) use prove::write_rules;
 pub use prove::{Baseline, Proof, prepare, prove};
+pub use revert::{Reverted, finish, revert};
 pub use statements::{Change, Statement};
 pub use table::Remark;
 
@@ -47,18 +53,18 @@ impl Way {
 }
 
 /// What the user asks of Phase 2.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Options {
     pub way: Way,
-    /// Values without narrow scores behind them are moved into `weather_legacy_lead_scores`.
-    pub keep_wide: bool,
+    /// Where values without narrow scores behind them are kept.
+    pub keep: Keep,
     /// Older proofs do not count.
     pub proof_max_age: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { way: Way::Table, keep_wide: false, proof_max_age: Duration::from_secs(24 * 3600) }
+        Options { way: Way::Table, keep: Keep::Nowhere, proof_max_age: Duration::from_secs(24 * 3600) }
     }
 }
 

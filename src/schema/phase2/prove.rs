@@ -13,15 +13,16 @@ use crate::error::{Context, Error, ErrorKind, Result};
 use crate::model::difference::Class;
 use crate::model::finding::Code;
 use crate::model::outcome::Outcome;
-use crate::model::rollups::{ForecastStat, Rollup};
+use crate::model::rollups::{ForecastStat, LegacyScore, Rollup};
 use crate::model::settings::{RankMethod, Scoring};
 use crate::model::time::Micros;
 use crate::model::value::Value;
 
 use super::super::session::Session;
 use super::super::{PHASE2, RULES, migrate_phase};
-use super::table::{Remark, STATS, StatsTable, dependents, is_derived_column, read, statements};
-use super::{Options, Stage, Way, refused, stage};
+use super::readers::statements;
+use super::table::{Remark, STATS, StatsTable, dependents, is_derived_column, read};
+use super::{Keep, Options, Stage, Way, keep, refused, stage};
 
 const DOING: &str = "proving that Phase 2 loses nothing";
 
@@ -76,13 +77,26 @@ pub async fn prepare(url: &str, scoring: &Scoring) -> Result<Baseline> {
     Ok(Baseline { digests })
 }
 
-/// Puts the recomputation and what the database tells together, and records the proof.
-pub async fn prove(url: &str, options: &Options, baseline: &Baseline, outcome: &Outcome, scoring: &Scoring) -> Result<Proof> {
+/// Puts the recomputation and what the database tells together, and records the proof. `kept`: the wide values that the recomputation
+/// found without a scored lead behind them; they are written into the table where they are to be kept there.
+pub async fn prove(
+    url: &str,
+    options: &Options,
+    baseline: &Baseline,
+    outcome: &Outcome,
+    kept: &[LegacyScore],
+    scoring: &Scoring,
+) -> Result<Proof> {
     let mut session = Session::open(url).await?;
     session.prepare().await?;
     let connection = &mut session.connection;
     let table = read(connection).await?;
-    let mut remarks = recomputed(outcome, options);
+    let now = digests(connection, &table).await?;
+    let unchanged = now == baseline.digests;
+    if unchanged && options.keep == Keep::Table && !kept.is_empty() {
+        keep::write(connection, kept).await?;
+    }
+    let mut remarks = recomputed(outcome, options, kept);
     remarks.extend(unexpected(connection, &table, scoring).await?);
     remarks.extend(unfinished(connection, scoring).await?);
     remarks.extend(dependents(connection, &table, options.way).await?);
@@ -92,8 +106,7 @@ pub async fn prove(url: &str, options: &Options, baseline: &Baseline, outcome: &
         remarks.extend(view_differs(connection, &table).await?);
     }
     let view_seconds = started.elapsed().as_secs_f64();
-    let after = digests(connection, &table).await?;
-    if after != baseline.digests {
+    if !unchanged {
         remarks.push(Remark::blocking("table_changed", STATS, "it was written to while it was read; check again"));
     }
     remarks.sort_by(|a, b| (!a.blocks, &a.code, &a.object).cmp(&(!b.blocks, &b.code, &b.object)));
@@ -101,18 +114,18 @@ pub async fn prove(url: &str, options: &Options, baseline: &Baseline, outcome: &
         id: 0,
         taken_at: outcome.taken_at,
         way: options.way,
-        rows: after.rows,
-        wide_values: after.wide_values,
+        rows: now.rows,
+        wide_values: now.wide_values,
         recomputed_digest: outcome.digest.clone(),
         remarks,
     };
-    proof.id = record(connection, &proof, &after, options.keep_wide, view_seconds).await?;
+    proof.id = record(connection, &proof, &now, options, kept.len(), view_seconds).await?;
     session.close().await;
     Ok(proof)
 }
 
 /// What the recomputation says: wide values that differ or have nothing behind them, and rollups that drifted.
-fn recomputed(outcome: &Outcome, options: &Options) -> Vec<Remark> {
+fn recomputed(outcome: &Outcome, options: &Options, kept: &[LegacyScore]) -> Vec<Remark> {
     let mut remarks = Vec::new();
     let mut drift: BTreeMap<&str, u64> = BTreeMap::new();
     let mut missing = 0u64;
@@ -137,17 +150,31 @@ fn recomputed(outcome: &Outcome, options: &Options) -> Vec<Remark> {
     if missing > 0 {
         remarks.push(Remark::blocking("rollup_missing", STATS, format!("{missing} rows are not stored")));
     }
-    let legacy = outcome.findings.get(&Code::WideWithoutNarrow).copied().unwrap_or(0);
-    if legacy > 0 {
-        let detail = format!("{legacy} values have no scored lead behind them");
-        let hint = if options.keep_wide { "; they are kept" } else { "; --keep-wide-in TABLE keeps them" };
-        let remark = Remark::blocking("wide_without_narrow", STATS, detail + hint);
-        remarks.push(Remark { blocks: !options.keep_wide, ..remark });
-    }
+    remarks.extend(without_narrow(outcome, options, kept));
     if !outcome.tables.contains_key(ForecastStat::TABLE) {
         remarks.push(Remark::blocking("not_compared", STATS, "the recomputation did not compare it"));
     }
     remarks
+}
+
+/// The wide values that no scored lead stands behind: kept, or in the way.
+fn without_narrow(outcome: &Outcome, options: &Options, kept: &[LegacyScore]) -> Option<Remark> {
+    let found = match options.keep {
+        Keep::Nowhere => outcome.findings.get(&Code::WideWithoutNarrow).copied().unwrap_or(0),
+        Keep::Table | Keep::Archive(_) => kept.len() as u64,
+    };
+    let counted = kept.iter().any(|score| score.run_id.is_some());
+    let (then, blocks) = match &options.keep {
+        Keep::Nowhere => ("--keep-wide-in TABLE keeps them".to_owned(), true),
+        Keep::Archive(_) if options.way == Way::View && counted => {
+            ("a view cannot read them in an archive; --keep-wide-in TABLE keeps them".to_owned(), true)
+        }
+        Keep::Table => ("they are kept in weather_legacy_lead_scores".to_owned(), false),
+        Keep::Archive(place) => (format!("they are kept in the archive {place}"), false),
+    };
+    let remark =
+        Remark::blocking("wide_without_narrow", STATS, format!("{found} values have no scored lead behind them; {then}"));
+    (found > 0).then_some(Remark { blocks, ..remark })
 }
 
 /// Values in a wide column whose lead no rule expects: nothing can be proved of them.
@@ -246,16 +273,23 @@ pub(super) async fn digests(connection: &mut PgConnection, table: &StatsTable) -
     Ok(Digests { rows, wide_values, wide, whole })
 }
 
-async fn record(connection: &mut PgConnection, proof: &Proof, digests: &Digests, keep: bool, view_seconds: f64) -> Result<i64> {
+async fn record(
+    connection: &mut PgConnection,
+    proof: &Proof,
+    digests: &Digests,
+    options: &Options,
+    kept: usize,
+    view_seconds: f64,
+) -> Result<i64> {
     let remarks: Json = proof.remarks.iter().map(Remark::json).collect();
     sqlx::query_scalar(
         "INSERT INTO rollup_phase2_proofs (taken_at, option, keep_wide, ready, stored_rows, wide_values, wide_digest, row_digest,
-             recomputed_digest, remarks, view_seconds)
-         VALUES (to_timestamp($1::float8 / 1000000), $2, $3, $4, $5, $6, $7, $8, $9, $10::jsonb, $11) RETURNING id",
+             recomputed_digest, remarks, view_seconds, keep_wide_in, kept_values)
+         VALUES (to_timestamp($1::float8 / 1000000), $2, $3, $4, $5, $6, $7, $8, $9, $10::jsonb, $11, $12, $13) RETURNING id",
     )
     .bind(proof.taken_at.0 as f64)
     .bind(proof.way.name())
-    .bind(keep)
+    .bind(options.keep != Keep::Nowhere)
     .bind(proof.ready())
     .bind(digests.rows)
     .bind(digests.wide_values)
@@ -264,6 +298,8 @@ async fn record(connection: &mut PgConnection, proof: &Proof, digests: &Digests,
     .bind(&proof.recomputed_digest)
     .bind(remarks.to_string())
     .bind((proof.way == Way::View).then_some(view_seconds))
+    .bind(options.keep.name())
+    .bind(kept as i64)
     .fetch_one(connection)
     .await
     .doing(ErrorKind::Database, || "recording the proof".to_owned())

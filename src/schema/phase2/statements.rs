@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use super::Way;
 use super::table::{Column, STATS, StatsTable, is_derived_column};
+use super::{Way, keep};
 
 /// The old shape, for readers that are not moved yet.
 pub(super) const WIDE_VIEW: &str = "weather_forecast_stats_wide";
@@ -41,10 +41,11 @@ pub(super) struct Facts<'f> {
     pub table: &'f StatsTable,
     /// Grants of the table, as `GRANT … ON {}`, the relation left open.
     pub grants: &'f [String],
-    /// Grants of the wide columns, in the same form, and their indexes: both go with them.
+    /// Grants of the wide columns, in the same form.
     pub wide_grants: &'f [String],
-    pub indexes: &'f [String],
-    pub keep_wide: bool,
+    /// What else goes with them, as statements that bring it back: indexes, defaults, comments, statistics targets.
+    pub trimmings: &'f [String],
+    pub keep_in_table: bool,
     /// How long the view took when it was proved.
     pub view_time: Duration,
 }
@@ -83,8 +84,8 @@ impl Facts<'_> {
         Change { before_lock: self.legacy(), under_lock, undo: self.undo_table() }
     }
 
-    /// The columns come back at the end of the table, where alone PostgreSQL can put them. Rows that are new since get what the narrow
-    /// store says.
+    /// The columns come back at the end of the table; `order.rs` sees to their place. Rows that are new since get what the narrow store
+    /// says.
     fn undo_table(&self) -> Vec<String> {
         let wide: Vec<&Column> = self.table.wide().map(|(column, _)| column).collect();
         let adds: Vec<String> = wide.iter().map(|c| format!("ADD COLUMN {} {}", c.name, c.type_name)).collect();
@@ -105,7 +106,7 @@ impl Facts<'_> {
             ),
             format!("DROP TABLE {WIDE_VALUES}"),
         ];
-        undo.extend(self.indexes.iter().cloned());
+        undo.extend(self.trimmings.iter().cloned());
         undo.extend(self.wide_grants.iter().map(|grant| grant.replace("{}", STATS)));
         undo
     }
@@ -168,19 +169,11 @@ impl Facts<'_> {
     /// What only the wide columns know moves into the narrow table for it: the values without a scored lead behind them. This asks an
     /// index for each value, so it is done before the lock; under it, the proof says that the values are still the same.
     fn legacy(&self) -> Vec<Statement> {
-        if !self.keep_wide {
+        if !self.keep_in_table {
             return Vec::new();
         }
-        let pairs: Vec<String> = self.table.wide().map(|(column, lead)| format!("({lead}, s.{})", column.name)).collect();
         vec![statement(
-            format!(
-                "INSERT INTO weather_legacy_lead_scores (miner_uid, forecast_run_id, lead_hours, era5_score)\n\
-                 SELECT s.miner_uid, s.forecast_run_id, v.lead, v.score\nFROM {STATS} s CROSS JOIN LATERAL (VALUES {}) AS v (lead, score)\n\
-                 WHERE v.score IS NOT NULL AND NOT EXISTS (SELECT FROM weather_lead_scores l\n\
-                     WHERE l.run_id = s.run_id AND l.miner_uid = s.miner_uid AND l.lead_hours = v.lead AND l.scored)\n\
-                 ON CONFLICT (miner_uid, forecast_run_id, lead_hours) DO UPDATE SET era5_score = excluded.era5_score",
-                pairs.join(", ")
-            ),
+            keep::into_table(self.table),
             "ROW EXCLUSIVE on weather_legacy_lead_scores",
             // Each value asks an index for its lead.
             Duration::from_secs_f64(self.table.rows as f64 * 0.005),

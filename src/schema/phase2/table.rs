@@ -110,39 +110,6 @@ pub(super) async fn dependents(connection: &mut PgConnection, table: &StatsTable
     Ok(found.into_iter().map(|(code, object, detail, blocks)| Remark { code, object, detail, blocks }).collect())
 }
 
-/// The statements that still name a wide column, from `pg_stat_statements` where it is there. Its texts carry no values; recount's own
-/// COPY and the changes of the schema are no readers. Not for use within a transaction: an extension that is created but not loaded
-/// into the server fails, and would take the transaction with it.
-pub(super) async fn statements(connection: &mut PgConnection, table: &StatsTable) -> Result<Vec<Remark>> {
-    let wide = table.wide_names();
-    let doing = || "reading pg_stat_statements".to_owned();
-    let there: bool = sqlx::query_scalar("SELECT to_regclass('pg_stat_statements') IS NOT NULL")
-        .fetch_one(&mut *connection)
-        .await
-        .doing(ErrorKind::Database, doing)?;
-    if !there || wide.is_empty() {
-        return Ok(Vec::new());
-    }
-    let found: std::result::Result<Vec<(i64, i64, String)>, _> = sqlx::query_as(
-        "SELECT queryid, calls, left(regexp_replace(query, '\\s+', ' ', 'g'), 120) FROM pg_stat_statements
-         WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())
-           AND query ~ ('\\y(' || array_to_string($1, '|') || ')\\y') AND query !~* '^\\s*(copy \\(|alter|create|do|grant|with stats)'
-         ORDER BY calls DESC LIMIT 20",
-    )
-    .bind(&wide)
-    .fetch_all(connection)
-    .await;
-    let remark = |code: &str, object: String, detail| Remark { code: code.to_owned(), object, detail, blocks: false };
-    Ok(match found {
-        Ok(found) => found
-            .into_iter()
-            .map(|(id, calls, text)| remark("statement", format!("query {id}"), format!("{calls} calls: {text}")))
-            .collect(),
-        // Created, but not loaded into the server.
-        Err(_) => vec![remark("statements_unknown", "pg_stat_statements".to_owned(), "cannot be read".to_owned())],
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::lead_of;

@@ -23,7 +23,7 @@ use crate::model::evidence::{
     UnitEvidence, units,
 };
 use crate::model::ids::LeadHours;
-use crate::model::rollups::{ForecastStat, MinerStat, Rollup, SubnetStat};
+use crate::model::rollups::{ForecastStat, LegacyScore, MinerStat, Rollup, SubnetStat};
 use crate::model::rows::{rows_from_batch, schema_of, stats_from_batch, stats_schema};
 use crate::model::time::Micros;
 use crate::parallel;
@@ -78,6 +78,10 @@ impl Folder {
         &self.snapshot
     }
 
+    pub(super) fn snapshot_mut(&mut self) -> &mut Snapshot {
+        &mut self.snapshot
+    }
+
     /// The settings that were handed to [`SnapshotWriter::finish`].
     pub fn settings(&self) -> &Json {
         &self.settings
@@ -109,6 +113,7 @@ impl Folder {
             scores: self.batch(&SCORES, index)?,
             components: self.batch(&COMPONENTS, index)?,
             steps: self.batch(&STEPS, index)?,
+            legacy: Vec::new(),
         })
     }
 
@@ -151,6 +156,7 @@ fn schema(table: &str, wide_leads: &[LeadHours]) -> SchemaRef {
     match table {
         MinerStat::TABLE => schema_of(MinerStat::COLUMNS),
         SubnetStat::TABLE => schema_of(SubnetStat::COLUMNS),
+        LegacyScore::TABLE => schema_of(LegacyScore::COLUMNS),
         ForecastStat::TABLE => stats_schema(wide_leads),
         _ => {
             let contract = [&NODES, &RUNS].into_iter().chain(RUN_TABLES).find(|contract| contract.name == table);
@@ -203,6 +209,7 @@ fn read_small(dir: &Path, manifest: &Manifest, files: &HashMap<&str, IpcFile>, w
         nodes: small::nodes_of(&needed(NODES.name)?),
         stored_miners: whole(MinerStat::TABLE)?.map(|batch| rows_from_batch(&batch)).transpose()?,
         stored_subnet: whole(SubnetStat::TABLE)?.map(|batch| rows_from_batch(&batch)).transpose()?,
+        legacy: whole(LegacyScore::TABLE)?.map(|batch| rows_from_batch(&batch)).transpose()?.unwrap_or_default(),
         wide_leads,
         has_steps: manifest.has_steps,
         has_stored_stats: manifest.has_stored_stats,

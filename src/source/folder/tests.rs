@@ -88,6 +88,13 @@ fn snapshot() -> Snapshot {
             ..MinerStat::default()
         }]),
         stored_subnet: None,
+        legacy: vec![LegacyScore {
+            run_id: Some(2),
+            miner_uid: Some(3),
+            forecast_run_id: Some("forecast".to_owned()),
+            lead_hours: Some(24),
+            era5_score: Some(0.1 + 0.2),
+        }],
         wide_leads: LEADS.to_vec(),
         has_steps: true,
         has_stored_stats: true,
@@ -102,6 +109,7 @@ fn evidence(unit: &Unit) -> UnitEvidence {
         scores: sample(&SCORES.schema(), 100, run.id.0),
         components: sample(&COMPONENTS.schema(), 0, run.id.0),
         steps: sample(&STEPS.schema(), 9, run.id.0),
+        legacy: Vec::new(),
     };
     UnitEvidence { runs: unit.runs.iter().map(run).collect(), stored: vec![stored(unit.runs[0].id.0.into())] }
 }
@@ -156,6 +164,7 @@ fn a_folder_gives_back_what_was_written() {
     assert_eq!(folder.snapshot().nodes, expected.nodes);
     assert_eq!(folder.snapshot().stored_miners, expected.stored_miners);
     assert_eq!(folder.snapshot().stored_subnet, None);
+    assert_eq!(folder.snapshot().legacy, expected.legacy);
     assert_eq!(folder.snapshot().wide_leads, LEADS);
     assert_eq!(folder.snapshot().notes, ["a note"]);
     assert_eq!(folder.settings(), &json!({"rank_method": "dense"}));
@@ -200,6 +209,10 @@ fn a_folder_gives_back_what_was_written() {
             27,
         ),
         (
+            "weather_legacy_lead_scores",
+            1,
+        ),
+        (
             "weather_miner_responses",
             12,
         ),
@@ -215,7 +228,8 @@ fn a_folder_gives_back_what_was_written() {
 fn optional_tables_may_be_absent() {
     let parent = tempfile::tempdir().unwrap();
     let target = parent.path().join("night");
-    let bare = Snapshot { has_steps: false, has_stored_stats: false, stored_miners: None, runs: vec![], ..snapshot() };
+    let bare =
+        Snapshot { has_steps: false, has_stored_stats: false, stored_miners: None, legacy: vec![], runs: vec![], ..snapshot() };
     write(&target, &bare).unwrap();
     let folder = Folder::open(&target).unwrap();
     assert!(!folder.snapshot().has_steps && !folder.snapshot().has_stored_stats);
@@ -234,7 +248,7 @@ fn equal_content_gives_equal_files() {
 #[test]
 fn one_flipped_byte_in_any_file_is_refused() {
     let (_parent, target) = written();
-    assert_eq!(names(&target).len(), 9, "eight tables and the manifest: {:?}", names(&target));
+    assert_eq!(names(&target).len(), 10, "nine tables and the manifest: {:?}", names(&target));
     for name in names(&target) {
         let path = target.join(&name);
         let original = std::fs::read(&path).unwrap();

@@ -14,7 +14,7 @@ use super::manifest::{FileEntry, MANIFEST, Manifest};
 use super::{file_name, schema};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::model::evidence::{NODES, RUN_TABLES, RUNS, STEPS, Snapshot, StoredStat, Unit, UnitEvidence, units};
-use crate::model::rollups::{ForecastStat, MinerStat, Rollup, SubnetStat};
+use crate::model::rollups::{ForecastStat, LegacyScore, MinerStat, Rollup, SubnetStat};
 use crate::model::rows::{batch_of, stats_batch};
 use crate::source::ipc::IpcWriter;
 use crate::source::small;
@@ -118,6 +118,7 @@ impl SnapshotWriter {
         let mut tables = vec![(RUNS.name, small::runs_batch(&snapshot.runs)), (NODES.name, small::nodes_batch(&snapshot.nodes))];
         tables.extend(snapshot.stored_miners.as_ref().map(|rows| (MinerStat::TABLE, batch_of(rows))));
         tables.extend(snapshot.stored_subnet.as_ref().map(|rows| (SubnetStat::TABLE, batch_of(rows))));
+        tables.extend((!snapshot.legacy.is_empty()).then(|| (LegacyScore::TABLE, batch_of(&snapshot.legacy))));
         tables
     }
 

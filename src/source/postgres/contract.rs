@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::columns::Type;
 use crate::model::evidence::{COMPONENTS, NODES, RESPONSES, RUNS, SCORES, STEPS, Wire};
 use crate::model::ids::LeadHours;
-use crate::model::rollups::{ForecastStat, MinerStat, Rollup, SubnetStat};
+use crate::model::rollups::{ForecastStat, LegacyScore, MinerStat, Rollup, SubnetStat};
 use crate::source::layout::{Layout, LayoutColumn};
 
 /// Ids of PostgreSQL's own types; they never change.
@@ -52,6 +52,7 @@ pub struct Contract {
     pub stats: Option<Selection>,
     pub miners: Option<Selection>,
     pub subnet: Option<Selection>,
+    pub legacy: Option<Selection>,
     pub wide_leads: Vec<LeadHours>,
     pub notes: Vec<String>,
 }
@@ -69,6 +70,8 @@ pub fn check(found: &[FoundTable]) -> Result<Contract> {
     let stats = checker.optional(Layout::stats(&wide_leads));
     let miners = checker.optional(Layout::stored::<MinerStat>());
     let subnet = checker.optional(Layout::stored::<SubnetStat>());
+    // Most databases have none, and nothing is to be said of that.
+    let legacy = checker.select(Layout::stored::<LegacyScore>());
     if stats.is_some() && wide_leads.is_empty() {
         checker.notes.push(format!("{} has no era5_score_…h columns", ForecastStat::TABLE));
     }
@@ -78,7 +81,7 @@ pub fn check(found: &[FoundTable]) -> Result<Contract> {
         unreachable!("a required table that is missing was refused");
     };
     let notes = checker.notes;
-    Ok(Contract { nodes, runs, responses, scores, components, steps, stats, miners, subnet, wide_leads, notes })
+    Ok(Contract { nodes, runs, responses, scores, components, steps, stats, miners, subnet, legacy, wide_leads, notes })
 }
 
 /// Leads h of the columns `era5_score_{h}h` of the stored table.

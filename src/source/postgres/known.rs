@@ -1,7 +1,7 @@
 //! The columns that every validator has and that no rule reads. A column beyond these is reported as extra.
 
 use crate::model::evidence::{COMPONENTS, NODES, RESPONSES, RUNS, SCORES, STEPS};
-use crate::model::rollups::{ForecastStat, MinerStat, Rollup, SubnetStat};
+use crate::model::rollups::{ForecastStat, LegacyScore, MinerStat, Rollup, SubnetStat};
 
 /// Columns of a table that are known and left in the database.
 #[rustfmt::skip]
@@ -30,6 +30,7 @@ pub fn unread_columns(table: &str) -> &'static [&'static str] {
         ForecastStat::TABLE => &["forecast_type", "forecast_input_sources", "validator_hotkey", "created_at", "updated_at"],
         MinerStat::TABLE => &["validator_hotkey", "updated_at"],
         SubnetStat::TABLE => &[],
+        LegacyScore::TABLE => &["kept_at"],
         _ => &[],
     }
 }

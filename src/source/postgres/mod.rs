@@ -100,6 +100,10 @@ impl Postgres {
         &self.snapshot
     }
 
+    pub(super) fn snapshot_mut(&mut self) -> &mut Snapshot {
+        &mut self.snapshot
+    }
+
     pub fn display(&self) -> String {
         self.shown.clone()
     }
@@ -140,6 +144,7 @@ impl Postgres {
                 Some(steps) => self.read_table(reader, steps, run)?,
                 None => RecordBatch::new_empty(STEPS.schema()),
             },
+            legacy: Vec::new(),
         })
     }
 
@@ -303,6 +308,10 @@ async fn read_small(
         Some(subnet) => Some(rows_from_batch(&whole(exporter, subnet, counters).await?)?),
         None => None,
     };
+    let legacy = match &contract.legacy {
+        Some(legacy) => rows_from_batch(&whole(exporter, legacy, counters).await?)?,
+        None => Vec::new(),
+    };
     let mut snapshot = Snapshot {
         taken_at: exported.taken_at,
         server_version: exported.server_version.clone(),
@@ -310,12 +319,14 @@ async fn read_small(
         nodes: small::nodes_of(&nodes),
         stored_miners,
         stored_subnet,
+        legacy: Vec::new(),
         wide_leads: contract.wide_leads.clone(),
         has_steps: contract.steps.is_some(),
         has_stored_stats: contract.stats.is_some(),
         notes: contract.notes.iter().cloned().chain(spooled(contract)).collect(),
     };
     small::sort_stored(&mut snapshot);
+    snapshot.add_legacy(legacy);
     Ok(snapshot)
 }
 
