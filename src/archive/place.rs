@@ -20,8 +20,10 @@ use crate::error::{Context, Error, ErrorKind, Result};
 
 /// The schemes of object stores.
 pub const BUCKETS: [&str; 3] = ["s3", "gs", "az"];
-/// A larger object goes up in parts, so that a failed part is tried again and not the whole.
-const SINGLE_PUT_BYTES: usize = 16 << 20;
+/// A larger object goes up in parts of this size, so that a failed part is tried again and not the whole.
+const PART_BYTES: usize = 8 << 20;
+/// Parts on their way at a time: few, so that a slow line carries each within the store's time for a request (30 s).
+const PARTS_AT_ONCE: usize = 2;
 const RETRIES: usize = 8;
 const RETRY_FOR: Duration = Duration::from_secs(120);
 
@@ -253,11 +255,18 @@ impl Bucket {
     fn put(&self, path: &str, content: Vec<u8>, mode: PutMode) -> object_store::Result<()> {
         let key = self.key(path);
         self.runtime.block_on(async {
-            if content.len() <= SINGLE_PUT_BYTES || mode != PutMode::Overwrite {
+            if content.len() <= PART_BYTES || mode != PutMode::Overwrite {
                 return self.store.put_opts(&key, content.into(), PutOptions::from(mode)).await.map(drop);
             }
-            let mut parts = WriteMultipart::new_with_chunk_size(self.store.put_multipart(&key).await?, SINGLE_PUT_BYTES);
-            parts.put(content.into());
+            let mut parts = WriteMultipart::new_with_chunk_size(self.store.put_multipart(&key).await?, PART_BYTES);
+            for part in content.chunks(PART_BYTES) {
+                if let Err(error) = parts.wait_for_capacity(PARTS_AT_ONCE).await {
+                    // What went up already would be kept, and paid for, without a name; that it failed is what matters.
+                    let _ = parts.abort().await;
+                    return Err(error);
+                }
+                parts.write(part);
+            }
             parts.finish().await.map(drop)
         })
     }
