@@ -138,10 +138,7 @@ impl Place {
             Kind::Bucket(bucket) => {
                 let mode = seen.version.clone().map_or(PutMode::Create, PutMode::Update);
                 match bucket.put(path, content.to_vec(), mode) {
-                    // Tried again after a lost answer, a put is held against itself.
-                    Err(object_store::Error::Precondition { .. } | object_store::Error::AlreadyExists { .. }) => {
-                        if self.read(path)?.as_deref() == Some(content) { Ok(()) } else { Err(overtaken()) }
-                    }
+                    Ok(()) => Ok(()),
                     // A store without conditional puts: look, then write.
                     Err(object_store::Error::NotImplemented { .. }) => {
                         if self.read(path)? == seen.content {
@@ -150,7 +147,14 @@ impl Place {
                             Err(overtaken())
                         }
                     }
-                    result => result.map_err(|e| self.refused("writing", path, e)),
+                    // Where the answer to a put was lost, the next one is held against it, or none comes: what is there tells.
+                    Err(error) => match (self.read(path), error) {
+                        (Ok(Some(found)), _) if found == content => Ok(()),
+                        (_, object_store::Error::Precondition { .. } | object_store::Error::AlreadyExists { .. }) => {
+                            Err(overtaken())
+                        }
+                        (_, error) => Err(self.refused("writing", path, error)),
+                    },
                 }
             }
         }

@@ -42,7 +42,7 @@ pub struct Archived {
     /// As it was given, for the report alone.
     pub dest: String,
     pub live_runs: u64,
-    /// Runs that the source no longer has.
+    /// Runs that the archive had already, and that the source no longer has or was not asked for.
     pub archived_runs: u64,
     pub digest: String,
     pub published: Published,
