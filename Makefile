@@ -1,6 +1,6 @@
 # The two commands of the README. Both work on a fresh clone.
 
-.PHONY: demo test test-postgres bench bench-peers docs-plots
+.PHONY: demo test test-postgres bench bench-peers bench-archive docs-plots
 
 # The main job on the sample snapshot. Needs nothing but Rust; exit status 1 says that differences were found, as planted.
 demo:
@@ -35,3 +35,12 @@ docs-plots:
 	python3 -m venv target/docs-plots/python
 	target/docs-plots/python/bin/pip install --quiet --requirement tests/archive/requirements.txt
 	target/docs-plots/python/bin/python docs/plots.py target/docs-plots/archive docs/plots
+
+# Size and speed of archives beside DuckDB and pg_dump. Needs what docs-plots needs, PostgreSQL's server programs, and 10 GB.
+RUNS = 100
+MINERS = 256
+bench-archive:
+	cargo build --locked --release
+	test -d target/bench-python || python3 -m venv target/bench-python
+	target/bench-python/bin/pip install --quiet --requirement tests/archive/requirements.txt
+	target/bench-python/bin/python benches/archive.py target/release/recount target/bench-archive-$(RUNS)-$(MINERS) --runs $(RUNS) --miners $(MINERS)

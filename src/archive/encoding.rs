@@ -21,10 +21,13 @@ use crate::error::{Context, ErrorKind, Result};
 use super::manifest::FORMAT_VERSION;
 use super::tables::Table;
 
-/// Above this, a day goes on in a further file.
-pub const MAX_FILE_BYTES: u64 = 512 << 20;
-/// Rows of a page: what the page index can skip.
-const PAGE_ROWS: usize = 20_000;
+/// No file has more bytes of rows; with its footer it stays below 512 MB. A day that has more goes on in a further file.
+pub const MAX_FILE_BYTES: u64 = 480 << 20;
+/// A row group that would be larger is two.
+const MAX_GROUP_BYTES: u64 = MAX_FILE_BYTES / 4;
+/// Rows of a page: what the page index can skip. Of so many doubles, two bytes fill a block of zstd (128 KB) each time, so
+/// that signs and exponents, which repeat, are not coded together with the noise of the other bytes.
+const PAGE_ROWS: usize = 1 << 16;
 const PAGE_BYTES: usize = 1 << 20;
 /// A column of more distinct bytes than this is no longer worth a dictionary.
 const DICTIONARY_BYTES: usize = 1 << 20;
@@ -39,6 +42,9 @@ pub const TABLE_KEY: &str = "recount.table";
 const BLOOM_VALUES: u64 = 256;
 const BLOOM_ERROR: f64 = 0.01;
 
+/// Whole numbers that hardly repeat.
+const MEASURED: [&str; 3] = ["latency_ms", "hosting_latency_ms", "forecast_inference_duration_seconds"];
+
 /// How a column is encoded before zstd. Chosen by measurement: see "Archives" in `docs/performance.md`.
 fn encode_column(builder: WriterPropertiesBuilder, field: &Field) -> WriterPropertiesBuilder {
     let path = ColumnPath::from(field.name().as_str());
@@ -49,8 +55,8 @@ fn encode_column(builder: WriterPropertiesBuilder, field: &Field) -> WriterPrope
         // Ids go up by small steps.
         DataType::Int64 => plain(Encoding::DELTA_BINARY_PACKED),
         // Times come in bursts: zstd finds what they share, and finds it best in plain.
-        DataType::Timestamp(..) => plain(Encoding::PLAIN),
-        DataType::Boolean => plain(Encoding::RLE),
+        DataType::Timestamp(..) | DataType::Boolean => plain(Encoding::PLAIN),
+        DataType::Int32 if MEASURED.contains(&field.name().as_str()) => plain(Encoding::DELTA_BINARY_PACKED),
         // Runs, miners, leads, names: few values, many times.
         _ => (true, Encoding::PLAIN),
     };
@@ -66,7 +72,8 @@ pub fn properties(table: &Table, schema: &SchemaRef) -> WriterProperties {
     let metadata = [(VERSION_KEY, FORMAT_VERSION.to_string()), (TABLE_KEY, table.name.to_owned())];
     let mut builder = WriterProperties::builder()
         .set_created_by(CREATED_BY.to_owned())
-        .set_writer_version(WriterVersion::PARQUET_2_0)
+        // Pages of the first version are compressed whole, those of the second without their levels.
+        .set_writer_version(WriterVersion::PARQUET_1_0)
         .set_compression(Compression::ZSTD(level))
         .set_statistics_enabled(EnabledStatistics::Page)
         .set_data_page_row_count_limit(PAGE_ROWS)
@@ -102,24 +109,46 @@ fn writer<W: Write + Send>(
 #[derive(Debug)]
 pub struct RowGroup {
     pub rows: u64,
+    pub bytes: u64,
     chunks: Vec<ArrowColumnChunk>,
 }
 
 /// Puts the rows in the table's order and encodes them. Where row groups are encoded in parallel, their bytes are the same.
-pub fn row_group(table: &Table, schema: &SchemaRef, batch: &RecordBatch) -> Result<RowGroup> {
+pub fn row_groups(table: &Table, schema: &SchemaRef, batch: &RecordBatch) -> Result<Vec<RowGroup>> {
     let doing = || format!("encoding {}", table.name);
     let batch = ordered(batch, table.order).doing(ErrorKind::Data, doing)?;
-    let encode = || -> parquet::errors::Result<Vec<ArrowColumnChunk>> {
-        let (_, factory) = writer(io::sink(), table, schema)?;
-        let mut columns = factory.create_column_writers(0)?;
-        for ((column, field), writer) in batch.columns().iter().zip(schema.fields()).zip(&mut columns) {
-            for leaf in compute_leaves(field, column)? {
-                writer.write(&leaf)?;
-            }
+    let (_, factory) = writer(io::sink(), table, schema).doing(ErrorKind::Data, doing)?;
+    let mut groups = Vec::new();
+    encode(&factory, schema, &batch, MAX_GROUP_BYTES, &mut groups).doing(ErrorKind::Data, doing)?;
+    Ok(groups)
+}
+
+/// Encodes rows that are in order; where they come to more than `max` bytes, each half of them for itself.
+fn encode(
+    factory: &ArrowRowGroupWriterFactory,
+    schema: &SchemaRef,
+    batch: &RecordBatch,
+    max: u64,
+    groups: &mut Vec<RowGroup>,
+) -> parquet::errors::Result<()> {
+    let rows = batch.num_rows();
+    let mut columns = factory.create_column_writers(0)?;
+    for ((column, field), writer) in batch.columns().iter().zip(schema.fields()).zip(&mut columns) {
+        for leaf in compute_leaves(field, column)? {
+            writer.write(&leaf)?;
         }
-        columns.into_iter().map(|column| column.close()).collect()
-    };
-    Ok(RowGroup { rows: batch.num_rows() as u64, chunks: encode().doing(ErrorKind::Data, doing)? })
+    }
+    let chunks = columns.into_iter().map(|column| column.close()).collect::<parquet::errors::Result<Vec<_>>>()?;
+    let bytes = chunks.iter().map(|chunk| chunk.close().bytes_written).sum();
+    if bytes > max && rows > 1 {
+        let half = rows / 2;
+        encode(factory, schema, &batch.slice(0, half), max, groups)?;
+        return encode(factory, schema, &batch.slice(half, rows - half), max, groups);
+    }
+    if rows > 0 {
+        groups.push(RowGroup { rows: rows as u64, bytes, chunks });
+    }
+    Ok(())
 }
 
 /// The rows in order of these columns, NULLs first, text by code points.
@@ -213,9 +242,9 @@ impl TableFile {
         append().doing(ErrorKind::Io, || self.doing.clone())
     }
 
-    /// Bytes so far.
-    pub fn bytes(&self) -> u64 {
-        self.writer.bytes_written() as u64
+    /// Whether this row group may stand in the file beside those that it has.
+    pub fn has_room(&self, group: &RowGroup) -> bool {
+        self.rows == 0 || self.writer.bytes_written() as u64 + group.bytes <= MAX_FILE_BYTES
     }
 
     /// Writes the footer and makes the file durable.
@@ -259,4 +288,153 @@ pub fn concat(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<RecordBatch
     let columns = columns.collect::<std::result::Result<Vec<_>, _>>();
     let whole = columns.and_then(|columns| RecordBatch::try_new(Arc::clone(schema), columns));
     whole.doing(ErrorKind::Data, || "putting rows together".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Float64Array, Int32Array, StringArray};
+    use arrow::datatypes::Float64Type;
+    use bytes::Bytes;
+    use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+    use parquet::file::serialized_reader::ReadOptionsBuilder;
+
+    use super::*;
+    use crate::archive::tables::{LEAD_SCORES, STATS};
+    use crate::model::rollups::{ForecastStat, LeadScore};
+    use crate::model::rows::batch_of;
+
+    /// Lead scores of one run, the last miner first; one score is NaN and one is NULL.
+    fn leads(miners: i32) -> RecordBatch {
+        let rows: Vec<LeadScore> = (0..miners)
+            .rev()
+            .map(|uid| LeadScore {
+                run_id: Some(7),
+                miner_uid: Some(uid),
+                lead_hours: Some(24),
+                scored: Some(true),
+                era5_score: match uid {
+                    0 => None,
+                    1 => Some(f64::NAN),
+                    uid => Some(f64::from(uid).sqrt()),
+                },
+                ..LeadScore::default()
+            })
+            .collect();
+        batch_of(&rows)
+    }
+
+    fn file_of(table: &Table, groups: Vec<RowGroup>) -> (Bytes, Finished) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.parquet");
+        let mut file = TableFile::create(&path, table, &table.schema(&[])).unwrap();
+        groups.into_iter().for_each(|group| file.append(group).unwrap());
+        let done = file.finish().unwrap();
+        (std::fs::read(path).unwrap().into(), done)
+    }
+
+    fn scores(content: &Bytes) -> Vec<Option<u64>> {
+        let reader = ParquetRecordBatchReaderBuilder::try_new(content.clone()).unwrap().build().unwrap();
+        let batches: Vec<RecordBatch> = reader.map(|batch| batch.unwrap()).collect();
+        let of = |batch: &RecordBatch| -> Vec<Option<u64>> {
+            batch
+                .column_by_name("era5_score")
+                .unwrap()
+                .as_primitive::<Float64Type>()
+                .iter()
+                .map(|x| x.map(f64::to_bits))
+                .collect()
+        };
+        batches.iter().flat_map(of).collect()
+    }
+
+    #[test]
+    fn rows_too_many_for_a_group_are_halved_and_keep_their_order_and_bits() {
+        let schema = LEAD_SCORES.schema(&[]);
+        let batch = ordered(&leads(1000), LEAD_SCORES.order).unwrap();
+        let (_, factory) = writer(io::sink(), &LEAD_SCORES, &schema).unwrap();
+        let mut groups = Vec::new();
+        encode(&factory, &schema, &batch, 2000, &mut groups).unwrap();
+        assert!(groups.len() > 3 && groups.iter().all(|group| group.bytes <= 2000), "{}", groups.len());
+        let whole = row_groups(&LEAD_SCORES, &schema, &leads(1000)).unwrap();
+        assert_eq!(whole.len(), 1);
+        let (halved, whole) = (file_of(&LEAD_SCORES, groups), file_of(&LEAD_SCORES, whole));
+        assert_eq!((halved.1.rows, whole.1.rows), (1000, 1000));
+        let found = scores(&whole.0);
+        assert_eq!(found, scores(&halved.0));
+        assert_eq!(found[..3], [None, Some(f64::NAN.to_bits()), Some(2f64.sqrt().to_bits())]);
+        let hash = blake3::hash(&whole.0).to_hex().to_string();
+        assert_eq!((whole.1.bytes, whole.1.blake3), (whole.0.len() as u64, hash));
+    }
+
+    #[test]
+    fn a_file_that_would_grow_too_large_has_no_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let schema = LEAD_SCORES.schema(&[]);
+        let mut file = TableFile::create(&folder.path().join("a.parquet"), &LEAD_SCORES, &schema).unwrap();
+        let mut groups = row_groups(&LEAD_SCORES, &schema, &leads(8)).unwrap();
+        groups[0].bytes = 2 * MAX_FILE_BYTES;
+        assert!(file.has_room(&groups[0]), "the first one always has");
+        groups[0].bytes = MAX_FILE_BYTES - 100;
+        file.append(groups.remove(0)).unwrap();
+        let mut more = row_groups(&LEAD_SCORES, &schema, &leads(8)).unwrap().remove(0);
+        assert!(file.has_room(&more));
+        more.bytes = MAX_FILE_BYTES;
+        assert!(!file.has_room(&more));
+    }
+
+    #[test]
+    fn a_file_says_what_it_is_and_lets_engines_skip() {
+        let row =
+            ForecastStat { run_id: Some(1), miner_uid: Some(2), miner_hotkey: Some("5F".to_owned()), ..ForecastStat::default() };
+        let batch = batch_of(&[row]);
+        let placed: ArrayRef = Arc::new(arrow::array::BooleanArray::from(vec![true]));
+        let columns = batch.columns().iter().cloned().chain([placed]).collect();
+        let schema = STATS.schema(&[]);
+        let batch = RecordBatch::try_new(schema.clone(), columns).unwrap();
+        let (content, _) = file_of(&STATS, row_groups(&STATS, &schema, &batch).unwrap());
+        let options = ReadOptionsBuilder::new().with_page_index().build();
+        let reader = SerializedFileReader::new_with_options(content.clone(), options).unwrap();
+        let file = reader.metadata().file_metadata();
+        let told = |key: &str| {
+            file.key_value_metadata().unwrap().iter().find(|pair| pair.key == key).and_then(|pair| pair.value.clone())
+        };
+        assert_eq!((told(VERSION_KEY).as_deref(), told(TABLE_KEY).as_deref()), (Some("1"), Some("weather_forecast_stats")));
+        assert!(reader.metadata().column_index().is_some() && reader.metadata().offset_index().is_some());
+        let group = reader.metadata().row_group(0);
+        assert_eq!(group.sorting_columns().map(|columns| columns.len()), Some(2));
+        let filtered = |name: &str| {
+            let column = group.columns().iter().find(|column| column.column_path().string() == name).unwrap();
+            column.bloom_filter_offset().is_some()
+        };
+        assert!(filtered("miner_hotkey") && !filtered("miner_rank"));
+        let read = ParquetRecordBatchReaderBuilder::try_new(content).unwrap();
+        let field = read.schema().field_with_name("overall_forecast_score").unwrap().clone();
+        let metadata = |key: &str| field.metadata().get(key).cloned().unwrap_or_default();
+        assert_eq!((metadata("rule").as_str(), metadata("unit").as_str()), ("R4", "0..1"));
+    }
+
+    #[test]
+    fn rows_are_ordered_by_number_and_by_code_point_with_null_first() {
+        let coded: arrow::array::DictionaryArray<Int32Type> =
+            [Some("z"), None, Some("Z"), Some("é"), Some("a"), Some("z")].into_iter().collect();
+        let field = |name, kind| Field::new(name, kind, true);
+        let schema = Arc::new(arrow::datatypes::Schema::new(vec![
+            field("code", coded.data_type().clone()),
+            field("text", DataType::Utf8),
+            field("number", DataType::Int32),
+            field("place", DataType::Float64),
+        ]));
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(coded),
+            Arc::new(StringArray::from(vec![Some("b"), None, Some("a"), Some("b"), Some("b"), Some("b")])),
+            Arc::new(Int32Array::from(vec![Some(1), Some(1), Some(1), Some(1), Some(1), None])),
+            Arc::new(Float64Array::from(vec![0.0, 1.0, 2.0, 3.0, 4.0, 5.0])),
+        ];
+        let batch = RecordBatch::try_new(schema, columns).unwrap();
+        let places = |order: &[&str]| ordered(&batch, order).unwrap().column(3).as_primitive::<Float64Type>().values().to_vec();
+        assert_eq!(places(&["code", "number"]), [1.0, 2.0, 4.0, 5.0, 0.0, 3.0]);
+        assert_eq!(places(&["text", "code", "number"]), [1.0, 2.0, 4.0, 5.0, 0.0, 3.0]);
+        assert_eq!(places(&["number"]), [5.0, 0.0, 1.0, 2.0, 3.0, 4.0], "ties stay as they come");
+    }
 }

@@ -20,8 +20,10 @@ use crate::error::{Context, Error, ErrorKind, Result};
 
 /// The schemes of object stores.
 pub const BUCKETS: [&str; 3] = ["s3", "gs", "az"];
-/// A larger object goes up in parts, so that a failed part is tried again and not the whole.
-const SINGLE_PUT_BYTES: usize = 16 << 20;
+/// A larger object goes up in parts of this size, so that a failed part is tried again and not the whole.
+const PART_BYTES: usize = 8 << 20;
+/// Parts on their way at a time: few, so that a slow line carries each within the store's time for a request (30 s).
+const PARTS_AT_ONCE: usize = 2;
 const RETRIES: usize = 8;
 const RETRY_FOR: Duration = Duration::from_secs(120);
 
@@ -136,10 +138,7 @@ impl Place {
             Kind::Bucket(bucket) => {
                 let mode = seen.version.clone().map_or(PutMode::Create, PutMode::Update);
                 match bucket.put(path, content.to_vec(), mode) {
-                    // Tried again after a lost answer, a put is held against itself.
-                    Err(object_store::Error::Precondition { .. } | object_store::Error::AlreadyExists { .. }) => {
-                        if self.read(path)?.as_deref() == Some(content) { Ok(()) } else { Err(overtaken()) }
-                    }
+                    Ok(()) => Ok(()),
                     // A store without conditional puts: look, then write.
                     Err(object_store::Error::NotImplemented { .. }) => {
                         if self.read(path)? == seen.content {
@@ -148,7 +147,14 @@ impl Place {
                             Err(overtaken())
                         }
                     }
-                    result => result.map_err(|e| self.refused("writing", path, e)),
+                    // Where the answer to a put was lost, the next one is held against it, or none comes: what is there tells.
+                    Err(error) => match (self.read(path), error) {
+                        (Ok(Some(found)), _) if found == content => Ok(()),
+                        (_, object_store::Error::Precondition { .. } | object_store::Error::AlreadyExists { .. }) => {
+                            Err(overtaken())
+                        }
+                        (_, error) => Err(self.refused("writing", path, error)),
+                    },
                 }
             }
         }
@@ -253,11 +259,18 @@ impl Bucket {
     fn put(&self, path: &str, content: Vec<u8>, mode: PutMode) -> object_store::Result<()> {
         let key = self.key(path);
         self.runtime.block_on(async {
-            if content.len() <= SINGLE_PUT_BYTES || mode != PutMode::Overwrite {
+            if content.len() <= PART_BYTES || mode != PutMode::Overwrite {
                 return self.store.put_opts(&key, content.into(), PutOptions::from(mode)).await.map(drop);
             }
-            let mut parts = WriteMultipart::new_with_chunk_size(self.store.put_multipart(&key).await?, SINGLE_PUT_BYTES);
-            parts.put(content.into());
+            let mut parts = WriteMultipart::new_with_chunk_size(self.store.put_multipart(&key).await?, PART_BYTES);
+            for part in content.chunks(PART_BYTES) {
+                if let Err(error) = parts.wait_for_capacity(PARTS_AT_ONCE).await {
+                    // What went up already would be kept, and paid for, without a name; that it failed is what matters.
+                    let _ = parts.abort().await;
+                    return Err(error);
+                }
+                parts.write(part);
+            }
             parts.finish().await.map(drop)
         })
     }

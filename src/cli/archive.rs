@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value as Json, json};
 
+use crate::archive::day::NO_DAY;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::job::Watch;
 use crate::pipeline;
@@ -37,7 +38,7 @@ pub fn sentence(archived: &Archived) -> String {
     let published = &archived.published;
     let gone = match archived.archived_runs {
         0 => String::new(),
-        gone => format!(" and {gone} that only the archive still has"),
+        kept => format!(" and kept {kept} more"),
     };
     format!(
         "Archived {}{gone} as of {} to {}: {} written ({}), {} unchanged, {} replaced; in all {}, {}, in {:.1} s.",
@@ -79,21 +80,31 @@ pub fn list(dest: &str, settings: &Settings) -> Result<String> {
 }
 
 fn listing_text(listing: &Listing, look: Look) -> String {
-    let mut grid = Grid::new(&["table", "partitions", "from", "to", "files", "rows", "bytes"], look).right([1, 4, 5, 6]);
+    let mut grid = Grid::new(&["table", "partitions", "from", "to", "rows", "size"], look).right([1, 4, 5]);
     for (table, lines) in &listing.tables {
         let cells = [
             (*table).to_owned(),
             grouped(lines.partitions),
-            lines.first.clone(),
-            lines.last.clone(),
-            grouped(lines.files),
+            shown(&lines.first),
+            shown(&lines.last),
             grouped(lines.rows),
-            grouped(lines.bytes),
+            megabytes(lines.bytes),
         ];
         grid.row(cells);
     }
     let head = format!("{}, as of {}, {}\n\n", listing.dest, listing.as_of.iso(), counted(listing.runs, "run"));
     format!("{head}{grid}")
+}
+
+/// A partition for the eye: a day as it is, a moment to the minute.
+fn shown(partition: &str) -> String {
+    let moment =
+        |digits: &str| format!("{}-{}-{} {}:{}", &digits[..4], &digits[4..6], &digits[6..8], &digits[9..11], &digits[11..13]);
+    match partition {
+        NO_DAY => "no day".to_owned(),
+        stamp if stamp.is_ascii() && stamp.ends_with('Z') && stamp.find('T') == Some(8) && stamp.len() > 13 => moment(stamp),
+        day => day.to_owned(),
+    }
 }
 
 fn listing_json(listing: &Listing) -> Json {
@@ -103,4 +114,15 @@ fn listing_json(listing: &Listing) -> Json {
         "version": 1, "command": "archive ls", "dest": listing.dest, "as_of": listing.as_of.iso(), "runs": listing.runs,
         "digest": listing.digest, "tables": tables,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_are_short_to_the_eye() {
+        let all = ["2025-08-07", "20250808T060000123456Z", NO_DAY, "-77"].map(shown);
+        assert_eq!(all, ["2025-08-07", "2025-08-08 06:00", "no day", "-77"]);
+    }
 }

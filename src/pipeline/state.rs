@@ -34,7 +34,7 @@ pub struct Header {
     /// BLAKE3 of the settings that bear on results.
     pub settings: [u8; HASH_BYTES],
     /// The hash of the legacy scores.
-    pub legacy: [u8; 32],
+    pub legacy: [u8; HASH_BYTES],
     /// What rules took for the time of the snapshot.
     pub snapshot_time: Micros,
     pub position: Position,

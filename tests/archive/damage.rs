@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::support::recount;
 
-use super::{archived_sample, files};
+use super::{archived_sample, files, manifest, sample};
 
 fn names(dest: &str, path: &str) {
     recount(["verify", dest]).run().ends_with(1).stdout_has(path).stdout_has("NOT INTACT");
@@ -66,4 +66,34 @@ fn an_edited_manifest_is_named_even_where_its_hash_was_edited_too() {
     let link = fs::read_to_string(&latest).unwrap().replace(&hash(&text), &hash(&edited));
     fs::write(&latest, link).unwrap();
     names(&dest, "the digest of all rollups");
+}
+
+#[test]
+fn the_past_is_held_to_its_hashes_too() {
+    let (_folder, dest) = archived_sample();
+    recount(["archive", &sample(), "--to", &dest, "--era5-weight", "0.5"]).run().succeeds();
+    recount(["verify", &dest]).run().succeeds();
+    let first = manifest(&dest)["previous"]["manifest"].as_str().unwrap().to_owned();
+    let path = Path::new(&dest).join(&first);
+    let content = fs::read_to_string(&path).unwrap();
+    fs::write(&path, content.replacen("\"era5_weight\": 0.95", "\"era5_weight\": 0.90", 1)).unwrap();
+    assert_ne!(fs::read_to_string(&path).unwrap(), content);
+    names(&dest, &first);
+    fs::remove_file(&path).unwrap();
+    names(&dest, &first);
+}
+
+#[test]
+fn a_lost_file_is_written_again_from_its_source() {
+    let (_folder, dest) = archived_sample();
+    let whole = files(&dest);
+    for name in whole.keys().filter(|name| name.contains("init_date=2025-01-04")) {
+        fs::remove_file(Path::new(&dest).join(name)).unwrap();
+    }
+    recount(["verify", &dest]).run().ends_with(1).stdout_has("is missing");
+    recount(["archive", &sample(), "--to", &dest]).run().succeeds();
+    recount(["verify", &dest]).run().succeeds();
+    assert!(
+        whole.iter().filter(|(name, _)| !name.starts_with('_')).all(|(name, content)| files(&dest).get(name) == Some(content))
+    );
 }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use arrow::array::AsArray;
 use bytes::Bytes;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -28,13 +30,14 @@ fn telling(secret: &str) -> String {
     part.trim_end_matches(":8443").trim_matches('/').to_owned()
 }
 
-/// Everything that is in a file: its bytes, and its pages after decompression.
+/// Everything that is in a file: its bytes, its pages after decompression, and its texts as a reader has them.
 fn contents(file: &[u8]) -> Vec<u8> {
     let mut found = file.to_vec();
     if !file.starts_with(b"PAR1") {
         return found;
     }
-    let reader = SerializedFileReader::new(Bytes::copy_from_slice(file)).unwrap();
+    let file = Bytes::copy_from_slice(file);
+    let reader = SerializedFileReader::new(file.clone()).unwrap();
     for group in 0..reader.num_row_groups() {
         let group = reader.get_row_group(group).unwrap();
         for column in 0..group.num_columns() {
@@ -42,6 +45,12 @@ fn contents(file: &[u8]) -> Vec<u8> {
             while let Some(page) = pages.get_next_page().unwrap() {
                 found.extend_from_slice(page.buffer());
             }
+        }
+    }
+    for batch in ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap() {
+        for column in batch.unwrap().columns() {
+            let texts = column.as_string_opt::<i32>().into_iter().flatten().flatten();
+            texts.for_each(|text| found.extend_from_slice(text.as_bytes()));
         }
     }
     found

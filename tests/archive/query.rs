@@ -2,7 +2,7 @@
 
 use crate::support::recount;
 
-use super::archived_sample;
+use super::{archived_sample, files};
 
 #[test]
 fn tables_are_asked_by_name_in_four_forms() {
@@ -23,6 +23,20 @@ fn tables_are_asked_by_name_in_four_forms() {
                   WHERE m.miner_rank = 1 GROUP BY m.miner_uid";
     recount(["query", &dest, joined]).run().succeeds();
     recount(["query", &dest, "SELECT * FROM moon"]).run().ends_with(2).stderr_has("the tables are weather_forecast_stats");
+}
+
+#[test]
+fn days_that_are_not_asked_for_are_not_read() {
+    let (_folder, dest) = archived_sample();
+    let whole = recount(["query", &dest, "SELECT COUNT(*) AS n FROM scores WHERE init_date = '2025-01-02'", "--as", "csv"]).run();
+    // The last days lose their rows, and their footers with them.
+    let days = files(&dest).into_keys().filter(|name| name.starts_with("scores/") && !name.contains("2025-01-0"));
+    let damaged = days.map(|name| std::fs::write(std::path::Path::new(&dest).join(name), b"PAR1").unwrap()).count();
+    assert!(damaged > 0);
+    let one = "SELECT COUNT(*) AS n FROM scores WHERE init_date = '2025-01-02'";
+    let pruned = recount(["query", &dest, one, "--as", "csv"]).run().succeeds();
+    assert_eq!(pruned.stdout, whole.succeeds().stdout);
+    recount(["query", &dest, "SELECT SUM(score) AS s FROM scores"]).run().ends_with(2);
 }
 
 #[test]

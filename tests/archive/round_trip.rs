@@ -47,6 +47,23 @@ fn days_are_added_to_an_archive() {
 }
 
 #[test]
+fn an_archive_can_begin_at_a_day() {
+    let folder = tempfile::tempdir().unwrap();
+    let dest = folder.path().join("a").to_str().unwrap().to_owned();
+    recount(["archive", &sample(), "--to", &dest, "--since", "2025-01-04"]).run().succeeds();
+    let days = manifest(&dest)["days"].as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert!(days.len() > 2 && days.iter().all(|day| day.as_str() >= "2025-01-04"), "{days:?}");
+    recount(["verify", &dest]).run().succeeds();
+    // The next archiving adds the days before it.
+    recount(["archive", &sample(), "--to", &dest]).run().succeeds().stdout_has("Archived 10 runs as of");
+    assert_eq!(manifest(&dest)["days"].as_object().unwrap().len(), 8);
+    // Narrowed again, it keeps what it has.
+    recount(["archive", &sample(), "--to", &dest, "--since", "2025-01-04"]).run().succeeds();
+    assert_eq!(manifest(&dest)["days"].as_object().unwrap().len(), 8);
+    recount(["verify", &dest]).run().succeeds();
+}
+
+#[test]
 fn reconcile_archives_on_the_way() {
     let folder = tempfile::tempdir().unwrap();
     let dest = folder.path().join("a").to_str().unwrap().to_owned();

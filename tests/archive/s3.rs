@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::support::command::Recount;
@@ -57,8 +57,10 @@ struct Faults {
     fail_every: AtomicUsize,
     /// Every so many puts one is done, and takes its time.
     slow_every: AtomicUsize,
-    /// All puts fail from now on.
-    dead: AtomicBool,
+    /// This put and all after it fail; 0: none.
+    dead_from: AtomicUsize,
+    /// This put is done, and its answer is lost on the way; 0: none.
+    lost_at: AtomicUsize,
     puts: AtomicUsize,
     failed: AtomicUsize,
 }
@@ -97,17 +99,30 @@ fn pass_on(mut client: TcpStream, to: u16, faults: &Faults) -> std::io::Result<(
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
-    if head.starts_with("PUT") && fails(faults) {
-        return client.write_all(b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let fate = if head.starts_with("PUT") { fate(faults) } else { Fate::Answered };
+    if fate == Fate::Refused {
+        return client.write_all(BUSY);
     }
     let mut server = TcpStream::connect(("127.0.0.1", to))?;
     server.write_all(format!("{head}Connection: close\r\n\r\n").as_bytes())?;
     server.write_all(&body)?;
-    std::io::copy(&mut server, &mut client)?;
+    let mut answer = Vec::new();
+    server.read_to_end(&mut answer)?;
+    client.write_all(if fate == Fate::Lost { BUSY } else { &answer })?;
     client.shutdown(std::net::Shutdown::Write)
 }
 
-fn fails(faults: &Faults) -> bool {
+const BUSY: &[u8] = b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+
+#[derive(PartialEq)]
+enum Fate {
+    Answered,
+    /// Done, and yet it looks as if it were not.
+    Lost,
+    Refused,
+}
+
+fn fate(faults: &Faults) -> Fate {
     let put = faults.puts.fetch_add(1, Ordering::Relaxed) + 1;
     let turn = |every: &AtomicUsize| match every.load(Ordering::Relaxed) {
         0 => false,
@@ -116,9 +131,14 @@ fn fails(faults: &Faults) -> bool {
     if turn(&faults.slow_every) {
         std::thread::sleep(Duration::from_millis(700));
     }
-    let fails = faults.dead.load(Ordering::Relaxed) || turn(&faults.fail_every);
-    faults.failed.fetch_add(usize::from(fails), Ordering::Relaxed);
-    fails
+    let dead = (1..=put).contains(&faults.dead_from.load(Ordering::Relaxed));
+    let refused = dead || turn(&faults.fail_every);
+    faults.failed.fetch_add(usize::from(refused), Ordering::Relaxed);
+    match refused {
+        true => Fate::Refused,
+        false if faults.lost_at.load(Ordering::Relaxed) == put => Fate::Lost,
+        false => Fate::Answered,
+    }
 }
 
 fn at(port: u16, args: &[&str]) -> Recount {
@@ -144,20 +164,11 @@ fn a_bucket_holds_an_archive_through_failing_and_slow_puts() {
     at(port, &["verify", DEST]).run().succeeds().stdout_has("of 5 runs");
 
     // A store that dies in the midst of the next archiving: a clear error, and the former archive stands.
-    let (args, start) = (["archive", &sample(), "--to", DEST, "--era5-weight", "0.5"], Instant::now());
-    let before = faults.puts.load(Ordering::Relaxed);
-    let mut dying = at(port, &args);
-    let child = dying.command().stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    while faults.puts.load(Ordering::Relaxed) < before + 12 && start.elapsed() < Duration::from_secs(60) {
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    faults.dead.store(true, Ordering::Relaxed);
-    let told = child.wait_with_output().unwrap();
-    let stderr = String::from_utf8_lossy(&told.stderr);
-    assert_eq!(told.status.code(), Some(2), "{stderr}");
-    assert!(stderr.contains(DEST) && stderr.contains("hint:"), "{stderr}");
-    assert!(!stderr.contains("testing"), "{stderr}");
-    faults.dead.store(false, Ordering::Relaxed);
+    faults.dead_from.store(faults.puts.load(Ordering::Relaxed) + 12, Ordering::Relaxed);
+    let told = at(port, &["archive", &sample(), "--to", DEST, "--era5-weight", "0.5"]).run().ends_with(2);
+    assert!(told.stderr.contains(DEST) && told.stderr.contains("hint:"), "{told}");
+    assert!(!told.stderr.contains("testing"), "{told}");
+    faults.dead_from.store(0, Ordering::Relaxed);
     at(port, &["verify", DEST]).run().succeeds().stdout_has("of 5 runs").stdout_has("cut off");
 
     // The next one completes, and sweeps.
@@ -170,4 +181,50 @@ fn a_bucket_holds_an_archive_through_failing_and_slow_puts() {
     let count = "SELECT COUNT(*) AS n FROM weather_forecast_stats";
     let asked = at(port, &["query", DEST, count, "--as", "csv"]).run().succeeds();
     assert_eq!(asked.stdout, "n\n80\n");
+}
+
+/// From this archive of five runs to one of all ten.
+fn grow(port: u16, dest: &str) -> Recount {
+    at(port, &["archive", &sample(), "--to", dest])
+}
+
+fn begun(server: &Server, dest: &str) -> (Arc<Faults>, u16) {
+    let faults = Arc::new(Faults::default());
+    let port = proxy(server.port, faults.clone());
+    at(port, &["archive", &sample(), "--to", dest, "--runs", "1..5"]).run().succeeds();
+    (faults, port)
+}
+
+#[test]
+fn no_manifest_names_a_missing_file_wherever_the_store_dies() {
+    let server = Server::start();
+    let (faults, port) = begun(&server, "s3://bucket/count");
+    let before = faults.puts.load(Ordering::Relaxed);
+    grow(port, "s3://bucket/count").run().succeeds();
+    let puts = faults.puts.load(Ordering::Relaxed) - before;
+    // The first put announces, the last two are the manifest and what names it; all between are files.
+    std::thread::scope(|scope| {
+        for dies_at in [1, 2, puts / 2, puts - 2, puts - 1, puts] {
+            let server = &server;
+            scope.spawn(move || {
+                let dest = format!("s3://bucket/dies-at-{dies_at}");
+                let (faults, port) = begun(server, &dest);
+                faults.dead_from.store(faults.puts.load(Ordering::Relaxed) + dies_at, Ordering::Relaxed);
+                grow(port, &dest).run().ends_with(2).stderr_has(&dest);
+                faults.dead_from.store(0, Ordering::Relaxed);
+                at(port, &["verify", &dest]).run().succeeds().stdout_has("of 5 runs");
+                grow(port, &dest).run().succeeds();
+                at(port, &["verify", &dest]).run().succeeds().stdout_has("of 10 runs");
+            });
+        }
+        // The last put is done, and its answer never comes: tried again, it finds itself.
+        scope.spawn(|| {
+            let dest = "s3://bucket/lost";
+            let (faults, port) = begun(&server, dest);
+            faults.lost_at.store(faults.puts.load(Ordering::Relaxed) + puts, Ordering::Relaxed);
+            grow(port, dest).run().succeeds();
+            assert!(faults.puts.load(Ordering::Relaxed) >= faults.lost_at.load(Ordering::Relaxed), "it was lost");
+            at(port, &["verify", dest]).run().succeeds().stdout_has("of 10 runs");
+        });
+    });
 }

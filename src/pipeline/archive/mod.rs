@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 
-use crate::archive::encoding::{RowGroup, row_group};
+use crate::archive::encoding::{RowGroup, row_groups};
 use crate::archive::manifest::RunEntry;
 use crate::archive::tables::{
     self, COMPONENTS_TABLE, Division, EVIDENCE, FINDINGS_TABLE, LEAD_SCORES, LEGACY_TABLE, MINERS, NODES_TABLE, RESPONSES_TABLE,
@@ -43,7 +43,7 @@ pub struct Archived {
     /// As it was given, for the report alone.
     pub dest: String,
     pub live_runs: u64,
-    /// Runs that the source no longer has.
+    /// Runs that the archive had already, and that the source no longer has or was not asked for.
     pub archived_runs: u64,
     pub digest: String,
     pub published: Published,
@@ -178,12 +178,12 @@ fn kept_days(former: Option<&Manifest>, manifest: &Manifest, source: &Source) ->
     if basis(former) == basis(manifest) { days.map(|(day, _)| day).collect() } else { BTreeSet::new() }
 }
 
-/// A row group on its way into the file of its table and day; those of a file are in order of `place`.
+/// Rows of a run on their way into the file of their table and day; those of a file are in order of `place`.
 pub struct Piece {
     day: Day,
     table: &'static Table,
-    place: i64,
-    group: RowGroup,
+    place: RunId,
+    groups: Vec<RowGroup>,
 }
 
 /// Encodes all that a unit adds to its days, one row group for each run and table.
@@ -197,8 +197,8 @@ fn prepare(
     let mut pieces = Vec::new();
     let mut add = |day: Day, table: &'static Table, place: RunId, batch: &RecordBatch| {
         if batch.num_rows() > 0 && !kept.contains(&day) && tables.iter().any(|wanted| wanted.name == table.name) {
-            let group = row_group(table, &table.schema(wide_leads), batch)?;
-            pieces.push(Piece { day, table, place: place.0.into(), group });
+            let groups = row_groups(table, &table.schema(wide_leads), batch)?;
+            pieces.push(Piece { day, table, place, groups });
         }
         Ok::<_, Error>(())
     };
@@ -264,24 +264,17 @@ impl<'w> Days<'w> {
         let mut pieces = pieces.into_iter().peekable();
         while let Some(table) = pieces.peek().map(|piece| piece.table) {
             let own = std::iter::from_fn(|| pieces.next_if(|piece| piece.table.name == table.name));
-            self.writer.write(table, &partition, own.map(|piece| piece.group).collect::<Vec<_>>())?;
+            self.writer.write(table, &partition, own.flat_map(|piece| piece.groups).collect::<Vec<_>>())?;
         }
-        if self.has(&RUNS_TABLE) {
-            let runs: Vec<Run> = self.runs.iter().filter(|run| Day::of(run.gfs_init) == day).cloned().collect();
-            self.writer.write(
-                &RUNS_TABLE,
-                &partition,
-                [row_group(&RUNS_TABLE, &RUNS_TABLE.schema(&[]), &small::runs_batch(&runs))?],
-            )?;
-        }
-        Ok(())
+        let runs: Vec<Run> = self.runs.iter().filter(|run| Day::of(run.gfs_init) == day).cloned().collect();
+        self.whole(&RUNS_TABLE, &partition, &small::runs_batch(&runs))
     }
 
     fn whole(&mut self, table: &Table, partition: &str, batch: &RecordBatch) -> Result<()> {
         if !self.has(table) {
             return Ok(());
         }
-        self.writer.write(table, partition, [row_group(table, &table.schema(&[]), batch)?])
+        self.writer.write(table, partition, row_groups(table, &table.schema(&[]), batch)?)
     }
 }
 
@@ -330,7 +323,7 @@ fn write_moment(writer: &mut ArchiveWriter, source: &Source, tables: &[&'static 
     ];
     for (table, batch) in stored {
         if let Some(batch) = batch.filter(|_| tables.iter().any(|wanted| wanted.name == table.name)) {
-            writer.write(table, &as_of, [row_group(table, &table.schema(&snapshot.wide_leads), &batch)?])?;
+            writer.write(table, &as_of, row_groups(table, &table.schema(&snapshot.wide_leads), &batch)?)?;
         }
     }
     Ok(())

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use arrow::datatypes::SchemaRef;
 use tempfile::TempDir;
 
-use crate::archive::encoding::{MAX_FILE_BYTES, RowGroup, TableFile};
+use crate::archive::encoding::{RowGroup, TableFile};
 use crate::archive::manifest::{FileEntry, Link};
 use crate::archive::place::Seen;
 use crate::archive::tables::Table;
@@ -29,6 +29,8 @@ pub struct ArchiveWriter {
     former: Option<(Link, Manifest)>,
     /// `_latest.json`, as it was when the job began.
     latest: Seen,
+    /// What is there, with its size. A file that is gone or cut off is written again, though it did not change.
+    there: BTreeMap<String, u64>,
     wide_leads: Vec<LeadHours>,
     staging: Staging,
     files: BTreeMap<String, FileEntry>,
@@ -44,8 +46,9 @@ impl ArchiveWriter {
         publish::check_place(&place, former.as_ref())?;
         let staging = Staging::open(&place)?;
         publish::recover(&place, former.as_ref())?;
+        let there = place.list()?;
         let (wide_leads, files, staged) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-        Ok(ArchiveWriter { place, former, latest, wide_leads, staging, files, staged, count: 0 })
+        Ok(ArchiveWriter { place, former, latest, there, wide_leads, staging, files, staged, count: 0 })
     }
 
     /// The manifest in force.
@@ -61,13 +64,11 @@ impl ArchiveWriter {
     /// Writes a partition from its row groups, in this order. A file that is there already, byte for byte, is not touched.
     pub fn write(&mut self, table: &Table, partition: &str, groups: impl IntoIterator<Item = RowGroup>) -> Result<()> {
         let schema = table.schema(&self.wide_leads);
-        let mut groups = groups.into_iter().filter(|group| group.rows > 0).peekable();
+        let mut groups = groups.into_iter().peekable();
         let mut part = 0;
         while groups.peek().is_some() {
             let (path, mut file) = self.create(table, &schema)?;
-            while file.bytes() < MAX_FILE_BYTES
-                && let Some(group) = groups.next()
-            {
+            while let Some(group) = groups.next_if(|group| file.has_room(group)) {
                 file.append(group)?;
             }
             self.stage(table, partition, part, path, file)?;
@@ -93,7 +94,8 @@ impl ArchiveWriter {
             bytes: done.bytes,
             blake3: done.blake3,
         };
-        if self.former().and_then(|former| former.files.get(&path)) == Some(&entry) {
+        let in_force = self.former().and_then(|former| former.files.get(&path)) == Some(&entry);
+        if in_force && self.there.get(&path) == Some(&entry.bytes) {
             fs::remove_file(&from).doing(ErrorKind::Io, || format!("removing {}", from.display()))?;
         } else {
             self.staged.insert(path.clone(), from);
@@ -155,5 +157,61 @@ impl Drop for Staging {
     fn drop(&mut self) {
         // What cannot be removed now is removed by the next job.
         let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::encoding::{MAX_FILE_BYTES, row_groups};
+    use crate::archive::read::Reader;
+    use crate::archive::tables::LEAD_SCORES;
+    use crate::model::rollups::LeadScore;
+    use crate::model::rows::batch_of;
+    use crate::model::settings::Scoring;
+    use crate::model::time::Micros;
+
+    fn run(id: i32) -> RowGroup {
+        let row = LeadScore { run_id: Some(id), miner_uid: Some(1), lead_hours: Some(24), ..LeadScore::default() };
+        row_groups(&LEAD_SCORES, &LEAD_SCORES.schema(&[]), &batch_of(&[row])).unwrap().remove(0)
+    }
+
+    fn archive(dest: &str, groups: Vec<RowGroup>) -> Published {
+        let mut writer = ArchiveWriter::open(Place::open(dest).unwrap()).unwrap();
+        writer.write(&LEAD_SCORES, "2025-01-01", groups).unwrap();
+        writer.publish(Manifest::new(Micros(0), Scoring::default())).unwrap()
+    }
+
+    fn rows(dest: &str, run: Option<i32>) -> usize {
+        let place = Place::open(dest).unwrap();
+        let (_, manifest) = Manifest::latest(&place).unwrap().1.unwrap();
+        Reader::new(place, manifest).rows(&LEAD_SCORES, "2025-01-01", &LEAD_SCORES.schema(&[]), run).unwrap().num_rows()
+    }
+
+    #[test]
+    fn a_day_that_is_too_large_goes_on_in_a_further_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let dest = folder.path().to_str().unwrap();
+        let mut groups: Vec<RowGroup> = (1..=5).map(run).collect();
+        groups[2].bytes = MAX_FILE_BYTES;
+        assert_eq!(archive(dest, groups).written, 2, "the third run would not fit beside the first two");
+        assert_eq!((rows(dest, None), rows(dest, Some(5)), rows(dest, Some(6))), (5, 1, 0));
+    }
+
+    #[test]
+    fn what_is_gone_or_cut_off_is_written_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let dest = folder.path().to_str().unwrap();
+        archive(dest, vec![run(1)]);
+        assert_eq!(archive(dest, vec![run(1)]).written, 0);
+        let day = folder.path().join("lead_scores/init_date=2025-01-01");
+        let file = fs::read_dir(day).unwrap().next().unwrap().unwrap().path();
+        let content = fs::read(&file).unwrap();
+        fs::write(&file, &content[..content.len() / 2]).unwrap();
+        assert_eq!(archive(dest, vec![run(1)]).written, 1);
+        assert_eq!(fs::read(&file).unwrap(), content);
+        fs::remove_file(&file).unwrap();
+        assert_eq!(archive(dest, vec![run(1)]).written, 1);
+        assert_eq!(rows(dest, Some(1)), 1);
     }
 }

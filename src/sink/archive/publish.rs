@@ -57,7 +57,8 @@ impl ArchiveWriter {
             total_bytes: manifest.files.values().map(|file| file.bytes).sum(),
             total_rows: manifest.files.values().map(|file| file.rows).sum(),
         };
-        if former.is_some_and(|former| *former == Manifest { previous: former.previous.clone(), ..manifest.clone() }) {
+        let same = |former: &Manifest| *former == Manifest { previous: former.previous.clone(), ..manifest.clone() };
+        if self.staged.is_empty() && former.is_some_and(same) {
             return Ok(published);
         }
         let removed: Vec<String> = replaced.into_iter().map(|(path, _)| path.clone()).collect();
