@@ -8,6 +8,8 @@ All data is generated, from one seed. Results are Markdown on stdout; what is be
 
 import argparse
 import pathlib
+import signal
+import sys
 import tempfile
 
 import corrections
@@ -45,6 +47,8 @@ def main():
     parser.add_argument("--into", help="write the tables into this page too, between their marks")
     options = parser.parse_args()
     options.recount = options.recount.resolve()
+    # Gigabytes are to go away with the program, however it is ended.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with Cluster() as cluster, tempfile.TemporaryDirectory(prefix="recount-peers-") as folder:
         for part in options.parts:
             below = pathlib.Path(folder, part)

@@ -16,11 +16,13 @@ import pyarrow.ipc
 import engine
 
 NUMBERS = ["id", "response_id", "run_id", "miner_uid", "lead_hours", "calculation_time"]
+# Sums of 64 bits wrap in every engine.
+WRAP = 1 << 64
 TEXTS = ["miner_hotkey", "score_type", "variable_level"]
 
 
 def of_rows(batches):
-    """Sums of numbers and of lengths, wrapping where they must; of scores in billionths, which add up alike in any order."""
+    """Sums of numbers, of lengths, and of scores in whole millionths, so that no order of rows can change them."""
     sums = dict.fromkeys(["rows", *NUMBERS, *TEXTS, "score"], 0)
     for batch in batches:
         sums["rows"] += batch.num_rows
@@ -31,9 +33,9 @@ def of_rows(batches):
             sums[name] += pc.sum(whole).as_py() or 0
         for name in TEXTS:
             sums[name] += pc.sum(pc.binary_length(batch.column(name).cast(pa.string()))).as_py() or 0
-        billionths = pc.round(pc.multiply(batch.column("score"), 1e9)).cast(pa.int64())
-        sums["score"] += pc.sum(billionths).as_py() or 0
-    return {name: value % (1 << 64) for name, value in sums.items()}
+        millionths = pc.round(pc.multiply(batch.column("score"), 1e6)).cast(pa.int64())
+        sums["score"] += pc.sum(millionths).as_py() or 0
+    return {name: value % WRAP for name, value in sums.items()}
 
 
 def from_csv(file):
