@@ -96,6 +96,8 @@ mod tests {
      columns                            -                                           default
      ignore                             -                                           default
      validator_hotkey                   -                                           default
+     incremental                        false                                       default
+     state                              -                                           default
      scoring.expected_leads             24, 48, 72, 96, 120, 144, 168, 192, 216,    default
                                         240
      scoring.expected_variables         2t, 10u, 10v, msl, t, u, v, q, z            default

@@ -43,7 +43,7 @@ pub mod json {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
     use serde_json::Value as Json;
 
-    pub fn serialize<S: Serializer>(json: &Cow<'_, Json>, serializer: S) -> Result<S::Ok, S::Error> {
+    pub fn serialize<S: Serializer>(json: &Json, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&json.to_string())
     }
 

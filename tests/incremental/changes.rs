@@ -104,10 +104,10 @@ fn open_runs_are_always_read() {
     let last = db.psql(
         "SELECT to_char(max(gfs_init_time_utc) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') FROM weather_forecast_runs",
     );
-    // The leads of 48 hours, five days, six hours: three of the last runs lie within.
+    // 48 hours of leads, five days until the truth is there, six hours for scoring.
     let open = format!("SELECT count(*) FROM weather_forecast_runs WHERE gfs_init_time_utc + interval '174 hours' > '{last}'");
     let open: u64 = db.psql(&open).parse().unwrap();
-    assert!(open >= 1 && open < RUNS);
+    assert!((1..RUNS).contains(&open));
     // The time goes back to there: what was stale may not be any more.
     nights.everything_with(&["--snapshot-time", &last], "it is of a later time than this snapshot");
     assert_eq!(nights.night_with(&["--snapshot-time", &last]), units(open));

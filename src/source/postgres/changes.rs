@@ -5,6 +5,8 @@
 //! scoring. Rows that are gone leave no trace: the server's counters tell whether there can be any, and then runs are counted.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::resume_unwind;
+use std::thread::ScopedJoinHandle;
 
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, FromRow};
@@ -23,6 +25,9 @@ use crate::model::time::Micros;
 const IDS_BEFORE: i64 = 10_000;
 /// A score is timed when it is computed, by the clock of whoever does that, and written later.
 const MICROS_BEFORE: i64 = 6 * 3600 * 1_000_000;
+
+/// A smaller part of a table is not worth a connection.
+const PART_PAGES_MIN: i64 = 1_000;
 
 /// How changed rows of a table are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,7 +177,7 @@ impl Postgres {
                 scope.spawn(move || probe.search(search))
             });
             let running: Vec<_> = searches.collect();
-            running.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+            running.into_iter().map(joined).collect()
         });
         let mut all = Changed::default();
         for changed in found {
@@ -211,7 +216,7 @@ impl Probe<'_> {
             let groups: Vec<Group<i32>> = self.groups(&grouped(self.table, group, &fresh))?;
             return Ok(Changed { runs: self.differing(&groups, place), ..Changed::default() });
         }
-        let mut runs = self.fresh_runs(&fresh)?;
+        let mut runs = self.scanned(&fresh)?;
         if !self.explains_deletions(place) {
             runs.extend(self.counted(place)?);
         }
@@ -250,7 +255,7 @@ impl Probe<'_> {
                 [sum(|group| group.fresh), sum(|group| group.rows.unwrap_or(0))]
             }
             None => {
-                changed.runs.extend(self.fresh_runs(&fresh(self.earlier.xmin))?);
+                changed.runs.extend(self.scanned(&fresh(self.earlier.xmin))?);
                 [-1; 2]
             }
         };
@@ -271,7 +276,7 @@ impl Probe<'_> {
         if still {
             changed.edits.insert(self.table, then.edits);
         } else {
-            changed.runs.extend(self.fresh_runs(&fresh(then.edits.xmin))?);
+            changed.runs.extend(self.scanned(&fresh(then.edits.xmin))?);
         }
         Ok(())
     }
@@ -280,6 +285,23 @@ impl Probe<'_> {
     fn explains_deletions(&self, place: usize) -> bool {
         let gone = self.known.gone(&self.source.snapshot.runs, place);
         self.position.moved(self.earlier, self.table).is_some_and(|moved| u64::try_from(moved.deleted) == Ok(gone))
+    }
+
+    /// The runs of rows for which a whole table is looked through: each connection takes a part of its pages.
+    fn scanned(&self, condition: &str) -> Result<BTreeSet<RunId>> {
+        let pages = format!("SELECT pg_relation_size('{}') / current_setting('block_size')::int8", self.table);
+        let pages: Vec<(i64,)> = self.groups(&pages)?;
+        let pages = pages.first().map_or(0, |(pages,)| *pages);
+        let parts = parts(pages, self.source.options.connections as i64);
+        let found: Vec<Result<BTreeSet<RunId>>> = std::thread::scope(|scope| {
+            let part = |part| scope.spawn(move || self.fresh_runs(&format!("{condition}{part}")));
+            let running: Vec<_> = parts.into_iter().map(part).collect();
+            running.into_iter().map(joined).collect()
+        });
+        found.into_iter().try_fold(BTreeSet::new(), |mut all, runs| {
+            all.extend(runs?);
+            Ok(all)
+        })
     }
 
     fn fresh_runs(&self, condition: &str) -> Result<BTreeSet<RunId>> {
@@ -315,6 +337,19 @@ impl Probe<'_> {
     }
 }
 
+fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+/// Conditions that cut a table into so many parts. What was appended after its size was asked for belongs to the last one.
+fn parts(pages: i64, parts: i64) -> Vec<String> {
+    let parts = parts.clamp(1, (pages / PART_PAGES_MIN).max(1));
+    let starts: Vec<i64> = (0..parts).map(|part| pages * part / parts).collect();
+    let ends = starts.iter().skip(1).map(Some).chain([None]);
+    let from = starts.iter().map(|start| if *start == 0 { String::new() } else { format!(" AND ctid >= '({start},0)'::tid") });
+    from.zip(ends).map(|(from, end)| from + &end.map_or(String::new(), |end| format!(" AND ctid < '({end},0)'::tid"))).collect()
+}
+
 /// Rows of transactions from this one on. A very old row may look like one: then its run is read once too often.
 fn fresh(xmin: u64) -> String {
     format!("age(xmin) <= age('{}'::xid)", xmin as u32)
@@ -334,4 +369,30 @@ fn above(table: &str, from: i64, known: i64, fresh: &str) -> String {
         "SELECT run_id::int4 AS key, count(*) FILTER (WHERE id > {known}) AS rows, count(*) AS fresh FROM {table} \
          WHERE id > {from} AND {fresh} GROUP BY run_id"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bounds_of_a_snapshot() {
+        assert_eq!(bounds("731:745:731,740").unwrap(), (731, 745));
+        assert_eq!(bounds("5000000000:5000000000:").unwrap(), (5_000_000_000, 5_000_000_000));
+        assert!(bounds("").is_err() && bounds("7").is_err());
+        assert_eq!(fresh(5_000_000_000), "age(xmin) <= age('705032704'::xid)");
+    }
+
+    #[test]
+    fn parts_are_the_whole() {
+        assert_eq!(parts(0, 4), [""]);
+        assert_eq!(parts(1_999, 4), [""]);
+        assert_eq!(parts(2_000, 4), [" AND ctid < '(1000,0)'::tid", " AND ctid >= '(1000,0)'::tid"]);
+        let three = [
+            " AND ctid < '(10000,0)'::tid",
+            " AND ctid >= '(10000,0)'::tid AND ctid < '(20000,0)'::tid",
+            " AND ctid >= '(20000,0)'::tid",
+        ];
+        assert_eq!(parts(30_000, 3), three);
+    }
 }
