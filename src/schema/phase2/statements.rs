@@ -93,6 +93,8 @@ impl Facts<'_> {
             self.table.wide().map(|(column, lead)| make(column, lead)).collect::<Vec<_>>().join(",\n    ")
         };
         let mut undo = vec![
+            // What was never looked at is joined row by row.
+            format!("ANALYZE {STATS}, {WIDE_VALUES}"),
             format!("DROP VIEW {WIDE_VIEW}"),
             format!("ALTER TABLE {STATS}\n    {}", adds.join(",\n    ")),
             format!(
@@ -144,6 +146,7 @@ impl Facts<'_> {
         let targets = [names(narrow.iter().copied()), self.table.wide_names().join(", ")].join(", ");
         let values = [names(narrow.iter().copied()), wide.join(", ")].join(", ");
         vec![
+            format!("ANALYZE {STATS}, {BEFORE}"),
             format!("DROP VIEW {WIDE_VIEW}"),
             format!(
                 "INSERT INTO {BEFORE}\n    ({targets})\nSELECT {values}\nFROM {STATS} s\nWHERE NOT EXISTS (SELECT FROM {BEFORE} b \
