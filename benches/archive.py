@@ -111,7 +111,7 @@ def beside_duckdb():
 def database():
     """A PostgreSQL of our own, which goes away again. It refuses to run as root, so it is then the user postgres."""
     found = shutil.which("initdb") or max(map(str, pathlib.Path("/usr/lib/postgresql").glob("*/bin/initdb")))
-    binaries, data = pathlib.Path(found).parent, folder / "postgres"
+    binaries, data = pathlib.Path(found).resolve().parent, folder / "postgres"
     shutil.rmtree(data, ignore_errors=True)
     data.mkdir()
     user = {}
