@@ -20,8 +20,9 @@ import time
 import duckdb
 
 TABLES = ["scores", "component_scores", "steps", "responses", "weather_forecast_stats", "lead_scores", "stored_forecast_stats"]
-# DuckDB as it comes, with our compression, and with every encoding that it has.
+# DuckDB as it comes, with our compression, with every encoding that it has, and with that in files by day, as an archive is.
 WAYS = {"default": "", "zstd": ", COMPRESSION zstd", "zstd, v2": ", COMPRESSION zstd, PARQUET_VERSION v2"}
+WAYS["zstd, v2, by day"] = WAYS["zstd, v2"] + ", PARTITION_BY (init_date)"
 
 parser = argparse.ArgumentParser()
 parser.add_argument("recount", type=pathlib.Path)
@@ -60,8 +61,11 @@ def fresh_archive():
 
 def copied(connection, table, way):
     target = copies / f"{table}.parquet"
-    seconds, _ = timed(lambda: connection.sql(f"COPY {table} TO '{target}' (FORMAT parquet{WAYS[way]})"))
-    return seconds, target.stat().st_size
+    shutil.rmtree(target, ignore_errors=True)
+    target.unlink(missing_ok=True)
+    rows = table if "PARTITION" in WAYS[way] else f"(SELECT * EXCLUDE (init_date) FROM {table})"
+    seconds, _ = timed(lambda: connection.sql(f"COPY {rows} TO '{target}' (FORMAT parquet{WAYS[way]})"))
+    return seconds, sum(file.stat().st_size for file in [target, *target.rglob("*.parquet")] if file.is_file())
 
 
 def beside_duckdb():
@@ -70,7 +74,7 @@ def beside_duckdb():
     connection = duckdb.connect()
     for table in TABLES:
         source = f"read_parquet('{archive}/{table}/**/*.parquet', hive_partitioning = true)"
-        connection.sql(f"CREATE TABLE {table} AS SELECT * EXCLUDE (init_date) FROM {source}")
+        connection.sql(f"CREATE TABLE {table} AS SELECT * FROM {source}")
     shutil.rmtree(copies, ignore_errors=True)
     copies.mkdir()
     fold, verified, again = [], [], []
@@ -107,7 +111,7 @@ def beside_duckdb():
 def database():
     """A PostgreSQL of our own, which goes away again. It refuses to run as root, so it is then the user postgres."""
     found = shutil.which("initdb") or max(map(str, pathlib.Path("/usr/lib/postgresql").glob("*/bin/initdb")))
-    binaries, data = pathlib.Path(found).parent, folder / "postgres"
+    binaries, data = pathlib.Path(found).resolve().parent, folder / "postgres"
     shutil.rmtree(data, ignore_errors=True)
     data.mkdir()
     user = {}

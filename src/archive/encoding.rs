@@ -64,18 +64,23 @@ fn encode_column(builder: WriterPropertiesBuilder, field: &Field) -> WriterPrope
     if dictionary { builder } else { builder.set_column_encoding(path, encoding) }
 }
 
+/// Tables whose runs fill several pages; in the others an index of pages would repeat that of row groups.
+const INDEXED: [&str; 2] = ["scores", "component_scores"];
+
 /// The properties of a table's files.
 pub fn properties(table: &Table, schema: &SchemaRef) -> WriterProperties {
     let level = ZstdLevel::try_new(ZSTD_LEVEL).expect("invariant: it is a level of zstd");
     let index = |column: &&str| schema.index_of(column).expect("invariant: a table is in order of its own columns") as i32;
     let sorted = |column| SortingColumn { column_idx: index(column), descending: false, nulls_first: true };
+    let indexed = INDEXED.contains(&table.name);
     let metadata = [(VERSION_KEY, FORMAT_VERSION.to_string()), (TABLE_KEY, table.name.to_owned())];
     let mut builder = WriterProperties::builder()
         .set_created_by(CREATED_BY.to_owned())
         // Pages of the first version are compressed whole, those of the second without their levels.
         .set_writer_version(WriterVersion::PARQUET_1_0)
         .set_compression(Compression::ZSTD(level))
-        .set_statistics_enabled(EnabledStatistics::Page)
+        .set_statistics_enabled(if indexed { EnabledStatistics::Page } else { EnabledStatistics::Chunk })
+        .set_offset_index_disabled(!indexed)
         .set_data_page_row_count_limit(PAGE_ROWS)
         .set_data_page_size_limit(PAGE_BYTES)
         .set_dictionary_page_size_limit(DICTIONARY_BYTES)
@@ -297,10 +302,9 @@ mod tests {
     use bytes::Bytes;
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
     use parquet::file::reader::{FileReader, SerializedFileReader};
-    use parquet::file::serialized_reader::ReadOptionsBuilder;
 
     use super::*;
-    use crate::archive::tables::{LEAD_SCORES, STATS};
+    use crate::archive::tables::{COMPONENTS_TABLE, LEAD_SCORES, SCORES_TABLE, STATS};
     use crate::model::rollups::{ForecastStat, LeadScore};
     use crate::model::rows::batch_of;
 
@@ -393,14 +397,12 @@ mod tests {
         let schema = STATS.schema(&[]);
         let batch = RecordBatch::try_new(schema.clone(), columns).unwrap();
         let (content, _) = file_of(&STATS, row_groups(&STATS, &schema, &batch).unwrap());
-        let options = ReadOptionsBuilder::new().with_page_index().build();
-        let reader = SerializedFileReader::new_with_options(content.clone(), options).unwrap();
+        let reader = SerializedFileReader::new(content.clone()).unwrap();
         let file = reader.metadata().file_metadata();
         let told = |key: &str| {
             file.key_value_metadata().unwrap().iter().find(|pair| pair.key == key).and_then(|pair| pair.value.clone())
         };
         assert_eq!((told(VERSION_KEY).as_deref(), told(TABLE_KEY).as_deref()), (Some("1"), Some("weather_forecast_stats")));
-        assert!(reader.metadata().column_index().is_some() && reader.metadata().offset_index().is_some());
         let group = reader.metadata().row_group(0);
         assert_eq!(group.sorting_columns().map(|columns| columns.len()), Some(2));
         let filtered = |name: &str| {
@@ -412,6 +414,22 @@ mod tests {
         let field = read.schema().field_with_name("overall_forecast_score").unwrap().clone();
         let metadata = |key: &str| field.metadata().get(key).cloned().unwrap_or_default();
         assert_eq!((metadata("rule").as_str(), metadata("unit").as_str()), ("R4", "0..1"));
+    }
+
+    #[test]
+    fn pages_are_indexed_where_a_run_has_several() {
+        let indexed = |table: &Table| {
+            let schema = table.schema(&[]);
+            let one: ArrayRef = Arc::new(arrow::array::Int64Array::from(vec![1]));
+            let columns = schema.fields().iter().map(|field| arrow::compute::cast(&one, field.data_type()).unwrap());
+            let batch = RecordBatch::try_new(schema.clone(), columns.collect()).unwrap();
+            let (content, _) = file_of(table, row_groups(table, &schema, &batch).unwrap());
+            let reader = SerializedFileReader::new(content).unwrap();
+            let column = reader.metadata().row_group(0).column(0).clone();
+            assert!(column.statistics().is_some(), "row groups are skipped in every table");
+            (column.column_index_offset().is_some(), column.offset_index_offset().is_some())
+        };
+        assert_eq!([&SCORES_TABLE, &COMPONENTS_TABLE, &LEAD_SCORES].map(indexed), [(true, true), (true, true), (false, false)]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use serde_json::Value as Json;
 
 use recount::archive::tables;
 
-use crate::support::python::script;
+use crate::support::python::answer;
 use crate::support::{conformance, database, recount};
 
 use super::manifest;
@@ -20,8 +20,7 @@ fn messy() -> (tempfile::TempDir, String) {
 }
 
 fn seen_by(engine: &str, dest: &str) -> Json {
-    let script = script(include_str!("engines.py"), std::path::Path::new(dest), &[engine, dest]);
-    serde_json::from_str(&script).unwrap()
+    answer(include_str!("engines.py"), std::path::Path::new(dest), &[engine, dest])
 }
 
 /// The word of the data dictionary for a column.

@@ -10,7 +10,7 @@ use recount::archive::docs::dictionary;
 use recount::model::rollups::{ForecastStat, LeadScore, MinerStat, Rollup};
 use recount::model::rows::rows_from_batch;
 
-use crate::support::python::script;
+use crate::support::python::answer;
 use crate::support::recount;
 use crate::support::repository::{blocks, read};
 
@@ -97,7 +97,7 @@ fn the_examples_answer_as_recount_does() {
     let (decay, improved) = (decay(), improved());
     let mut costs: Option<Vec<(String, f64)>> = None;
     for (engine, example) in examples.iter().enumerate() {
-        let answers: Json = serde_json::from_str(&script(&format!("{example}\n{PRINT}"), folder.path(), &[])).unwrap();
+        let answers = answer(&format!("{example}\n{PRINT}"), folder.path(), &[]);
         same("decay", engine, &answers["decay"], &decay);
         same("improved", engine, &answers["improved"], &improved);
         let rows = answers["costs"].as_array().unwrap().iter();

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, OnceLock};
 
+use serde_json::Value as Json;
+
 use super::repository::{read, root};
 
 const REQUIREMENTS: &str = "tests/archive/requirements.txt";
@@ -47,9 +49,16 @@ fn run(command: &mut Command) {
 }
 
 /// Runs a script with arguments in a folder; gives what it prints, and fails with all that it says where it fails.
-pub fn script(text: &str, folder: &Path, args: &[&str]) -> String {
+fn script(text: &str, folder: &Path, args: &[&str]) -> String {
     let output = Command::new(python()).arg("-c").arg(text).args(args).current_dir(folder).output().expect("python starts");
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "python failed\n-- script\n{text}\n-- stdout\n{out}\n-- stderr\n{err}");
     out.into_owned()
+}
+
+/// What a script prints last, as JSON. Before it, a slow machine may be shown a progress bar.
+pub fn answer(text: &str, folder: &Path, args: &[&str]) -> Json {
+    let out = script(text, folder, args);
+    let last = out.lines().last().unwrap_or_default();
+    serde_json::from_str(last).unwrap_or_else(|e| panic!("{e}: {out}"))
 }
