@@ -22,11 +22,14 @@ fn a_state_is_of_its_settings() {
 #[test]
 fn a_state_is_of_its_legacy_scores() {
     let (_turn, db) = quiet_database();
-    db.execute(include_str!("../../migrations/phase2/0302_legacy_lead_scores.sql"));
     let nights = Nights::begin(&db, &["--no-components", "--drift", "9"]);
+    db.execute(include_str!("../../migrations/phase2/0302_legacy_lead_scores.sql"));
+    db.execute("ALTER TABLE weather_legacy_lead_scores ADD COLUMN run_id integer");
+    nights.night();
+    assert_eq!(nights.night(), units(0));
     db.execute(
-        "INSERT INTO weather_legacy_lead_scores (miner_uid, forecast_run_id, lead_hours, era5_score)
-         SELECT miner_uid, forecast_run_id, 24, 0.5 FROM weather_forecast_stats WHERE run_id = 3",
+        "INSERT INTO weather_legacy_lead_scores (run_id, miner_uid, forecast_run_id, lead_hours, era5_score)
+         SELECT run_id, miner_uid, forecast_run_id, 24, 0.5 FROM weather_forecast_stats WHERE run_id = 3",
     );
     nights.everything("the legacy scores have changed");
     assert_eq!(nights.night(), units(0));
