@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::columns::Type;
 use super::ids::{LeadHours, MinerUid, RunId};
-use super::rollups::{ForecastStat, LegacyScore, MinerStat, SubnetStat};
+use super::rollups::{ForecastStat, LegacyScore, MinerStat, Rollup, SubnetStat};
 use super::time::Micros;
 
 /// How a column leaves PostgreSQL and which Arrow columns it becomes.
@@ -134,6 +134,20 @@ pub const STEPS: InputTable = InputTable {
         null("error_json", Wire::Error),
     ],
 };
+
+/// The tables of a source, in the order of their foreign keys; each is also the name of a file in a snapshot folder.
+pub const TABLES: [&str; 10] = [
+    NODES.name,
+    RUNS.name,
+    RESPONSES.name,
+    SCORES.name,
+    COMPONENTS.name,
+    STEPS.name,
+    ForecastStat::TABLE,
+    MinerStat::TABLE,
+    SubnetStat::TABLE,
+    LegacyScore::TABLE,
+];
 
 /// The four tables that are read run by run.
 pub const RUN_TABLES: [&InputTable; 4] = [&RESPONSES, &SCORES, &COMPONENTS, &STEPS];

@@ -1,23 +1,11 @@
 //! How a state keeps what serde cannot derive: names of tables, JSON, rollup rows.
 
-use super::evidence::{COMPONENTS, NODES, RESPONSES, RUNS, SCORES, STEPS};
-use super::rollups::{ForecastStat, MinerStat, Rollup, SubnetStat};
+use super::evidence::TABLES;
+use super::rollups::Rollup;
 use super::value::Value;
 
-/// The name of a table that recount knows.
+/// The name of one of [`TABLES`].
 pub type TableName = &'static str;
-
-const TABLES: [TableName; 9] = [
-    NODES.name,
-    RUNS.name,
-    RESPONSES.name,
-    SCORES.name,
-    COMPONENTS.name,
-    STEPS.name,
-    ForecastStat::TABLE,
-    MinerStat::TABLE,
-    SubnetStat::TABLE,
-];
 
 /// A table by its place in the list of all.
 pub mod table {
@@ -70,6 +58,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::model::rollups::{MinerStat, SubnetStat};
 
     #[test]
     fn a_row_comes_back_with_every_bit() {

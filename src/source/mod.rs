@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::changes::{Changes, Known, Position};
-use crate::model::evidence::{COMPONENTS, NODES, RESPONSES, RUNS, SCORES, STEPS, Snapshot, StoredStat, Unit, UnitEvidence};
+use crate::model::evidence::{STEPS, Snapshot, StoredStat, Unit, UnitEvidence};
 use crate::model::rollups::{ForecastStat, LegacyScore, MinerStat, Rollup, SubnetStat};
 
 use self::archive::Archive;
@@ -195,19 +195,7 @@ impl Source {
     }
 }
 
-/// The tables of a source, in the order of their foreign keys; each is also the name of a file in a snapshot folder.
-pub const TABLES: [&str; 10] = [
-    NODES.name,
-    RUNS.name,
-    RESPONSES.name,
-    SCORES.name,
-    COMPONENTS.name,
-    STEPS.name,
-    ForecastStat::TABLE,
-    MinerStat::TABLE,
-    SubnetStat::TABLE,
-    LegacyScore::TABLE,
-];
+pub use crate::model::evidence::TABLES;
 
 /// Rows read, counted from many threads.
 #[derive(Debug, Default)]

@@ -19,8 +19,8 @@ use super::properties;
 use crate::error::{Context, ErrorKind, Result};
 use crate::parallel;
 
-/// Rows of a row group: so many are gathered and encoded at a time, on each thread.
-const ROW_GROUP_ROWS: usize = 65_536;
+/// Cells of a row group: so many are gathered and encoded at a time, on each thread. A few megabytes, whatever the table.
+const ROW_GROUP_CELLS: usize = 1 << 18;
 
 /// Rows that wait in a temporary file for their order.
 pub struct SortedTable<K> {
@@ -69,7 +69,7 @@ impl<K: Ord + Copy + Sync> SortedTable<K> {
         let spool = spool.into_inner().map_err(io::IntoInnerError::into_error).doing(ErrorKind::Io, doing)?;
         let file = File::create(path).doing(ErrorKind::Io, doing)?;
         let (mut writer, _) = writer(BufWriter::new(file), &self.schema).doing(ErrorKind::Io, doing)?;
-        let groups = groups(&self.segments);
+        let groups = groups(&self.segments, row_group_rows(&self.schema));
         parallel::in_order(
             threads,
             &groups,
@@ -84,13 +84,17 @@ impl<K: Ord + Copy + Sync> SortedTable<K> {
     }
 }
 
+fn row_group_rows(schema: &SchemaRef) -> usize {
+    ROW_GROUP_CELLS / schema.fields().len()
+}
+
 /// The segments of each row group.
-fn groups<K>(segments: &[Segment<K>]) -> Vec<&[Segment<K>]> {
+fn groups<K>(segments: &[Segment<K>], rows_max: usize) -> Vec<&[Segment<K>]> {
     let mut groups = Vec::new();
     let (mut start, mut rows) = (0, 0);
     for (index, segment) in segments.iter().enumerate() {
         rows += segment.rows as usize;
-        if rows >= ROW_GROUP_ROWS || index + 1 == segments.len() {
+        if rows >= rows_max || index + 1 == segments.len() {
             groups.push(&segments[start..=index]);
             (start, rows) = (index + 1, 0);
         }
@@ -188,7 +192,7 @@ mod tests {
 
     #[test]
     fn row_groups_end_where_they_are_full() {
-        let long: Vec<i32> = (0..3 * ROW_GROUP_ROWS as i32).rev().collect();
+        let long: Vec<i32> = (0..3 * row_group_rows(&batch(&[]).schema()) as i32).rev().collect();
         let (rows, bytes) = sorted(&long.chunks(1000).map(<[i32]>::to_vec).collect::<Vec<_>>(), 2);
         assert!(rows.is_sorted_by_key(|row| row / 100) && rows.len() == long.len());
         assert_eq!(sorted(&[long], 1).1.len(), bytes.len());
