@@ -7,6 +7,7 @@
 #[path = "../tests/support/cluster.rs"]
 #[allow(dead_code)]
 mod cluster;
+mod support;
 
 use std::process::Command;
 use std::time::Instant;
@@ -26,7 +27,10 @@ struct Bench {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    let small = std::env::args().any(|arg| arg == "--test");
+    if support::is_filtered_out("incremental") {
+        return;
+    }
+    let small = support::is_small();
     let number = |name: &str, default: u32, tiny: u32| {
         let given = std::env::var(name).ok().and_then(|text| text.parse().ok());
         if small { tiny } else { given.unwrap_or(default) }
