@@ -12,7 +12,7 @@ use rayon::slice::ParallelSliceMut;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Results that may wait for an earlier one, per thread: enough to keep every thread busy, and it bounds the memory.
-const WINDOW_PER_THREAD: usize = 4;
+const WINDOW_PER_THREAD: usize = 2;
 
 /// Calls `work` for each item on `threads` threads, and `consume` with the results, in the items' order, on this thread.
 /// The first error in that order ends it; a panic of `work` goes on here.
@@ -62,6 +62,11 @@ pub fn in_order<T: Sync, R: Send>(
         }
         Ok(())
     })
+}
+
+/// How many threads [`hash`] uses from now on. The first call of a process stands.
+pub fn limit(threads: usize) {
+    let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("hash-{i}")).build_global();
 }
 
 /// BLAKE3 of the first bytes of a file, read and hashed with all threads, in pieces that stay in their caches.

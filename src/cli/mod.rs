@@ -13,6 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::job::{Job, redact};
 use crate::model::outcome::Outcome;
 use crate::model::writing::Applied;
+use crate::parallel;
 
 use args::{Archive, ArchiveAction, Cli, Command, Flags, Global, Reading};
 use progress::Monitor;
@@ -253,6 +254,7 @@ fn resolve_layers(
         flags,
         narrowing: reading.map(|reading| reading.narrow.narrowing()).unwrap_or_default(),
     })?;
+    parallel::limit(settings.threads.get());
     if !global.quiet {
         for warning in &settings.warnings {
             eprintln!("warning: {warning}");

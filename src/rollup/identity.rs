@@ -4,6 +4,7 @@
 //! Rows stand mostly in the order in which they were written, so after one shape the same shape follows as the last
 //! time: that guess is tried before the hash map. A row's slot is then `shape × miners + miner`.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::hash::Hash;
 
@@ -20,9 +21,22 @@ pub struct Identities<S> {
     slots: Vec<u32>,
 }
 
+thread_local! {
+    /// The slots of the last run that this thread has folded: a page that is fresh has to be cleared first.
+    static SPARE_SLOTS: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
+}
+
+impl<S> Drop for Identities<S> {
+    fn drop(&mut self) {
+        SPARE_SLOTS.set(std::mem::take(&mut self.slots));
+    }
+}
+
 impl<S: Copy + Eq + Hash> Identities<S> {
     pub fn new(miners: usize) -> Self {
-        Identities { shapes: Vec::new(), index: HashMap::new(), follower: Vec::new(), last: 0, miners, slots: Vec::new() }
+        let mut slots = SPARE_SLOTS.take();
+        slots.clear();
+        Identities { shapes: Vec::new(), index: HashMap::new(), follower: Vec::new(), last: 0, miners, slots }
     }
 
     /// The slot of (shape, miner).

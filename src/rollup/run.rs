@@ -49,6 +49,8 @@ pub fn fold_unit(runs: &[RunEvidence], rules: &Rules) -> UnitFold {
     for evidence in runs {
         rows.extend(fold_run(evidence, rules, &mut unit));
     }
+    unit.stats.reserve_exact(rows.len());
+    unit.history.reserve_exact(rows.len());
     let place: HashMap<i32, RunId> = rows.iter().map(|row: &RunRow| (row.miner.0, row.run)).collect();
     for row in rows {
         let holder = place[&row.miner.0];
@@ -94,6 +96,7 @@ fn fold_run(evidence: &RunEvidence, rules: &Rules, unit: &mut UnitFold) -> Vec<R
     legacy::fill(&mut scores, evidence, &roster, rules);
     let averages = averages(evidence, &roster, &mut unit.findings);
     let has_era5_steps = steps.all().iter().any(|step| step.name == "era5");
+    unit.lead_scores.reserve(roster.len() * rules.leads().len());
     let mut rows = Vec::with_capacity(roster.len());
     for (index, (scores, averages)) in scores.iter().zip(averages).enumerate() {
         let uid = roster.uid(index);

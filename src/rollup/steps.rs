@@ -2,6 +2,8 @@
 
 use std::cmp::Reverse;
 
+use arrow::array::{Int32Array, TimestampMicrosecondArray};
+
 use crate::model::evidence::{RunEvidence, STEPS};
 use crate::model::finding::{Code, Finding};
 use crate::model::ids::{LeadHours, MinerUid, RunId};
@@ -10,7 +12,7 @@ use crate::model::time::Micros;
 
 use super::Rules;
 use super::roster::{ErrorText, Errors, Roster};
-use super::views::{Columns, NO_CODE, int_at, time_at};
+use super::views::{Codes, Columns, NO_CODE, int_at, time_at};
 
 const DAY: i64 = 24 * 3600 * 1_000_000;
 
@@ -33,9 +35,11 @@ pub struct Step<'a> {
     pub latency_ms: Option<i32>,
     pub error: Option<ErrorText<'a>>,
     pub superseded: bool,
-    /// Miner, name, substep and lead in codes: equal for duplicates.
-    key: (i32, i32, i32, i64),
+    key: Key,
 }
+
+/// Miner, name, substep and lead in codes: equal for duplicates.
+type Key = (i32, i32, i32, i64);
 
 impl<'a> Step<'a> {
     /// When the step was last heard of.
@@ -79,7 +83,8 @@ pub struct Steps<'a>(Vec<Step<'a>>);
 
 impl<'a> Steps<'a> {
     pub fn new(evidence: &'a RunEvidence, rules: &Rules, findings: &mut Vec<Finding>) -> Self {
-        let mut steps = merge(read(evidence, rules), evidence.run.id, findings);
+        let rows = Rows::new(evidence);
+        let mut steps = merge(&rows, &rows.in_order(rules), evidence.run.id, findings);
         mark_superseded(&mut steps);
         Steps(steps)
     }
@@ -120,66 +125,98 @@ fn stale_before(rules: &Rules) -> Micros {
     Micros(rules.snapshot_time.0.saturating_sub(DAY))
 }
 
-/// The rows that describe a miner, not the run.
-fn read<'a>(evidence: &'a RunEvidence, rules: &Rules) -> Vec<Step<'a>> {
-    let columns = Columns(&evidence.steps);
-    let (id, miner) = (columns.id("id").values(), columns.int32("miner_uid").values());
-    let (hotkey, name) = (columns.codes("miner_hotkey"), columns.codes("step_name"));
-    let (substep, status) = (columns.codes("substep"), columns.codes("status"));
-    let (lead, retries, latency) = (columns.int32("lead_hours"), columns.int32("retry_count"), columns.int32("latency_ms"));
-    let (started, completed) = (columns.time("started_at"), columns.time("completed_at"));
-    let next_retry = columns.time("next_retry_time");
-    let errors = Errors::of(&columns, "error_json");
-    let of_run: Vec<bool> = name
-        .values
-        .iter()
-        .map(|name| rules.scoring.run_level_steps.iter().any(|run_level| Some(run_level.as_str()) == name))
-        .collect();
-    let mut steps = Vec::with_capacity(id.len());
-    for row in 0..id.len() {
-        let name_code = name.code(row);
-        let hotkey = hotkey.get(row).unwrap_or_default();
-        if hotkey == "coordinator" || (name_code != NO_CODE && of_run[name_code as usize]) {
-            continue;
+/// The columns of a run's step rows.
+struct Rows<'a> {
+    id: &'a [i64],
+    miner: &'a [i32],
+    hotkey: Codes<'a>,
+    name: Codes<'a>,
+    substep: Codes<'a>,
+    lead: &'a Int32Array,
+    status: Codes<'a>,
+    started: &'a TimestampMicrosecondArray,
+    completed: &'a TimestampMicrosecondArray,
+    retry_count: &'a Int32Array,
+    next_retry: &'a TimestampMicrosecondArray,
+    latency_ms: &'a Int32Array,
+    error: Errors<'a>,
+}
+
+impl<'a> Rows<'a> {
+    fn new(evidence: &'a RunEvidence) -> Self {
+        let columns = Columns(&evidence.steps);
+        Rows {
+            id: columns.id("id").values(),
+            miner: columns.int32("miner_uid").values(),
+            hotkey: columns.codes("miner_hotkey"),
+            name: columns.codes("step_name"),
+            substep: columns.codes("substep"),
+            lead: columns.int32("lead_hours"),
+            status: columns.codes("status"),
+            started: columns.time("started_at"),
+            completed: columns.time("completed_at"),
+            retry_count: columns.int32("retry_count"),
+            next_retry: columns.time("next_retry_time"),
+            latency_ms: columns.int32("latency_ms"),
+            error: Errors::of(&columns, "error_json"),
         }
-        let lead = int_at(lead, row);
-        steps.push(Step {
-            id: id[row],
-            miner: miner[row],
-            hotkey,
-            name: name.get(row).unwrap_or_default(),
-            substep: substep.get(row),
-            lead,
-            status: status.get(row).unwrap_or_default(),
-            started: time_at(started, row),
-            completed: time_at(completed, row),
-            retry_count: int_at(retries, row).unwrap_or(0),
-            next_retry: time_at(next_retry, row),
-            latency_ms: int_at(latency, row),
-            error: errors.get(row),
-            superseded: false,
-            key: (miner[row], name_code, substep.code(row), lead.map_or(i64::MIN, i64::from)),
-        });
     }
-    steps
+
+    /// The rows that describe a miner, not the run; duplicates side by side, the latest in front.
+    fn in_order(&self, rules: &Rules) -> Vec<u32> {
+        let is_of_run = |name: Option<&str>| rules.scoring.run_level_steps.iter().any(|step| Some(step.as_str()) == name);
+        let of_run: Vec<bool> = self.name.values.iter().map(is_of_run).collect();
+        let of_miner = |&row: &u32| {
+            let name = self.name.code(row as usize);
+            self.hotkey.get(row as usize) != Some("coordinator") && !(name != NO_CODE && of_run[name as usize])
+        };
+        let placed = |row: u32| (self.key(row as usize), Reverse(self.order(row as usize)), row);
+        let mut order: Vec<_> = (0..self.id.len() as u32).filter(of_miner).map(placed).collect();
+        order.sort_unstable();
+        order.into_iter().map(|(_, _, row)| row).collect()
+    }
+
+    fn key(&self, row: usize) -> Key {
+        (self.miner[row], self.name.code(row), self.substep.code(row), int_at(self.lead, row).map_or(i64::MIN, i64::from))
+    }
+
+    /// [`Step::order`]
+    fn order(&self, row: usize) -> (Option<Micros>, i64) {
+        (time_at(self.completed, row).or(time_at(self.started, row)), self.id[row])
+    }
+
+    fn step(&self, row: usize) -> Step<'a> {
+        Step {
+            id: self.id[row],
+            miner: self.miner[row],
+            hotkey: self.hotkey.get(row).unwrap_or_default(),
+            name: self.name.get(row).unwrap_or_default(),
+            substep: self.substep.get(row),
+            lead: int_at(self.lead, row),
+            status: self.status.get(row).unwrap_or_default(),
+            started: time_at(self.started, row),
+            completed: time_at(self.completed, row),
+            retry_count: int_at(self.retry_count, row).unwrap_or(0),
+            next_retry: time_at(self.next_retry, row),
+            latency_ms: int_at(self.latency_ms, row),
+            error: self.error.get(row),
+            superseded: false,
+            key: self.key(row),
+        }
+    }
 }
 
 /// One step for each key: the latest, with the earliest start and the greatest retry count of all.
-fn merge<'a>(steps: Vec<Step<'a>>, run: RunId, findings: &mut Vec<Finding>) -> Vec<Step<'a>> {
-    let mut order: Vec<u32> = (0..steps.len() as u32).collect();
-    order.sort_unstable_by_key(|&place| {
-        let step = &steps[place as usize];
-        (step.key, Reverse(step.order()))
-    });
-    let mut merged: Vec<Step<'a>> = Vec::with_capacity(steps.len());
-    for step in order.into_iter().map(|place| &steps[place as usize]) {
+fn merge<'a>(rows: &Rows<'a>, order: &[u32], run: RunId, findings: &mut Vec<Finding>) -> Vec<Step<'a>> {
+    let mut merged: Vec<Step<'a>> = Vec::with_capacity(order.len());
+    for step in order.iter().map(|&row| rows.step(row as usize)) {
         match merged.last_mut() {
             Some(winner) if winner.key == step.key => {
                 winner.started = [winner.started, step.started].into_iter().flatten().min();
                 winner.retry_count = winner.retry_count.max(step.retry_count);
                 findings.push(step.finding(run, Code::DuplicateStep, step.name));
             }
-            _ => merged.push(*step),
+            _ => merged.push(step),
         }
     }
     merged

@@ -16,6 +16,7 @@ use arrow::ipc::{Block, MessageHeader, root_as_footer, root_as_message};
 use bytes::Bytes;
 
 use super::decode::Interner;
+use super::stretches::{to_rows, to_stretches};
 
 type Result<T> = std::result::Result<T, ArrowError>;
 
@@ -33,6 +34,7 @@ pub struct IpcWriter<W: Write> {
 }
 
 impl<W: Write> IpcWriter<W> {
+    /// `schema` is that of the file; its columns in stretches come as rows.
     pub fn new(writer: W, schema: &SchemaRef) -> Result<IpcWriter<W>> {
         let options = IpcWriteOptions::default().with_dictionary_handling(DictionaryHandling::Delta);
         let dictionaries = schema.fields().iter().map(|_| Interner::default()).collect();
@@ -45,7 +47,12 @@ impl<W: Write> IpcWriter<W> {
             DataType::Dictionary(..) => recode(column, dictionary),
             _ => Ok(column.clone()),
         });
-        let batch = RecordBatch::try_new(self.writer.schema().clone(), columns.collect::<Result<_>>()?)?;
+        let schema = self.writer.schema().clone();
+        let columns = columns.zip(schema.fields()).map(|(column, field)| match field.data_type() {
+            DataType::RunEndEncoded(..) => to_stretches(&column?),
+            _ => column,
+        });
+        let batch = RecordBatch::try_new(schema.clone(), columns.collect::<Result<_>>()?)?;
         self.rows += batch.num_rows() as u64;
         self.writer.write(&batch)
     }
@@ -126,13 +133,18 @@ impl IpcFile {
         self.batches.iter().map(|block| rows_of(&self.part(block, false)?)).sum()
     }
 
-    /// One batch, in this schema, which must equal the file's.
+    /// One batch, in this schema, which must equal the file's but for columns in stretches.
     pub fn batch(&self, index: usize, schema: &SchemaRef) -> Result<RecordBatch> {
         let absent = || ArrowError::ParseError(format!("there is no batch {index}"));
         let block = self.batches.get(index).ok_or_else(absent)?;
         let batch = self.decoder.read_record_batch(block, &self.block(block)?)?;
+        let batch = batch.ok_or_else(absent)?;
+        let columns = batch.columns().iter().map(|column| match column.data_type() {
+            DataType::RunEndEncoded(..) => to_rows(column),
+            _ => Ok(column.clone()),
+        });
         // The file's own fields carry ids of dictionaries, which no reader needs.
-        RecordBatch::try_new(schema.clone(), batch.ok_or_else(absent)?.columns().to_vec())
+        RecordBatch::try_new(schema.clone(), columns.collect::<Result<_>>()?)
     }
 
     fn block(&self, block: &Block) -> Result<Buffer> {

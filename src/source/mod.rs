@@ -11,6 +11,7 @@ pub mod decode;
 mod ipc;
 pub mod layout;
 pub mod small;
+mod stretches;
 pub mod united;
 
 use std::collections::BTreeMap;

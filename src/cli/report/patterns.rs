@@ -32,6 +32,10 @@ pub fn patterns(differences: &[Difference]) -> Result<Vec<Pattern<'_>>> {
 
 /// For each pattern the index of its first difference, and how many there are.
 fn group(differences: &[Difference]) -> PolarsResult<Vec<(usize, u64)>> {
+    // Not worth the start of polars' threads.
+    if differences.is_empty() {
+        return Ok(Vec::new());
+    }
     let frame: DataFrame = df!(
         "table" => differences.iter().map(|d| d.table).collect::<Vec<_>>(),
         "column" => differences.iter().map(shape::column).collect::<Vec<_>>(),

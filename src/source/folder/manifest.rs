@@ -11,8 +11,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::seal::{NO_HASH, is_intact, seal};
 
 pub const MANIFEST: &str = "manifest.json";
-/// The format that this recount writes, and the only one that it reads.
-pub const FORMAT_VERSION: u64 = 1;
+/// The format that this recount writes. In version 1 the large tables have a value for each row in every column, in
+/// version 2 stretches for what repeats; both are read.
+pub const FORMAT_VERSION: u64 = 2;
 const FORMAT: &str = "recount snapshot";
 /// The content of a snapshot folder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -91,9 +92,9 @@ impl Manifest {
             return Err(bad("is not of a recount snapshot".to_owned()));
         }
         match json.get("version").and_then(Json::as_u64) {
-            Some(FORMAT_VERSION) => {}
+            Some(1..=FORMAT_VERSION) => {}
             Some(newer) if newer > FORMAT_VERSION => {
-                let detail = format!("{MANIFEST} has format version {newer}, this recount reads version {FORMAT_VERSION}");
+                let detail = format!("{MANIFEST} has format version {newer}, this recount reads up to version {FORMAT_VERSION}");
                 return Err(refused(dir, detail).hint("read it with a newer recount, or export it again with this one"));
             }
             _ => return Err(bad("has no format version that was ever written".to_owned())),
@@ -139,9 +140,9 @@ mod tests {
 
     #[test]
     fn a_newer_format_says_so() {
-        let newer = sealed().replace("\"version\": 1", "\"version\": 2");
+        let newer = sealed().replace("\"version\": 2", "\"version\": 3");
         let error = parse(newer.as_bytes()).unwrap_err();
-        insta::assert_snapshot!(error, @"opening snapshot night: manifest.json has format version 2, this recount reads version 1");
+        insta::assert_snapshot!(error, @"opening snapshot night: manifest.json has format version 3, this recount reads up to version 2");
         insta::assert_snapshot!(error.hint_text().unwrap(), @"read it with a newer recount, or export it again with this one");
     }
 }

@@ -16,6 +16,7 @@ use serde_json::Value as Json;
 
 use self::manifest::{FileEntry, Manifest};
 use super::ipc::IpcFile;
+use super::stretches::in_stretches;
 use super::{Counters, TABLES, small};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::evidence::{
@@ -54,7 +55,7 @@ impl Folder {
         let mut files = HashMap::new();
         for table in TABLES {
             if let Some(entry) = manifest.files.get(&file_name(table)) {
-                files.insert(table, open_file(dir, table, entry, &schema(table, &wide_leads))?);
+                files.insert(table, open_file(dir, table, entry, &file_schema(manifest.version, table, &wide_leads))?);
             }
         }
         let snapshot = read_small(dir, &manifest, &files, wide_leads)?;
@@ -151,7 +152,13 @@ fn is_read_by_batch(table: &str) -> bool {
     table == ForecastStat::TABLE || RUN_TABLES.iter().any(|run_table| run_table.name == table)
 }
 
-/// The schema of the file of a table.
+/// The schema of the file of a table: the large ones with what repeats in stretches.
+fn file_schema(version: u64, table: &str, wide_leads: &[LeadHours]) -> SchemaRef {
+    let schema = schema(table, wide_leads);
+    if version > 1 && [SCORES.name, COMPONENTS.name].contains(&table) { in_stretches(&schema) } else { schema }
+}
+
+/// The schema of a table in memory.
 fn schema(table: &str, wide_leads: &[LeadHours]) -> SchemaRef {
     match table {
         MinerStat::TABLE => schema_of(MinerStat::COLUMNS),

@@ -10,8 +10,8 @@ use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use serde_json::Value as Json;
 
-use super::manifest::{FileEntry, MANIFEST, Manifest};
-use super::{file_name, schema};
+use super::manifest::{FORMAT_VERSION, FileEntry, MANIFEST, Manifest};
+use super::{file_name, file_schema};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::model::evidence::{NODES, RUN_TABLES, RUNS, STEPS, Snapshot, StoredStat, Unit, UnitEvidence, units};
 use crate::model::rollups::{ForecastStat, LegacyScore, MinerStat, Rollup, SubnetStat};
@@ -59,7 +59,7 @@ impl SnapshotWriter {
     }
 
     fn file(&self, table: &'static str) -> Result<TableFile> {
-        TableFile::create(&self.target, &self.folder, table, &schema(table, &self.snapshot.wide_leads))
+        TableFile::create(&self.target, &self.folder, table, &file_schema(FORMAT_VERSION, table, &self.snapshot.wide_leads))
     }
 
     /// Appends one unit; units come in the order of [`units`], each once.
