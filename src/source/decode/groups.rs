@@ -4,9 +4,11 @@
 //! other: numbers and times in their binary form, texts with a [`SEPARATOR`] between them. For the server that is less work
 //! than a tuple for each row, and a third of the bytes; for us it is one message for a few hundred rows.
 //!
-//! Aggregates pass over NULL, so a marker stands for it, and the number of values that are not NULL comes along. Where a
-//! marker or a separator could as well be a value, the group is *ambiguous*: nothing is guessed, and the caller reads the
-//! rows one by one instead.
+//! An id and a lead are one number, since for the server each number costs more than its bytes.
+//!
+//! Aggregates pass over NULL, so a marker stands for it, and the number of all NULLs comes along. Where a marker or a
+//! separator could as well be a value, the group is *ambiguous*: nothing is guessed, and the caller reads the rows one by
+//! one instead.
 
 use super::Decoder;
 use super::column::{Builder, Mismatch, Values, integer, mismatch, not_utf8, unix_micros};
@@ -17,27 +19,23 @@ use crate::error::Result;
 pub const SEPARATOR: u8 = 1;
 /// In place of a text that is NULL.
 pub const MISSING_TEXT: u8 = 2;
-/// In place of an integer that is NULL. A double that is NULL is the usual NaN.
-pub const MISSING_INT: i32 = i32::MIN;
-const MISSING_FLOAT: u64 = 0x7ff8_0000_0000_0000;
+/// In place of an integer that is NULL. Not the least, so that it has room beside any id.
+pub const MISSING_INT: i32 = i32::MIN + 1;
+/// In place of a double that is NULL: no score is the least of all doubles.
+pub const MISSING_FLOAT: f64 = f64::MIN;
+/// The column whose values come with the ids: `lead × 2^32 + id`.
+pub const WITH_ID: &str = "lead_hours";
 
 /// The columns that make the groups: a miner's rows of one response in a run.
 pub fn is_key(column: &str) -> bool {
     ["response_id", "run_id", "miner_uid", "miner_hotkey"].contains(&column)
 }
 
-/// The values of a column, taken out of a group.
-enum Unpacked {
-    Whole,
-    /// A value and a NULL, or a value and a separator, look alike.
-    Ambiguous,
-}
-
 impl Decoder {
     /// One group, behind its number of fields; how many bytes it took, or `None` where the slice ends too early.
     pub(super) fn group(&mut self, fields: i16, bytes: &[u8]) -> Result<Option<usize>> {
-        let nullable = self.columns.iter().filter(|column| column.nullable).count();
-        if usize::try_from(fields) != Ok(1 + self.columns.len() + nullable) {
+        // One more, the number of NULLs, and one less, since the leads stand with the ids.
+        if usize::try_from(fields) != Ok(self.columns.len()) {
             return Err(self.error(format!("row {} is not the group of rows that was asked for", self.row())));
         }
         let Some((values, taken)) = split(fields, bytes) else { return Ok(None) };
@@ -52,34 +50,56 @@ impl Decoder {
         self.ambiguous
     }
 
-    /// The fields: how many rows; then the columns in order, behind each that may be NULL how many values are not.
+    /// The fields: the columns in order, but for [`WITH_ID`]; how many NULLs.
     fn take_group(&mut self, fields: &[Option<&[u8]>]) -> Result<()> {
-        let bytes: usize = fields.iter().flatten().map(|field| field.len()).sum();
-        let mut fields = fields.iter().copied();
-        let mut next = || fields.next().flatten().unwrap_or_default();
-        let rows = integer(next());
-        // Each row has at least a byte of its own, so that memory follows what came and not what is claimed.
-        let Some(rows) = usize::try_from(rows).ok().filter(|rows| (1..=bytes).contains(rows)) else {
-            return Err(self.error(format!("row {} is said to begin a group of {rows} rows", self.row())));
-        };
+        let mut fields = fields.iter().map(|field| field.unwrap_or_default());
+        let ids = fields.clone().next().unwrap_or_default();
+        let rows = ids.len() / size_of::<i64>();
+        if rows == 0 {
+            return Err(self.error(format!("row {} begins a group without rows", self.row())));
+        }
+        let mut next = || fields.next().unwrap_or_default();
+        let (before, mut separated) = (self.rows, true);
         for index in 0..self.columns.len() {
-            let (column, bytes) = (&mut self.columns[index], next());
-            let present = if column.nullable { integer(next()) } else { rows as i64 };
-            let taken = match is_key(&self.names[index]) {
-                true => column.repeat(bytes, rows),
-                false => column.unpack(bytes, rows, present),
+            let taken = match self.names[index].as_str() {
+                WITH_ID => continue,
+                "id" => self.take_ids(next(), rows),
+                name if is_key(name) => self.columns[index].repeat(next(), rows),
+                _ => self.columns[index].unpack(next(), rows).map(|is_separated| separated &= is_separated),
             };
-            match taken {
-                Ok(Unpacked::Whole) => {}
-                Ok(Unpacked::Ambiguous) => self.ambiguous = true,
-                Err(mismatch) => {
-                    // The values before the one that does not fit are there already.
-                    self.rows = self.columns[index].len();
-                    return Err(self.refuse(index, &mismatch));
-                }
+            if let Err(mismatch) = taken {
+                // The values before the one that does not fit are there already.
+                self.rows = self.columns[index].len();
+                return Err(self.refuse(index, &mismatch));
+            }
+        }
+        match integer(next()) {
+            _ if !separated => self.ambiguous = true,
+            0 => {}
+            missing => {
+                let nullable = self.columns.iter_mut().filter(|column| column.nullable);
+                let marked: usize = nullable.map(|column| column.mark_missing(before)).sum();
+                self.ambiguous = usize::try_from(missing) != Ok(marked);
             }
         }
         self.rows += rows;
+        Ok(())
+    }
+
+    /// Ids, and the leads that come with them.
+    fn take_ids(&mut self, bytes: &[u8], rows: usize) -> std::result::Result<(), Mismatch> {
+        let values = words(bytes, rows)?.iter().map(|word| i64::from_be_bytes(*word));
+        let with_id = self.names.iter().zip(&mut self.columns).find(|(name, _)| *name == WITH_ID);
+        let Some(Values::Int32(leads)) = with_id.map(|(_, column)| &mut column.values) else {
+            unreachable!("invariant: the large tables have leads");
+        };
+        // The low half is the id, with its sign; what it took from the high half is given back.
+        leads.extend(values.clone().map(|value| (value.wrapping_sub(i64::from(value as i32)) >> 32) as i32));
+        let id = self.names.iter().zip(&mut self.columns).find(|(name, _)| *name == "id");
+        let Some(Values::Int64(ids)) = id.map(|(_, column)| &mut column.values) else {
+            unreachable!("invariant: rows have ids");
+        };
+        ids.extend(values.map(|value| i64::from(value as i32)));
         Ok(())
     }
 }
@@ -107,7 +127,7 @@ fn split(fields: i16, bytes: &[u8]) -> Option<(Vec<Option<&[u8]>>, usize)> {
 
 impl Builder {
     /// One value, for all rows of a group.
-    fn repeat(&mut self, bytes: &[u8], rows: usize) -> std::result::Result<Unpacked, Mismatch> {
+    fn repeat(&mut self, bytes: &[u8], rows: usize) -> std::result::Result<(), Mismatch> {
         if self.refuses_length(bytes.len()) {
             return Err(mismatch(format!("a value of {} bytes", bytes.len()), self.expected()));
         }
@@ -119,50 +139,40 @@ impl Builder {
             Values::Coded { codes, .. } => repeat_last(codes, more),
             _ => unreachable!("invariant: keys of groups are ids and names"),
         }
-        Ok(Unpacked::Whole)
+        Ok(())
     }
 
-    /// The values of all rows of a group, `present` of them not NULL.
-    fn unpack(&mut self, bytes: &[u8], rows: usize, present: i64) -> std::result::Result<Unpacked, Mismatch> {
-        let missing = usize::try_from(present).ok().and_then(|present| rows.checked_sub(present));
-        let missing = missing.ok_or_else(|| mismatch(format!("{present} values for {rows} rows"), self.expected()))?;
-        let before = self.len();
+    /// The values of all rows of a group; false where a separator is part of a text.
+    fn unpack(&mut self, bytes: &[u8], rows: usize) -> std::result::Result<bool, Mismatch> {
         match &mut self.values {
             Values::Int32(values) => values.extend(words(bytes, rows)?.iter().map(|word| i32::from_be_bytes(*word))),
-            Values::Int64(values) => values.extend(words(bytes, rows)?.iter().map(|word| i64::from_be_bytes(*word))),
             Values::Float64(values) => values.extend(words(bytes, rows)?.iter().map(|word| f64::from_be_bytes(*word))),
             Values::Time(values) => {
                 for word in words(bytes, rows)? {
                     values.push(unix_micros(i64::from_be_bytes(*word))?);
                 }
             }
-            Values::Coded { codes, interner } => {
-                if !texts(bytes, rows, codes, interner)? {
-                    return Ok(Unpacked::Ambiguous);
-                }
-            }
+            Values::Coded { codes, interner } => return texts(bytes, rows, codes, interner),
             _ => unreachable!("invariant: groups have numbers, times and names"),
         }
-        match missing {
-            0 => Ok(Unpacked::Whole),
-            _ => Ok(self.mark_missing(before, missing)),
-        }
+        Ok(true)
     }
 
-    /// Makes the markers from row `from` on NULL, where there are just as many as values are missing.
-    fn mark_missing(&mut self, from: usize, missing: usize) -> Unpacked {
+    /// Makes the markers from row `from` on NULL; says how many there were.
+    fn mark_missing(&mut self, from: usize) -> usize {
         let known = self.nulls.len();
         let nulls = &mut self.nulls;
         match &mut self.values {
             Values::Int32(values) => clear(values, from, nulls, |value| *value == MISSING_INT),
-            Values::Float64(values) => clear(values, from, nulls, |value| value.to_bits() == MISSING_FLOAT),
+            Values::Float64(values) => clear(values, from, nulls, |value| *value == MISSING_FLOAT),
             Values::Coded { codes, interner } => {
-                let marker = interner.known(&[MISSING_TEXT]);
-                clear(codes, from, nulls, |code| Some(*code) == marker);
+                if let Some(marker) = interner.known(&[MISSING_TEXT]) {
+                    clear(codes, from, nulls, |code| *code == marker);
+                }
             }
             _ => unreachable!("invariant: ids and times of groups are never NULL"),
         }
-        if self.nulls.len() - known == missing { Unpacked::Whole } else { Unpacked::Ambiguous }
+        self.nulls.len() - known
     }
 }
 
@@ -193,12 +203,7 @@ fn words<const WIDTH: usize>(bytes: &[u8], rows: usize) -> std::result::Result<&
 /// The texts between separators; false where there are more of them than rows, so that one has a separator in it.
 fn texts(bytes: &[u8], rows: usize, codes: &mut Vec<i32>, interner: &mut Interner) -> std::result::Result<bool, Mismatch> {
     let before = codes.len();
-    let mut rest = Some(bytes);
-    while let Some(bytes) = rest {
-        let code;
-        (code, rest) = interner.code_before(bytes, SEPARATOR).map_err(not_utf8)?;
-        codes.push(code);
-    }
+    interner.codes_between(bytes, SEPARATOR, codes).map_err(not_utf8)?;
     match codes.len() - before {
         found if found < rows => Err(mismatch(format!("{found} values for {rows} rows"), "a value in each row, never NULL")),
         found => Ok(found == rows),

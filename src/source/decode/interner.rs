@@ -16,6 +16,8 @@ pub struct Interner {
     /// and a comparison is cheaper than a look-up.
     followers: Vec<i32>,
     last: usize,
+    /// The last texts that came together, and their codes: one miner has the same scores as the next.
+    sequence: (Vec<u8>, Vec<i32>),
     /// The texts as an array, until there is a new one.
     array: Option<ArrayRef>,
 }
@@ -40,8 +42,28 @@ impl Interner {
         Ok(code)
     }
 
+    /// Appends the codes of all texts between separators.
+    pub fn codes_between(&mut self, bytes: &[u8], separator: u8, codes: &mut Vec<i32>) -> Result<(), Utf8Error> {
+        if self.sequence.0 != bytes || self.sequence.1.is_empty() {
+            let before = codes.len();
+            let mut rest = Some(bytes);
+            while let Some(bytes) = rest {
+                let code;
+                (code, rest) = self.code_before(bytes, separator)?;
+                codes.push(code);
+            }
+            self.sequence.0.clear();
+            self.sequence.0.extend_from_slice(bytes);
+            self.sequence.1.clear();
+            self.sequence.1.extend_from_slice(&codes[before..]);
+        } else {
+            codes.extend_from_slice(&self.sequence.1);
+        }
+        Ok(())
+    }
+
     /// The code of the text in front of a separator, and what stands behind that; `None` where the text goes to the end.
-    pub fn code_before<'b>(&mut self, bytes: &'b [u8], separator: u8) -> Result<(i32, Option<&'b [u8]>), Utf8Error> {
+    fn code_before<'b>(&mut self, bytes: &'b [u8], separator: u8) -> Result<(i32, Option<&'b [u8]>), Utf8Error> {
         if let Some(&guess) = self.followers.get(self.last)
             && let Some(rest) = bytes.strip_prefix(self.texts[guess as usize].as_bytes())
             && rest.first().is_none_or(|&byte| byte == separator)

@@ -22,7 +22,7 @@ use crate::error::{Error, ErrorKind, Result};
 use self::column::{Builder, Mismatch};
 use super::layout::Layout;
 
-pub use self::groups::{MISSING_INT, MISSING_TEXT, SEPARATOR, is_key};
+pub use self::groups::{MISSING_FLOAT, MISSING_INT, MISSING_TEXT, SEPARATOR, WITH_ID, is_key};
 pub use self::interner::Interner;
 
 const SIGNATURE: [u8; 11] = *b"PGCOPY\n\xff\r\n\0";

@@ -30,6 +30,8 @@ pub struct FoundColumn {
     pub not_null: bool,
     /// The role may read it.
     pub readable: bool,
+    /// Equal values have equal bytes, as its collation has it.
+    pub by_bytes: bool,
 }
 
 impl FoundTable {
@@ -57,7 +59,8 @@ FROM unnest($1::text[]) AS t(name) JOIN pg_class c ON c.oid = to_regclass(t.name
 const COLUMNS_SQL: &str = "
 SELECT a.attrelid::int8, a.attname::text,
        CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END::int8,
-       format_type(a.atttypid, a.atttypmod), a.attnotnull, has_column_privilege(a.attrelid, a.attnum, 'SELECT')
+       format_type(a.atttypid, a.atttypmod), a.attnotnull, has_column_privilege(a.attrelid, a.attnum, 'SELECT'),
+       coalesce((SELECT l.collisdeterministic FROM pg_collation l WHERE l.oid = a.attcollation), true)
 FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
 WHERE a.attrelid = ANY ($1::int8[]::oid[]) AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attrelid, a.attnum";
@@ -65,7 +68,7 @@ ORDER BY a.attrelid, a.attnum";
 /// Looks up the tables on the search path; those that are absent are not in the result.
 pub async fn read(connection: &mut PgConnection) -> Result<Vec<FoundTable>> {
     type TableRow = (String, i64, Option<f64>, bool, bool);
-    type ColumnRow = (i64, String, i64, String, bool, bool);
+    type ColumnRow = (i64, String, i64, String, bool, bool, bool);
     let cannot = |e| failed("reading the catalogue", e);
     let tables: Vec<TableRow> =
         sqlx::query_as(TABLES_SQL).bind(&TABLES[..]).bind(RUNS.name).fetch_all(&mut *connection).await.map_err(cannot)?;
@@ -73,8 +76,15 @@ pub async fn read(connection: &mut PgConnection) -> Result<Vec<FoundTable>> {
     let columns: Vec<ColumnRow> = sqlx::query_as(COLUMNS_SQL).bind(&ids).fetch_all(connection).await.map_err(cannot)?;
     let columns_of = |id: i64| {
         let own = columns.iter().filter(|column| column.0 == id).cloned();
-        own.map(|(_, name, type_id, type_name, not_null, readable)| FoundColumn { name, type_id, type_name, not_null, readable })
-            .collect()
+        let column = |(_, name, type_id, type_name, not_null, readable, by_bytes): ColumnRow| FoundColumn {
+            name,
+            type_id,
+            type_name,
+            not_null,
+            readable,
+            by_bytes,
+        };
+        own.map(column).collect()
     };
     let found = |(name, id, rows, run_index, run_key)| FoundTable { name, rows, run_index, run_key, columns: columns_of(id) };
     Ok(tables.into_iter().map(found).collect())

@@ -38,6 +38,8 @@ pub struct Selection {
     pub run_index: bool,
     /// A foreign key keeps `run_id` within the runs.
     pub run_key: bool,
+    /// The server can pack rows into groups: ids fit half a number, and equal texts have equal bytes.
+    pub groups: bool,
 }
 
 /// A database that fits.
@@ -141,6 +143,7 @@ impl Checker<'_> {
             rows: found.rows,
             run_index: found.run_index,
             run_key: found.run_key && found.column("run_id").is_some_and(|column| column.not_null),
+            groups: found.column("id").is_some_and(|id| id.type_id != INT8) && found.columns.iter().all(|column| column.by_bytes),
             layout,
         })
     }
@@ -220,6 +223,7 @@ pub mod tests {
             type_name: expected(column).0.to_owned(),
             not_null: !column.nullable,
             readable: true,
+            by_bytes: true,
         };
         let columns = layout.columns.iter().map(column).collect();
         FoundTable { name: layout.table.to_owned(), rows: Some(1e6), run_index: true, run_key: true, columns }

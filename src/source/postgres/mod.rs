@@ -13,6 +13,7 @@ mod pool;
 mod spool;
 
 use std::collections::HashMap;
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -76,10 +77,12 @@ impl Postgres {
         let mut exporter = Reader::open(target.connect("snapshot", options))?;
         let looked = exporter.run(async |exporter| look(exporter, options, &counters).await)?;
         let Looked { exported, contract, snapshot, stored_miners, position } = looked;
-        let mut readers = Vec::new();
-        for number in 1..=options.connections.max(1) {
-            readers.push(Reader::open(pinned(&target, options, number, &exported))?);
-        }
+        let readers = std::thread::scope(|scope| {
+            let open = |number| Reader::open(pinned(&target, options, number, &exported));
+            let opening: Vec<_> = (1..=options.connections.max(1)).map(|number| scope.spawn(move || open(number))).collect();
+            let opened = opening.into_iter().map(|reader| reader.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            opened.collect::<Result<Vec<_>>>()
+        })?;
         let run_tables = [&RESPONSES, &SCORES, &COMPONENTS, &STEPS];
         Ok(Postgres {
             exporter: Mutex::new(Some(exporter)),

@@ -5,7 +5,7 @@ use super::contract::type_id::{BPCHAR, JSON, JSONB};
 use crate::model::columns::Type;
 use crate::model::evidence::{COMPONENTS, RUNS, SCORES, Wire};
 use crate::model::ids::RunId;
-use crate::source::decode::{MISSING_INT, MISSING_TEXT, SEPARATOR, is_key};
+use crate::source::decode::{MISSING_FLOAT, MISSING_INT, MISSING_TEXT, SEPARATOR, WITH_ID, is_key};
 use crate::source::layout::LayoutColumn;
 
 /// A table of at most so many rows is scanned for each run where it has no index on it.
@@ -53,8 +53,8 @@ fn error_parts(name: &str, json: &str) -> String {
     };
     let parts = ["type", "message", "error"].map(part).join(", ");
     format!(
-        "CASE coalesce({json}_typeof({name}), 'null') WHEN 'object' THEN {json}_build_object({parts})::text \
-         WHEN 'string' THEN {name}::text WHEN 'null' THEN NULL ELSE '[]' END"
+        "CASE WHEN {name} IS NOT NULL THEN CASE {json}_typeof({name}) WHEN 'object' THEN {json}_build_object({parts})::text \
+         WHEN 'string' THEN {name}::text WHEN 'null' THEN NULL ELSE '[]' END END"
     )
 }
 
@@ -66,45 +66,47 @@ pub fn run(selection: &Selection, run: RunId) -> String {
 /// The rows of one run of a large table, packed into groups by the server; the form is that of the decoder's groups.
 pub fn groups(selection: &Selection, run: RunId) -> Option<String> {
     let table = selection.layout.table;
-    if table != SCORES.name && table != COMPONENTS.name {
+    if (table != SCORES.name && table != COMPONENTS.name) || !selection.groups {
         return None;
     }
     let columns = || selection.layout.columns.iter().zip(&selection.expressions);
-    let fields = columns().map(|(column, expression)| match column.name.as_ref() {
+    let of = |name: &str| columns().find(|(column, _)| column.name == name).expect("invariant: the large tables have it");
+    let fields = columns().filter(|(column, _)| column.name != WITH_ID).map(|(column, expression)| match column.name.as_ref() {
         "run_id" => format!("{run}::int"),
-        name if is_key(name) => key(column, expression),
+        "id" => format!("string_agg(int8send({}::int8 * 4294967296 + {expression}), NULL)", or_marker(of(WITH_ID))),
+        name if is_key(name) => expression.clone(),
         _ => packed(column, expression),
     });
+    let nullable = columns().filter(|(column, _)| column.nullable).map(|(_, expression)| expression.as_str());
+    let missing = format!("sum(num_nulls({}))", nullable.collect::<Vec<_>>().join(", "));
+    let fields = fields.chain([missing]).collect::<Vec<_>>().join(", ");
     let keys = columns().filter(|(column, _)| is_key(&column.name) && column.name != "run_id");
-    let keys = keys.map(|(column, expression)| key(column, expression)).collect::<Vec<_>>().join(", ");
-    let fields = std::iter::once("count(*)".to_owned()).chain(fields).collect::<Vec<_>>().join(", ");
+    let keys = keys.map(|(_, expression)| expression.as_str()).collect::<Vec<_>>().join(", ");
     Some(format!("COPY (SELECT {fields} FROM {table} WHERE run_id = {run} GROUP BY {keys}) TO STDOUT (FORMAT binary)"))
 }
 
-/// Texts are equal by their bytes, whatever their collation says.
-fn key(column: &LayoutColumn, expression: &str) -> String {
-    match column.wire {
-        Wire::Plain(Type::Text) => format!("{expression} COLLATE \"C\""),
-        _ => expression.to_owned(),
-    }
-}
-
-/// The values of a column, one behind the other, and how many there are where some may be missing.
-fn packed(column: &LayoutColumn, expression: &str) -> String {
-    let or = |marker: String| match column.nullable {
-        true => format!("coalesce({expression}, {marker})"),
-        false => expression.to_owned(),
-    };
+/// The values of a column, one behind the other.
+fn packed(column: &LayoutColumn, expression: &String) -> String {
+    let value = or_marker((column, expression));
     let values = match column.wire {
-        Wire::Id => format!("int8send({expression}::int8), NULL"),
-        Wire::Plain(Type::Int32) => format!("int4send({}::int4), NULL", or(format!("'{MISSING_INT}'::int4"))),
-        Wire::Plain(Type::Float64) => format!("float8send({}), NULL", or("'NaN'".to_owned())),
-        Wire::Plain(Type::Time) => format!("timestamptz_send({expression}), NULL"),
-        Wire::Plain(Type::Text) => format!("{}, chr({SEPARATOR})", or(format!("chr({MISSING_TEXT})"))),
+        Wire::Plain(Type::Int32) => format!("int4send({value}::int4), NULL"),
+        Wire::Plain(Type::Float64) => format!("float8send({value}), NULL"),
+        Wire::Plain(Type::Time) => format!("timestamptz_send({value}), NULL"),
+        Wire::Plain(Type::Text) => format!("{value}, chr({SEPARATOR})"),
         _ => unreachable!("invariant: the large tables have numbers, times and names"),
     };
-    let count = if column.nullable { format!(", count({expression})") } else { String::new() };
-    format!("string_agg({values}){count}")
+    format!("string_agg({values})")
+}
+
+/// A value, or what stands for NULL.
+fn or_marker((column, expression): (&LayoutColumn, &String)) -> String {
+    let marker = match column.wire {
+        _ if !column.nullable => return expression.clone(),
+        Wire::Plain(Type::Int32) => format!("'{MISSING_INT}'::int4"),
+        Wire::Plain(Type::Float64) => format!("'{MISSING_FLOAT:e}'::float8"),
+        _ => format!("chr({MISSING_TEXT})"),
+    };
+    format!("coalesce({expression}, {marker})")
 }
 
 /// All rows in order of their runs.
@@ -158,9 +160,11 @@ mod tests {
     fn only_what_a_rule_reads_is_selected() {
         let contract = check(&fitting()).unwrap();
         insta::assert_snapshot!(run(&contract.scores, RunId(7)), @"COPY (SELECT id, response_id, run_id, miner_uid, miner_hotkey, score_type, calculation_time, score, lead_hours, variable_level FROM weather_miner_scores WHERE run_id = 7) TO STDOUT (FORMAT binary)");
-        insta::assert_snapshot!(groups(&contract.scores, RunId(7)).unwrap(), @r#"COPY (SELECT count(*), string_agg(int8send(id::int8), NULL), response_id, 7::int, miner_uid, miner_hotkey COLLATE "C", string_agg(score_type, chr(1)), string_agg(timestamptz_send(calculation_time), NULL), string_agg(float8send(coalesce(score, 'NaN')), NULL), count(score), string_agg(int4send(coalesce(lead_hours, '-2147483648'::int4)::int4), NULL), count(lead_hours), string_agg(coalesce(variable_level, chr(2)), chr(1)), count(variable_level) FROM weather_miner_scores WHERE run_id = 7 GROUP BY response_id, miner_uid, miner_hotkey COLLATE "C") TO STDOUT (FORMAT binary)"#);
-        insta::assert_snapshot!(groups(&contract.components, RunId(7)).unwrap(), @"COPY (SELECT count(*), string_agg(int8send(id::int8), NULL), response_id, 7::int, miner_uid, string_agg(score_type, chr(1)), string_agg(int4send(lead_hours::int4), NULL), string_agg(variable_name, chr(1)), string_agg(int4send(coalesce(pressure_level, '-2147483648'::int4)::int4), NULL), count(pressure_level), string_agg(float8send(coalesce(rmse, 'NaN')), NULL), count(rmse), string_agg(float8send(coalesce(acc, 'NaN')), NULL), count(acc), string_agg(float8send(coalesce(skill_score, 'NaN')), NULL), count(skill_score), string_agg(timestamptz_send(calculated_at), NULL) FROM weather_forecast_component_scores WHERE run_id = 7 GROUP BY response_id, miner_uid) TO STDOUT (FORMAT binary)");
+        insta::assert_snapshot!(groups(&contract.scores, RunId(7)).unwrap(), @"COPY (SELECT string_agg(int8send(coalesce(lead_hours, '-2147483647'::int4)::int8 * 4294967296 + id), NULL), response_id, 7::int, miner_uid, miner_hotkey, string_agg(score_type, chr(1)), string_agg(timestamptz_send(calculation_time), NULL), string_agg(float8send(coalesce(score, '-1.7976931348623157e308'::float8)), NULL), string_agg(coalesce(variable_level, chr(2)), chr(1)), sum(num_nulls(score, lead_hours, variable_level)) FROM weather_miner_scores WHERE run_id = 7 GROUP BY response_id, miner_uid, miner_hotkey) TO STDOUT (FORMAT binary)");
+        insta::assert_snapshot!(groups(&contract.components, RunId(7)).unwrap(), @"COPY (SELECT string_agg(int8send(lead_hours::int8 * 4294967296 + id), NULL), response_id, 7::int, miner_uid, string_agg(score_type, chr(1)), string_agg(variable_name, chr(1)), string_agg(int4send(coalesce(pressure_level, '-2147483647'::int4)::int4), NULL), string_agg(float8send(coalesce(rmse, '-1.7976931348623157e308'::float8)), NULL), string_agg(float8send(coalesce(acc, '-1.7976931348623157e308'::float8)), NULL), string_agg(float8send(coalesce(skill_score, '-1.7976931348623157e308'::float8)), NULL), string_agg(timestamptz_send(calculated_at), NULL), sum(num_nulls(pressure_level, rmse, acc, skill_score)) FROM weather_forecast_component_scores WHERE run_id = 7 GROUP BY response_id, miner_uid) TO STDOUT (FORMAT binary)");
         assert_eq!(groups(&contract.responses, RunId(7)), None);
+        let wide_ids = Selection { groups: false, ..contract.scores };
+        assert_eq!(groups(&wide_ids, RunId(7)), None);
         insta::assert_snapshot!(by_runs(&contract.components), @"COPY (SELECT id, response_id, run_id, miner_uid, score_type, lead_hours, variable_name, pressure_level, rmse, acc, skill_score, calculated_at FROM weather_forecast_component_scores ORDER BY run_id) TO STDOUT (FORMAT binary)");
         insta::assert_snapshot!(whole(&contract.nodes), @"COPY (SELECT uid, hotkey FROM node_table) TO STDOUT (FORMAT binary)");
     }
@@ -177,7 +181,7 @@ mod tests {
     #[test]
     fn errors_leave_without_what_no_rule_reads() {
         let steps = check(&fitting()).unwrap().steps.unwrap();
-        insta::assert_snapshot!(steps.expressions[13], @"CASE coalesce(jsonb_typeof(error_json), 'null') WHEN 'object' THEN jsonb_build_object('type', CASE coalesce(jsonb_typeof(error_json -> 'type'), 'null') WHEN 'string' THEN error_json -> 'type' WHEN 'null' THEN NULL ELSE '0'::jsonb END, 'message', CASE coalesce(jsonb_typeof(error_json -> 'message'), 'null') WHEN 'string' THEN error_json -> 'message' WHEN 'null' THEN NULL ELSE '0'::jsonb END, 'error', CASE coalesce(jsonb_typeof(error_json -> 'error'), 'null') WHEN 'string' THEN error_json -> 'error' WHEN 'null' THEN NULL ELSE '0'::jsonb END)::text WHEN 'string' THEN error_json::text WHEN 'null' THEN NULL ELSE '[]' END");
+        insta::assert_snapshot!(steps.expressions[13], @"CASE WHEN error_json IS NOT NULL THEN CASE jsonb_typeof(error_json) WHEN 'object' THEN jsonb_build_object('type', CASE coalesce(jsonb_typeof(error_json -> 'type'), 'null') WHEN 'string' THEN error_json -> 'type' WHEN 'null' THEN NULL ELSE '0'::jsonb END, 'message', CASE coalesce(jsonb_typeof(error_json -> 'message'), 'null') WHEN 'string' THEN error_json -> 'message' WHEN 'null' THEN NULL ELSE '0'::jsonb END, 'error', CASE coalesce(jsonb_typeof(error_json -> 'error'), 'null') WHEN 'string' THEN error_json -> 'error' WHEN 'null' THEN NULL ELSE '0'::jsonb END)::text WHEN 'string' THEN error_json::text WHEN 'null' THEN NULL ELSE '[]' END END");
         insta::assert_snapshot!(expression("e", Wire::Error, 25), @"to_json(e)::text");
         insta::assert_snapshot!(expression("e", Wire::ErrorObject, JSON), @"CASE json_typeof(e) WHEN 'object' THEN json_build_object('type', e -> 'type', 'message', e -> 'message')::text ELSE e::text END");
         insta::assert_snapshot!(expression("status", Wire::Plain(Type::Text), BPCHAR), @"status::text");
