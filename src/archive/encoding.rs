@@ -159,42 +159,58 @@ fn encode(
 /// The rows in order of these columns, NULLs first, text by code points.
 pub fn ordered(batch: &RecordBatch, order: &[&str]) -> std::result::Result<RecordBatch, arrow::error::ArrowError> {
     let keys: Vec<Vec<i64>> = order.iter().filter_map(|name| batch.column_by_name(name)).map(sort_key).collect();
-    let compare = |a: u32, b: u32| {
-        let different = keys.iter().map(|key| key[a as usize].cmp(&key[b as usize])).find(|order| order.is_ne());
-        different.unwrap_or(std::cmp::Ordering::Equal)
+    let places = match packed(&keys, batch.num_rows()) {
+        Some(packed) => sorted(packed.len(), |row| packed[row]),
+        None => sorted(batch.num_rows(), |row| keys.iter().map(|key| key[row]).collect::<Vec<_>>()),
     };
-    let mut rows: Vec<u32> = (0..batch.num_rows() as u32).collect();
-    if rows.is_sorted_by(|a, b| compare(*a, *b).is_le()) {
-        return Ok(batch.clone());
+    places.map_or_else(|| Ok(batch.clone()), |places| take_record_batch(batch, &places))
+}
+
+/// The rows in order of their keys, equal ones as they were; `None` where they are already.
+fn sorted<K: Ord>(rows: usize, key: impl Fn(usize) -> K) -> Option<UInt32Array> {
+    if (0..rows).is_sorted_by_key(&key) {
+        return None;
     }
-    rows.sort_by(|a, b| compare(*a, *b));
-    take_record_batch(batch, &UInt32Array::from(rows))
+    let mut places: Vec<(K, u32)> = (0..rows).map(|row| (key(row), row as u32)).collect();
+    places.sort_unstable();
+    Some(places.into_iter().map(|(_, row)| row).collect())
+}
+
+/// The keys of each row as one number in the same order, where their ranges leave room for that: within a run they do.
+fn packed(keys: &[Vec<i64>], rows: usize) -> Option<Vec<u128>> {
+    let mut packed = vec![0_u128; rows];
+    let mut bits = 0;
+    for key in keys {
+        let (Some(&least), Some(&most)) = (key.iter().min(), key.iter().max()) else { continue };
+        let width = u64::BITS - most.abs_diff(least).leading_zeros();
+        bits += width;
+        if bits > u128::BITS {
+            return None;
+        }
+        packed.iter_mut().zip(key).for_each(|(packed, value)| *packed = *packed << width | u128::from(value.abs_diff(least)));
+    }
+    Some(packed)
 }
 
 /// Numbers that stand in the same order as the cells.
 fn sort_key(column: &ArrayRef) -> Vec<i64> {
-    let nulls = |row: usize, value: i64| if column.is_null(row) { i64::MIN } else { value };
-    let rows = 0..column.len();
-    match column.data_type() {
-        DataType::Int32 => {
-            let values = column.as_primitive::<Int32Type>().values();
-            rows.map(|row| nulls(row, values[row].into())).collect()
-        }
-        DataType::Int64 => {
-            let values = column.as_primitive::<Int64Type>().values();
-            rows.map(|row| nulls(row, values[row])).collect()
-        }
+    let mut key: Vec<i64> = match column.data_type() {
+        DataType::Int32 => column.as_primitive::<Int32Type>().values().iter().map(|&value| value.into()).collect(),
+        DataType::Int64 => column.as_primitive::<Int64Type>().values().to_vec(),
         DataType::Dictionary(..) => {
             let coded = column.as_dictionary::<Int32Type>();
             let ranks = ranks(coded.values());
-            let codes = coded.keys().values();
-            rows.map(|row| nulls(row, ranks.get(codes[row] as usize).copied().unwrap_or_default())).collect()
+            coded.keys().values().iter().map(|&code| ranks.get(code as usize).copied().unwrap_or_default()).collect()
         }
-        _ => {
-            let ranks = ranks(column);
-            rows.map(|row| nulls(row, ranks[row])).collect()
-        }
+        _ => ranks(column),
+    };
+    // One below the least, so that the range stays small; there is nothing below the least of all.
+    if let Some(nulls) = column.nulls().filter(|nulls| nulls.null_count() > 0) {
+        let present = nulls.valid_indices().map(|row| key[row]).min();
+        let null = present.map_or(0, |least| least.saturating_sub(1));
+        nulls.iter().zip(&mut key).filter(|(is_valid, _)| !is_valid).for_each(|(_, value)| *value = null);
     }
+    key
 }
 
 /// The place of each text among the distinct ones.
