@@ -48,7 +48,17 @@ def from_csv(file):
 
 def from_snapshot(folder):
     file = pyarrow.ipc.open_file(f"{folder}/weather_miner_scores.arrow")
-    return (file.get_batch(number) for number in range(file.num_record_batches))
+    for number in range(file.num_record_batches):
+        batch = file.get_batch(number)
+        yield pa.RecordBatch.from_arrays([in_rows(column) for column in batch.columns], names=batch.schema.names)
+
+
+def in_rows(column):
+    """A value for each row of a column that may come in stretches."""
+    if not pa.types.is_run_end_encoded(column.type):
+        return column
+    values = column.values.cast(pa.string()) if pa.types.is_dictionary(column.values.type) else column.values
+    return pc.run_end_decode(pa.RunEndEncodedArray.from_arrays(column.run_ends, values))
 
 
 def combined(folder):
