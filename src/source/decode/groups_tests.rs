@@ -47,13 +47,7 @@ fn group(copy: Copy, miner: i32, hotkey: &str, rows: &[Score]) -> Copy {
         bytes(rows.iter().map(|row| row.time.to_be_bytes().to_vec()).collect()),
         bytes(rows.iter().map(|row| row.score.unwrap_or(f64::MIN).to_bits().to_be_bytes().to_vec()).collect()),
         texts(rows.iter().map(|row| row.level.as_deref().unwrap_or("\u{2}")).collect()),
-        count(
-            rows.iter()
-                .map(|row| [row.score.is_none(), row.lead.is_none(), row.level.is_none()])
-                .flatten()
-                .filter(|&x| x)
-                .count(),
-        ),
+        count(rows.iter().flat_map(|row| [row.score.is_none(), row.lead.is_none(), row.level.is_none()]).filter(|&x| x).count()),
     ];
     copy.row(&fields.iter().map(|field| Some(field.as_slice())).collect::<Vec<_>>())
 }
