@@ -68,11 +68,18 @@ impl Recomputed {
 
     fn finish(self, threads: usize) -> Result<()> {
         let paths = ["lead_scores.parquet", "weather_forecast_stats.parquet"].map(|file| self.folder.path(file));
-        std::thread::scope(|scope| {
-            let stats = scope.spawn(|| self.stats.write(&paths[1], threads));
+        let write_stats = || self.stats.write(&paths[1], threads);
+        if threads == 1 {
             self.lead_scores.write(&paths[0], threads)?;
-            stats.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })?;
+            write_stats()?;
+        } else {
+            // Side by side, so that the last row groups of one table leave no thread idle.
+            std::thread::scope(|scope| {
+                let stats = scope.spawn(write_stats);
+                self.lead_scores.write(&paths[0], threads)?;
+                stats.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })?;
+        }
         self.folder.commit()
     }
 }
