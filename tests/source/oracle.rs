@@ -22,7 +22,7 @@ fn micros(column: &str) -> String {
     format!("CASE WHEN isfinite({column}) THEN (extract(epoch FROM {column}) * 1000000)::int8::text ELSE {column}::text END")
 }
 
-/// A NaN and the lowest integer stand for NULL where rows travel in groups: beside a NULL, rows travel one by one.
+/// The least double stands for NULL where rows travel in groups: beside a NULL, rows travel one by one.
 #[test]
 fn every_value_of_every_type_comes_as_postgresql_has_it() {
     hold_every_value(FLOATS, INTS);
@@ -30,7 +30,7 @@ fn every_value_of_every_type_comes_as_postgresql_has_it() {
 
 #[test]
 fn every_value_comes_in_groups_of_rows_too() {
-    hold_every_value(&FLOATS.replace("NaN,", ""), &INTS.replace("-2147483648,", ""));
+    hold_every_value(&FLOATS.replace("-1.7976931348623157e308,", ""), INTS);
     hold_every_value(&FLOATS.replace(",NULL", ""), &INTS.replace(",NULL", ""));
 }
 

@@ -1,5 +1,6 @@
 //! One content, however it is read: from tables of any shape, over any number of connections, or from a folder.
 
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 
 use recount::model::evidence::units;
@@ -42,7 +43,7 @@ fn tables_may_have_other_types_and_shapes() {
     let database = loaded("small");
     let (_parent, before) = snapshot_of(&open(&database));
     database.execute(
-        "ALTER TABLE weather_miner_scores ALTER id TYPE bigint, ALTER lead_hours TYPE smallint, ALTER variable_level TYPE text,
+        "ALTER TABLE weather_miner_scores ALTER lead_hours TYPE smallint, ALTER variable_level TYPE text,
                                           ALTER miner_hotkey TYPE char(255);
          CREATE DOMAIN level AS int CHECK (VALUE IS DISTINCT FROM -1);
          ALTER TABLE weather_forecast_component_scores ALTER pressure_level TYPE level;
@@ -55,6 +56,28 @@ fn tables_may_have_other_types_and_shapes() {
          CREATE VIEW weather_forecast_runs AS SELECT * FROM runs_table",
     );
     assert_same_content(&before, &open(&database));
+}
+
+/// Such rows cannot travel in groups.
+#[test]
+fn ids_may_be_wide_and_texts_equal_that_differ() {
+    let database = loaded("small");
+    let (_parent, before) = snapshot_of(&open(&database));
+    database.execute("ALTER TABLE weather_miner_scores ALTER id TYPE bigint");
+    assert_same_content(&before, &open(&database));
+    database.execute(
+        "CREATE COLLATION careless (provider = icu, locale = 'und-u-ks-level1', deterministic = false);
+         ALTER TABLE weather_miner_scores ALTER id TYPE int, ALTER miner_hotkey TYPE varchar(255) COLLATE careless",
+    );
+    assert_same_content(&before, &open(&database));
+    database.execute("UPDATE weather_miner_scores SET miner_hotkey = upper(miner_hotkey) WHERE id % 2 = 0");
+    let hotkeys = |database: &Database| {
+        let units = units(&open(database).snapshot().runs);
+        let evidence = units.iter().map(|unit| open(database).read(unit).unwrap());
+        evidence.flat_map(|unit| unit.runs).flat_map(|run| rows(&run.scores)).map(|row| row[4].clone()).collect::<BTreeSet<_>>()
+    };
+    let expected = database.rows("SELECT DISTINCT miner_hotkey COLLATE \"C\" FROM weather_miner_scores");
+    assert_eq!(hotkeys(&database), expected.into_iter().map(|row| row[0].clone()).collect());
 }
 
 #[test]
