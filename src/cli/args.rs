@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command as ClapCommand, FromArgMatches, Parser, Subcommand};
 
@@ -371,10 +372,15 @@ impl<const GLOBAL: bool> Flags<GLOBAL> {
     }
 }
 
+/// The defaults by flag, made once: every command shows them.
+static DEFAULTS: LazyLock<BTreeMap<&str, String>> = LazyLock::new(|| {
+    let mut settings = Settings::default();
+    KEYS.iter().map(|key| (key.flag, super::config::plain(&(key.slot)(&mut settings).show()))).collect()
+});
+
 /// The help of a key with its default.
 fn help(key: &Key) -> String {
-    let default = (key.slot)(&mut Settings::default()).show();
-    match super::config::plain(&default).as_str() {
+    match DEFAULTS[key.flag].as_str() {
         "-" => key.help.to_owned(),
         // One machine has more cores than the next.
         _ if key.flag == "threads" => format!("{} [default: one for each core]", key.help),

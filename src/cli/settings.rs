@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use crate::error::{Context, Error, ErrorKind, Result};
@@ -72,9 +71,6 @@ pub struct Settings {
     origins: BTreeMap<&'static str, Origin>,
 }
 
-/// Asking the system takes a few file reads, and the help texts ask for the defaults many times.
-static CORES: LazyLock<NonZeroUsize> = LazyLock::new(|| std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN));
-
 impl Default for Settings {
     fn default() -> Self {
         Settings {
@@ -83,7 +79,7 @@ impl Default for Settings {
             color: Color::Auto,
             connections: NonZeroUsize::MIN.saturating_add(1),
             statement_timeout: NonZeroUsize::MIN.saturating_add(3599),
-            threads: *CORES,
+            threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
             tolerance: Tolerance::default(),
             columns: Vec::new(),
             ignore: Vec::new(),
