@@ -64,7 +64,12 @@ pub fn in_order<T: Sync, R: Send>(
     })
 }
 
-/// How many threads [`hash`] uses from now on. The first call of a process stands.
+/// Both, side by side where [`limit`] allows more than one thread.
+pub fn both<A: Send, B: Send>(one: impl FnOnce() -> A + Send, other: impl FnOnce() -> B + Send) -> (A, B) {
+    rayon::join(one, other)
+}
+
+/// How many threads [`hash`] and [`both`] use from now on. The first call of a process stands.
 pub fn limit(threads: usize) {
     let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("hash-{i}")).build_global();
 }

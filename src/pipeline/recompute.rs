@@ -12,6 +12,7 @@ use crate::model::job::{Job, Watch};
 use crate::model::outcome::Outcome;
 use crate::model::rollups::{FindingRow, ForecastStat, LeadScore, Rollup};
 use crate::model::rows::{batch_of, schema_of};
+use crate::parallel;
 use crate::rollup::UnitFold;
 use crate::sink::tables::{SortedTable, TableFile};
 use crate::staging::Staging;
@@ -68,18 +69,10 @@ impl Recomputed {
 
     fn finish(self, threads: usize) -> Result<()> {
         let paths = ["lead_scores.parquet", "weather_forecast_stats.parquet"].map(|file| self.folder.path(file));
+        // Side by side, so that the last row groups of one table leave no thread idle; by one thread, one after the other.
         let write_stats = || self.stats.write(&paths[1], threads);
-        if threads == 1 {
-            self.lead_scores.write(&paths[0], threads)?;
-            write_stats()?;
-        } else {
-            // Side by side, so that the last row groups of one table leave no thread idle.
-            std::thread::scope(|scope| {
-                let stats = scope.spawn(write_stats);
-                self.lead_scores.write(&paths[0], threads)?;
-                stats.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            })?;
-        }
+        let (leads, stats) = parallel::both(|| self.lead_scores.write(&paths[0], threads), write_stats);
+        leads.and(stats)?;
         self.folder.commit()
     }
 }

@@ -31,6 +31,8 @@ use self::united::United;
 use crate::archive::place::BUCKETS;
 use crate::model::ids::RunId;
 
+pub use crate::model::evidence::TABLES;
+
 /// How to reach and use a source. A folder needs none of it.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -195,8 +197,6 @@ impl Source {
         }
     }
 }
-
-pub use crate::model::evidence::TABLES;
 
 /// Rows read, counted from many threads.
 #[derive(Debug, Default)]
