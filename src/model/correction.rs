@@ -157,14 +157,22 @@ impl Corrections {
 
     /// The evidence that the rows rest on.
     pub fn needed(&self) -> BTreeSet<Whose> {
-        self.rows.iter().flat_map(|row| needed(row.table, &row.key)).collect()
+        self.rows.iter().flat_map(Correction::needed).collect()
     }
 }
 
-/// The evidence that a row rests on, that of its ranks last.
-pub fn needed(table: &str, key: &RowKey) -> [Whose; 2] {
-    let whose = Whose::of(table, key);
-    [whose, whose.of_ranks()]
+impl Correction {
+    /// The evidence that the row rests on, and that of everyone where a rank of it changes.
+    pub fn needed(&self) -> impl Iterator<Item = Whose> {
+        let whose = Whose::of(self.table, &self.key);
+        let ranks = self.cells().iter().any(|cell| is_rank(self.table, &cell.column));
+        [Some(whose), ranks.then(|| whose.of_ranks())].into_iter().flatten()
+    }
+
+    /// The cells of an update; none of anything else.
+    pub fn cells(&self) -> &[Cell] {
+        if let Change::Update(cells) = &self.change { cells } else { &[] }
+    }
 }
 
 /// Turns differences, in order of key, into corrections. `missing` finds the recomputed row of a key.

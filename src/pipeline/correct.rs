@@ -6,9 +6,7 @@ use std::path::Path;
 use serde_json::Value as Json;
 
 use crate::error::Result;
-use crate::model::correction::{
-    Correction, Corrections, Fingerprint, Origin, Selection, Whose, cells_of, corrections_of, needed,
-};
+use crate::model::correction::{Correction, Corrections, Fingerprint, Origin, Selection, Whose, cells_of, corrections_of};
 use crate::model::difference::{Difference, RowKey};
 use crate::model::job::{Job, Watch};
 use crate::model::outcome::Outcome;
@@ -146,7 +144,7 @@ struct Prints {
 
 impl Prints {
     fn unit(&mut self, evidence: &BTreeMap<Whose, Fingerprint>, rows: &[Correction]) {
-        for whose in rows.iter().flat_map(|row| needed(row.table, &row.key)) {
+        for whose in rows.iter().flat_map(Correction::needed) {
             self.needed.entry(whose).or_insert_with(|| {
                 let mut sum = Fingerprint::default();
                 let of = |one: &Whose| one.run == whose.run && (whose.miner == Whose::ALL || one.miner == whose.miner);
@@ -163,7 +161,7 @@ impl Prints {
     }
 
     fn rest(&mut self, rows: &[Correction]) {
-        for whose in rows.iter().flat_map(|row| needed(row.table, &row.key)) {
+        for whose in rows.iter().flat_map(Correction::needed) {
             let print = self.lifetime.get(&whose).copied().unwrap_or_default();
             self.needed.entry(whose).or_insert(print);
         }

@@ -49,6 +49,24 @@ fn a_row_whose_scores_changed_is_left() {
 }
 
 #[test]
+fn ranks_are_left_where_anyone_of_the_run_was_scored_again() {
+    let db = database();
+    drifted(&db, 6, 10, 0);
+    db.execute("UPDATE weather_forecast_stats SET era5_completeness = 0.125, miner_rank = 42 WHERE miner_uid IN (4, 5)");
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("diff");
+    diff(&db, &out);
+    db.execute("UPDATE weather_miner_scores SET calculation_time = now() WHERE run_id = 3 AND miner_uid = 7 AND lead_hours = 24");
+    let applied = on(&db, &["apply", out.to_str().unwrap(), "--format", "json"]).ends_with(1).json();
+    assert_eq!(reasons(&applied["corrections"]), ["evidence miner_rank", "evidence miner_rank"], "{applied:#}");
+    let wrong = "SELECT count(*) FILTER (WHERE era5_completeness = 0.125), count(*) FILTER (WHERE miner_rank = 42),
+                        min(run_id) FILTER (WHERE miner_rank = 42) FROM weather_forecast_stats";
+    assert_eq!(db.psql(wrong), "0|2|3");
+    on(&db, &["reconcile", "--apply"]).succeeds();
+    on(&db, &["reconcile"]).succeeds();
+}
+
+#[test]
 fn a_cell_that_someone_else_wrote_is_left() {
     let db = database();
     let change = format!("UPDATE weather_forecast_stats SET era5_completeness = 0.25 WHERE {KEY}");

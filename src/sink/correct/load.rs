@@ -1,12 +1,20 @@
-//! Rows on their way into a temporary table: in COPY's binary format, so that a double arrives with its bits, or as SQL literals.
+//! Rows on their way into a temporary table: as binary arrays, so that a double arrives with its bits, or as SQL literals.
+
+use sqlx::encode::IsNull;
+use sqlx::error::BoxDynError;
+use sqlx::postgres::types::Oid;
+use sqlx::postgres::{PgArgumentBuffer, PgArguments, PgHasArrayType, PgTypeInfo};
+use sqlx::{Arguments, Postgres};
 
 use crate::model::columns::Type;
 use crate::model::value::{Value, canonical_json};
 
-const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
-const TRAILER: [u8; 2] = (-1i16).to_be_bytes();
+/// How many rows a statement takes to the server.
+const ROWS_PER_STATEMENT: usize = 1 << 14;
 /// From Unix's epoch to that of PostgreSQL, 2000-01-01.
 const EPOCH_OFFSET_US: i64 = 946_684_800_000_000;
+const TIMESTAMPTZ: Oid = Oid(1184);
+const TIMESTAMPTZ_ARRAY: Oid = Oid(1185);
 
 /// How a staged column is typed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,47 +70,71 @@ impl Staged {
         self.columns.iter().map(|(name, _)| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
     }
 
-    /// All rows as COPY takes them, in pieces of about `piece` bytes.
-    pub fn binary(&self, piece: usize) -> impl Iterator<Item = Vec<u8>> {
-        let mut rows = self.rows.iter();
-        let mut buffer = SIGNATURE.to_vec();
-        let mut done = false;
-        std::iter::from_fn(move || {
-            while !done && buffer.len() < piece {
-                match rows.next() {
-                    Some(row) => self.encode(row, &mut buffer),
-                    None => {
-                        buffer.extend(TRAILER);
-                        done = true;
-                    }
-                }
-            }
-            (!buffer.is_empty()).then(|| std::mem::take(&mut buffer))
-        })
+    /// All rows in pieces, each with the statement that takes it.
+    pub fn pieces(&self) -> impl Iterator<Item = &[Vec<Value<'static>>]> {
+        self.rows.chunks(ROWS_PER_STATEMENT)
     }
 
-    fn encode(&self, row: &[Value<'_>], out: &mut Vec<u8>) {
-        out.extend((row.len() as i16).to_be_bytes());
-        for (value, (_, stage)) in row.iter().zip(&self.columns) {
-            encode(value, *stage, out);
+    /// The statement that takes a piece in one message: an array for each column. COPY would need two, and where the connection
+    /// is TCP, the second waits for the server's delayed acknowledgement of the first, 40 ms.
+    pub fn insert(&self) -> String {
+        let array = |(at, (_, stage)): (usize, &(String, Stage))| format!("${}::{}[]", at + 1, stage.sql());
+        let arrays = self.columns.iter().enumerate().map(array).collect::<Vec<_>>().join(", ");
+        format!("INSERT INTO {} ({}) SELECT * FROM unnest({arrays})", self.table, self.names())
+    }
+
+    /// The arrays of a piece.
+    pub fn arguments(&self, piece: &[Vec<Value<'static>>]) -> Result<PgArguments, BoxDynError> {
+        let mut arguments = PgArguments::default();
+        for (at, (_, stage)) in self.columns.iter().enumerate() {
+            add(&mut arguments, *stage, piece.iter().map(|row| &row[at]))?;
         }
+        Ok(arguments)
     }
 }
 
-fn encode(value: &Value<'_>, stage: Stage, out: &mut Vec<u8>) {
-    let mut field = |bytes: &[u8]| {
-        out.extend((bytes.len() as i32).to_be_bytes());
-        out.extend(bytes);
-    };
-    match (value, stage) {
-        (Value::Null, _) => out.extend((-1i32).to_be_bytes()),
-        (Value::Bool(x), _) => field(&[(*x).into()]),
-        (Value::Int(x), Stage::Int4) => field(&(*x as i32).to_be_bytes()),
-        (Value::Int(x), _) => field(&x.to_be_bytes()),
-        (Value::Float(x), _) => field(&x.to_bits().to_be_bytes()),
-        (Value::Time(x), _) => field(&since_2000(x.0).to_be_bytes()),
-        (Value::Text(x), _) => field(x.as_bytes()),
-        (Value::Json(x), _) => field(canonical_json(x).as_bytes()),
+fn add<'a>(
+    arguments: &mut PgArguments,
+    stage: Stage,
+    cells: impl Iterator<Item = &'a Value<'static>>,
+) -> Result<(), BoxDynError> {
+    macro_rules! array {
+        ($($value:pat => $cell:expr),+) => {
+            arguments.add(cells.map(|value| match value {
+                Value::Null => None,
+                $($value => Some($cell),)+
+                _ => unreachable!("invariant: a staged value has the type of its column"),
+            }).collect::<Vec<_>>())
+        };
+    }
+    match stage {
+        Stage::Bool => array!(Value::Bool(x) => *x),
+        Stage::Int4 => array!(Value::Int(x) => *x as i32),
+        Stage::Int8 => array!(Value::Int(x) => *x),
+        Stage::Float8 => array!(Value::Float(x) => *x),
+        Stage::Time => array!(Value::Time(x) => Timestamp(x.0)),
+        Stage::Text => array!(Value::Text(x) => x.to_string(), Value::Json(x) => canonical_json(x)),
+    }
+}
+
+/// Microseconds since Unix's epoch. Sent in binary, since PostgreSQL reads few of the far years that it can hold.
+struct Timestamp(i64);
+
+impl sqlx::Type<Postgres> for Timestamp {
+    fn type_info() -> PgTypeInfo {
+        PgTypeInfo::with_oid(TIMESTAMPTZ)
+    }
+}
+
+impl PgHasArrayType for Timestamp {
+    fn array_type_info() -> PgTypeInfo {
+        PgTypeInfo::with_oid(TIMESTAMPTZ_ARRAY)
+    }
+}
+
+impl sqlx::Encode<'_, Postgres> for Timestamp {
+    fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
+        sqlx::Encode::<Postgres>::encode_by_ref(&since_2000(self.0), buffer)
     }
 }
 
@@ -134,25 +166,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_in_binary() {
+    fn rows_as_arrays() {
         let staged = Staged {
             table: "t".to_owned(),
             columns: vec![("a".to_owned(), Stage::Int4), ("b".to_owned(), Stage::Float8), ("c".to_owned(), Stage::Text)],
             rows: vec![vec![Value::Int(-2), Value::Float(-0.0), Value::Null]],
         };
         assert_eq!(staged.create(", x xid"), "CREATE TEMP TABLE t (\"a\" int4, \"b\" float8, \"c\" text, x xid) ON COMMIT DROP");
-        let bytes: Vec<u8> = staged.binary(1).flatten().collect();
-        assert_eq!(&bytes[..19], SIGNATURE);
-        let row: Vec<u8> = [
-            &[0, 3][..],
-            &[0, 0, 0, 4, 255, 255, 255, 254],
-            &[0, 0, 0, 8, 128, 0, 0, 0, 0, 0, 0, 0],
-            &[255, 255, 255, 255],
-            &TRAILER,
-        ]
-        .concat();
-        assert_eq!(bytes[19..], row);
-        assert_eq!(staged.binary(1 << 20).count(), 1);
+        assert_eq!(
+            staged.insert(),
+            "INSERT INTO t (\"a\", \"b\", \"c\") SELECT * FROM unnest($1::int4[], $2::float8[], $3::text[])"
+        );
+        assert_eq!(staged.pieces().count(), 1);
+        assert!(staged.arguments(&staged.rows).is_ok_and(|arguments| arguments.len() == 3));
     }
 
     #[test]

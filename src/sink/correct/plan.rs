@@ -1,6 +1,6 @@
 //! What a job is going to do: its record, its tables, and the rows that travel.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value as Json;
 
@@ -150,6 +150,8 @@ pub struct Work {
     /// What is filled by the server: the corrections of the job to undo.
     pub fill: Vec<String>,
     pub lifetime: bool,
+    /// Runs with a row to correct; an undo asks after none.
+    pub runs: BTreeSet<i32>,
     pub min_age_seconds: u64,
     /// Materialized views to refresh, in the order in which one is made from the other.
     pub refresh: Vec<&'static str>,
@@ -202,13 +204,15 @@ pub async fn corrections(session: &mut Session<'_>, corrections: &Corrections, o
         staged: Vec::new(),
         fill: Vec::new(),
         lifetime: false,
+        runs: BTreeSet::new(),
         min_age_seconds: options.min_age.as_secs(),
         refresh: Vec::new(),
         notes: Vec::new(),
     };
     let corrections = correctable(corrections, &catalogue, &mut work)?;
     check_size(session, &corrections, options).await?;
-    work.lifetime = corrections.rows.iter().any(|row| Whose::of(row.table, &row.key).run == Whose::ALL);
+    work.runs = corrections.rows.iter().map(|row| Whose::of(row.table, &row.key).run).collect();
+    work.lifetime = work.runs.contains(&Whose::ALL);
     work.staged.push(staged_rows(&corrections.rows));
     for (table, found) in &catalogue {
         plan_table(session, table, found, &corrections.rows, options, &mut work).await?;
@@ -454,11 +458,6 @@ fn fingerprints(corrections: &Corrections) -> Staged {
 }
 
 impl Correction {
-    /// The cells of an update; none of anything else.
-    fn cells(&self) -> &[crate::model::correction::Cell] {
-        if let Change::Update(cells) = &self.change { cells } else { &[] }
-    }
-
     /// The row in the words of a message.
     pub fn describe(&self) -> String {
         describe(&self.key)

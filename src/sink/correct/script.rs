@@ -60,7 +60,7 @@ pub fn steps(work: &Work, inserts: bool) -> Vec<Step<'_>> {
         steps.extend(sql::versions(plan).map(|sql| run(format!("looking at {}", plan.table), sql)));
     }
     if !work.is_undo() {
-        let held = sql::hold_runs(IN_FLIGHT_HOURS, work.min_age_seconds);
+        let held = sql::hold_runs(&work.runs, IN_FLIGHT_HOURS, work.min_age_seconds);
         steps.extend(held.map(|sql| run("looking for runs that are under way", sql)));
         steps.push(run("counting the evidence", sql::evidence_now(work.lifetime)));
         steps.push(run("counting the evidence", "ANALYZE recount_now".to_owned()));

@@ -2,6 +2,8 @@
 //!
 //! `t` is the stored row, `r` the row of `recount_rows`, `c` its cells, `o` which of them are right to change.
 
+use std::collections::BTreeSet;
+
 use crate::model::correction::Whose;
 use crate::model::rollups::{ForecastStat, MinerStat, Rollup};
 
@@ -58,17 +60,22 @@ pub fn versions(plan: &TablePlan) -> [String; 2] {
 }
 
 /// Runs whose steps are under way, and runs that are too young, stay as they are.
-pub fn hold_runs(in_flight_hours: u32, min_age_seconds: u64) -> [String; 2] {
+///
+/// The steps are looked at in a statement that names the runs and writes no row that others see, so that the server knows how many
+/// steps it will meet and may share them out to several processes.
+pub fn hold_runs(runs: &BTreeSet<i32>, in_flight_hours: u32, min_age_seconds: u64) -> [String; 3] {
     let rows = format!("state IS NULL AND target <> '{}' AND ev_run", MinerStat::TABLE);
-    let runs = "ANY (ARRAY(SELECT DISTINCT ev_run FROM recount_rows))";
+    let runs = runs.iter().map(i32::to_string).collect::<Vec<_>>().join(",");
+    let runs = format!("ANY ('{{{runs}}}'::int4[])");
     [
         format!(
-            "UPDATE recount_rows SET state = 'in_flight' WHERE {rows} IN (
-                 SELECT s.run_id FROM weather_forecast_steps s JOIN weather_forecast_runs f ON f.id = s.run_id
-                 WHERE s.run_id = {runs} AND s.status NOT IN ('succeeded', 'failed')
-                   AND coalesce(greatest(s.started_at, s.next_retry_time), f.gfs_init_time_utc)
-                       > now() - interval '{in_flight_hours} hours')"
+            "CREATE TEMP TABLE recount_in_flight ON COMMIT DROP AS
+             SELECT s.run_id AS run FROM weather_forecast_steps s JOIN weather_forecast_runs f ON f.id = s.run_id
+             WHERE s.run_id = {runs} AND s.status NOT IN ('succeeded', 'failed')
+               AND coalesce(greatest(s.started_at, s.next_retry_time), f.gfs_init_time_utc)
+                   > now() - interval '{in_flight_hours} hours'"
         ),
+        format!("UPDATE recount_rows SET state = 'in_flight' WHERE {rows} IN (SELECT run FROM recount_in_flight)"),
         format!(
             "UPDATE recount_rows SET state = 'young' WHERE {rows} IN (
                  SELECT f.id FROM weather_forecast_runs f
@@ -78,23 +85,36 @@ pub fn hold_runs(in_flight_hours: u32, min_age_seconds: u64) -> [String; 2] {
 }
 
 /// Counts the evidence as it is now, by run and miner, and sums it up as the fingerprints are. `lifetime`: that of all runs.
+///
+/// Otherwise only what `recount_then` asks for: whole runs where it is everyone's, and of other runs single miners, to whose rows
+/// an index leads.
 pub fn evidence_now(lifetime: bool) -> String {
     let all = Whose::ALL;
-    // A condition that an index on the run can serve.
-    let only = if lifetime { "true" } else { "run_id = ANY (ARRAY(SELECT DISTINCT ev_run FROM recount_rows))" };
+    let rows = |table: &str, time: &str| {
+        if lifetime {
+            return format!("(SELECT run_id, miner_uid, {time} AS time FROM {table}) e");
+        }
+        let whole = format!("ANY (ARRAY(SELECT run FROM recount_then WHERE miner = {all}))");
+        format!(
+            "(SELECT run_id, miner_uid, {time} AS time FROM {table} WHERE run_id = {whole}
+              UNION ALL
+              SELECT run_id, miner_uid, {time} FROM {table} JOIN recount_then ON run_id = run AND miner_uid = miner
+              WHERE NOT run = {whole}) e"
+        )
+    };
+    let responses = rows("weather_miner_responses", "NULL::timestamptz");
+    let scores = rows("weather_miner_scores", "calculation_time");
+    let steps = rows("weather_forecast_steps", "coalesce(completed_at, started_at)");
     format!(
         "CREATE TEMP TABLE recount_now ON COMMIT DROP AS
          SELECT coalesce(run_id, {all}) AS run, coalesce(miner_uid, {all}) AS miner, sum(responses)::int8 AS responses,
                 sum(scores)::int8 AS scores, max(score_time) AS newest_score, sum(steps)::int8 AS steps, max(step_time) AS newest_step
          FROM (SELECT run_id, miner_uid, count(*) AS responses, 0 AS scores, NULL::timestamptz AS score_time, 0 AS steps,
-                      NULL::timestamptz AS step_time
-               FROM weather_miner_responses WHERE {only} GROUP BY 1, 2
+                      NULL::timestamptz AS step_time FROM {responses} GROUP BY 1, 2
                UNION ALL
-               SELECT run_id, miner_uid, 0, count(*), max(calculation_time), 0, NULL
-               FROM weather_miner_scores WHERE {only} GROUP BY 1, 2
+               SELECT run_id, miner_uid, 0, count(*), max(time), 0, NULL FROM {scores} GROUP BY 1, 2
                UNION ALL
-               SELECT run_id, miner_uid, 0, 0, NULL, count(*), max(coalesce(completed_at, started_at))
-               FROM weather_forecast_steps WHERE {only} GROUP BY 1, 2) e
+               SELECT run_id, miner_uid, 0, 0, NULL, count(*), max(time) FROM {steps} GROUP BY 1, 2) e
          GROUP BY GROUPING SETS ((run_id, miner_uid), (run_id), (miner_uid), ())"
     )
 }

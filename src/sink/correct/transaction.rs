@@ -20,8 +20,6 @@ use super::sql::{RANGE, row_of};
 const ATTEMPTS_MAX: u32 = 8;
 const BACKOFF: Duration = Duration::from_millis(25);
 const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(5);
-/// How much of a COPY goes out at a time.
-const PIECE_BYTES: usize = 1 << 18;
 
 /// The advisory lock of jobs that write: "recountw" in ASCII. It ends with the transaction, however that ends.
 pub const LOCK_KEY: i64 = 0x72_65_63_6f_75_6e_74_77;
@@ -117,20 +115,12 @@ async fn perform(session: &mut Session<'_>, step: &Step<'_>) -> Result<()> {
 async fn load(session: &mut Session<'_>, staged: &Staged, extra: &str) -> Result<()> {
     let doing = format!("loading {}", staged.table);
     session.execute(&doing, &staged.create(extra)).await?;
-    if staged.rows.is_empty() {
-        return Ok(());
+    for piece in staged.pieces() {
+        let arguments = staged.arguments(piece).map_err(|e| failed(&doing, &sqlx::Error::Encode(e)))?;
+        let insert = sqlx::query_with(AssertSqlSafe(staged.insert()), arguments).persistent(false);
+        session.wait(&doing, async |c| insert.execute(c).await).await?;
     }
-    let copy = format!("COPY {} ({}) FROM STDIN (FORMAT binary)", staged.table, staged.names());
-    session
-        .wait(&doing, async |c| {
-            let mut copy = c.copy_in_raw(&copy).await?;
-            for piece in staged.binary(PIECE_BYTES) {
-                copy.send(piece).await?;
-            }
-            copy.finish().await
-        })
-        .await
-        .map(drop)
+    Ok(())
 }
 
 /// Runs a statement that writes rows. Where the server rejects it, the row is looked for, so that it can be named.

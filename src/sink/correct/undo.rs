@@ -1,5 +1,7 @@
 //! The way back of a job, from what it wrote down; the server reads that by itself, so that no byte passes through here.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value as Json;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -48,7 +50,17 @@ pub async fn plan(session: &mut Session<'_>, job: &str) -> Result<Work> {
     let staged = tables.iter().filter(|plan| plan.updates).map(undo_cells);
     let rows = Staged { table: "recount_rows".to_owned(), columns: row_columns(), rows: Vec::new() };
     let staged = std::iter::once(rows).chain(staged).collect();
-    Ok(Work { record, tables, staged, fill, lifetime: false, min_age_seconds: 0, refresh: Vec::new(), notes: Vec::new() })
+    Ok(Work {
+        record,
+        tables,
+        staged,
+        fill,
+        lifetime: false,
+        runs: BTreeSet::new(),
+        min_age_seconds: 0,
+        refresh: Vec::new(),
+        notes: Vec::new(),
+    })
 }
 
 async fn undo_record(session: &mut Session<'_>, job: &str) -> Result<Record> {
