@@ -17,6 +17,7 @@ pub mod cli;
 pub mod diff;
 pub mod error;
 pub mod generate;
+mod hashed;
 pub mod model;
 mod parallel;
 pub mod pipeline;

@@ -7,7 +7,7 @@ const LINES_MAX: usize = 500;
 /// From the bottom to the top: a room imports rooms of the rows above its own, and none beside it.
 const LAYERS: [&[&str]; 6] = [
     &["error"],
-    &["model", "staging", "seal", "parallel"],
+    &["model", "staging", "seal", "hashed", "parallel"],
     &["archive"],
     &["source", "rollup", "diff", "sink", "schema", "generate"],
     &["pipeline"],

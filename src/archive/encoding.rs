@@ -1,15 +1,14 @@
 //! How rows become Parquet: order, encodings, metadata. Everything that has a say in the bytes is set here.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::ops::{BitOr, Shl};
 use std::path::Path;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, SchemaRef};
-use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowRowGroupWriterFactory, ArrowWriterOptions, compute_leaves};
+use parquet::arrow::arrow_writer::ArrowColumnChunk;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder, WriterVersion};
@@ -17,8 +16,10 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 
 use crate::error::{Context, ErrorKind, Result};
+use crate::hashed::{Hashed, HashedFile};
 
 use super::manifest::FORMAT_VERSION;
+use super::row_group::{Encoder, append, file_writer};
 use super::tables::Table;
 
 /// No file has more bytes of rows; with its footer it stays below 512 MB. A day that has more goes on in a further file.
@@ -101,15 +102,6 @@ pub fn properties(table: &Table, schema: &SchemaRef) -> WriterProperties {
     builder.build()
 }
 
-fn writer<W: Write + Send>(
-    sink: W,
-    table: &Table,
-    schema: &SchemaRef,
-) -> parquet::errors::Result<(SerializedFileWriter<W>, ArrowRowGroupWriterFactory)> {
-    let options = ArrowWriterOptions::new().with_properties(properties(table, schema));
-    ArrowWriter::try_new_with_options(sink, schema.clone(), options)?.into_serialized_writer()
-}
-
 /// Rows as a finished row group: encoded and compressed, in memory.
 #[derive(Debug)]
 pub struct RowGroup {
@@ -122,33 +114,21 @@ pub struct RowGroup {
 pub fn row_groups(table: &Table, schema: &SchemaRef, batch: &RecordBatch) -> Result<Vec<RowGroup>> {
     let doing = || format!("encoding {}", table.name);
     let batch = ordered(batch, table.order).doing(ErrorKind::Data, doing)?;
-    let (_, factory) = writer(io::sink(), table, schema).doing(ErrorKind::Data, doing)?;
+    let encoder = Encoder::new(schema, properties(table, schema)).doing(ErrorKind::Data, doing)?;
     let mut groups = Vec::new();
-    encode(&factory, schema, &batch, MAX_GROUP_BYTES, &mut groups).doing(ErrorKind::Data, doing)?;
+    encode(&encoder, &batch, MAX_GROUP_BYTES, &mut groups).doing(ErrorKind::Data, doing)?;
     Ok(groups)
 }
 
 /// Encodes rows that are in order; where they come to more than `max` bytes, each half of them for itself.
-fn encode(
-    factory: &ArrowRowGroupWriterFactory,
-    schema: &SchemaRef,
-    batch: &RecordBatch,
-    max: u64,
-    groups: &mut Vec<RowGroup>,
-) -> parquet::errors::Result<()> {
+fn encode(encoder: &Encoder, batch: &RecordBatch, max: u64, groups: &mut Vec<RowGroup>) -> parquet::errors::Result<()> {
     let rows = batch.num_rows();
-    let mut columns = factory.create_column_writers(0)?;
-    for ((column, field), writer) in batch.columns().iter().zip(schema.fields()).zip(&mut columns) {
-        for leaf in compute_leaves(field, column)? {
-            writer.write(&leaf)?;
-        }
-    }
-    let chunks = columns.into_iter().map(|column| column.close()).collect::<parquet::errors::Result<Vec<_>>>()?;
+    let chunks = encoder.encode(batch)?;
     let bytes = chunks.iter().map(|chunk| chunk.close().bytes_written).sum();
     if bytes > max && rows > 1 {
         let half = rows / 2;
-        encode(factory, schema, &batch.slice(0, half), max, groups)?;
-        return encode(factory, schema, &batch.slice(half, rows - half), max, groups);
+        encode(encoder, &batch.slice(0, half), max, groups)?;
+        return encode(encoder, &batch.slice(half, rows - half), max, groups);
     }
     if rows > 0 {
         groups.push(RowGroup { rows: rows as u64, bytes, chunks });
@@ -159,37 +139,63 @@ fn encode(
 /// The rows in order of these columns, NULLs first, text by code points.
 pub fn ordered(batch: &RecordBatch, order: &[&str]) -> std::result::Result<RecordBatch, arrow::error::ArrowError> {
     let keys: Vec<Vec<i64>> = order.iter().filter_map(|name| batch.column_by_name(name)).map(sort_key).collect();
-    let places = match packed(&keys, batch.num_rows()) {
-        Some(packed) => sorted(packed.len(), |row| packed[row]),
-        None => sorted(batch.num_rows(), |row| keys.iter().map(|key| key[row]).collect::<Vec<_>>()),
-    };
-    places.map_or_else(|| Ok(batch.clone()), |places| take_record_batch(batch, &places))
+    places(&keys, batch.num_rows()).map_or_else(|| Ok(batch.clone()), |places| take_record_batch(batch, &places))
 }
 
 /// The rows in order of their keys, equal ones as they were; `None` where they are already.
-fn sorted<K: Ord>(rows: usize, key: impl Fn(usize) -> K) -> Option<UInt32Array> {
-    if (0..rows).is_sorted_by_key(&key) {
+fn places(keys: &[Vec<i64>], rows: usize) -> Option<UInt32Array> {
+    let cell = |row: usize| keys.iter().map(move |key| key[row]);
+    if (1..rows).all(|row| cell(row - 1).le(cell(row))) {
         return None;
     }
-    let mut places: Vec<(K, u32)> = (0..rows).map(|row| (key(row), row as u32)).collect();
-    places.sort_unstable();
-    Some(places.into_iter().map(|(_, row)| row).collect())
+    let ranges: Vec<Range<'_>> = keys.iter().filter_map(|key| Range::of(key)).collect();
+    let row_bits = usize::BITS - rows.leading_zeros();
+    let bits = row_bits + ranges.iter().map(|range| range.width).sum::<u32>();
+    // Numbers sort several times faster than rows of cells.
+    Some(if bits <= u64::BITS {
+        sorted(packed::<u64>(&ranges, rows, row_bits), |packed| packed & ((1 << row_bits) - 1))
+    } else if bits <= u128::BITS {
+        sorted(packed::<u128>(&ranges, rows, row_bits), |packed| (packed & ((1 << row_bits) - 1)) as u64)
+    } else {
+        let mut places: Vec<u32> = (0..rows as u32).collect();
+        places.sort_by(|&a, &b| cell(a as usize).cmp(cell(b as usize)));
+        places.into()
+    })
 }
 
-/// The keys of each row as one number in the same order, where their ranges leave room for that: within a run they do.
-fn packed(keys: &[Vec<i64>], rows: usize) -> Option<Vec<u128>> {
-    let mut packed = vec![0_u128; rows];
-    let mut bits = 0;
-    for key in keys {
-        let (Some(&least), Some(&most)) = (key.iter().min(), key.iter().max()) else { continue };
-        let width = u64::BITS - most.abs_diff(least).leading_zeros();
-        bits += width;
-        if bits > u128::BITS {
-            return None;
-        }
-        packed.iter_mut().zip(key).for_each(|(packed, value)| *packed = *packed << width | u128::from(value.abs_diff(least)));
+fn sorted<T: Ord>(mut packed: Vec<T>, row: impl Fn(T) -> u64) -> UInt32Array {
+    packed.sort_unstable();
+    packed.into_iter().map(|packed| row(packed) as u32).collect()
+}
+
+/// A key, and what its cells take of a packed number.
+struct Range<'k> {
+    key: &'k [i64],
+    least: i64,
+    width: u32,
+}
+
+impl Range<'_> {
+    fn of(key: &[i64]) -> Option<Range<'_>> {
+        let (least, most) = (*key.iter().min()?, *key.iter().max()?);
+        Some(Range { key, least, width: u64::BITS - most.abs_diff(least).leading_zeros() })
     }
-    Some(packed)
+
+    fn at(&self, row: usize) -> u64 {
+        self.key[row].abs_diff(self.least)
+    }
+}
+
+/// The keys of each row, and last the row, as one number in the same order.
+fn packed<T>(ranges: &[Range<'_>], rows: usize, row_bits: u32) -> Vec<T>
+where
+    T: From<u64> + Shl<u32, Output = T> + BitOr<Output = T>,
+{
+    let number = |row: usize| {
+        let keys = ranges.iter().fold(T::from(0), |number, range| number << range.width | range.at(row).into());
+        keys << row_bits | T::from(row as u64)
+    };
+    (0..rows).map(number).collect()
 }
 
 /// Numbers that stand in the same order as the cells.
@@ -231,7 +237,7 @@ fn ranks(texts: &ArrayRef) -> Vec<i64> {
 
 /// A file in the making, hashed as it is written.
 pub struct TableFile {
-    writer: SerializedFileWriter<Sink>,
+    writer: SerializedFileWriter<HashedFile>,
     rows: u64,
     doing: String,
 }
@@ -248,19 +254,14 @@ impl TableFile {
     pub fn create(path: &Path, table: &Table, schema: &SchemaRef) -> Result<TableFile> {
         let doing = format!("writing {}", path.display());
         let file = File::create(path).doing(ErrorKind::Io, || doing.clone())?;
-        let sink = Sink { file: BufWriter::with_capacity(1 << 20, file), hasher: blake3::Hasher::new(), bytes: 0 };
-        let (writer, _) = writer(sink, table, schema).doing(ErrorKind::Io, || doing.clone())?;
+        let writer =
+            file_writer(HashedFile::new(file), schema, properties(table, schema)).doing(ErrorKind::Io, || doing.clone())?;
         Ok(TableFile { writer, rows: 0, doing })
     }
 
     pub fn append(&mut self, group: RowGroup) -> Result<()> {
         self.rows += group.rows;
-        let append = || -> parquet::errors::Result<()> {
-            let mut row_group = self.writer.next_row_group()?;
-            group.chunks.into_iter().try_for_each(|chunk| chunk.append_to_row_group(&mut row_group))?;
-            row_group.close().map(drop)
-        };
-        append().doing(ErrorKind::Io, || self.doing.clone())
+        append(&mut self.writer, group.chunks).doing(ErrorKind::Io, || self.doing.clone())
     }
 
     /// Whether this row group may stand in the file beside those that it has.
@@ -270,30 +271,11 @@ impl TableFile {
 
     /// Writes the footer and makes the file durable.
     pub fn finish(self) -> Result<Finished> {
-        let sink = self.writer.into_inner().doing(ErrorKind::Io, || self.doing.clone())?;
-        let (bytes, hash) = (sink.bytes, sink.hasher.finalize());
-        let file = sink.file.into_inner().map_err(io::IntoInnerError::into_error);
-        file.and_then(|file| file.sync_all()).doing(ErrorKind::Io, || self.doing.clone())?;
-        Ok(Finished { rows: self.rows, bytes, blake3: hash.to_hex().to_string() })
-    }
-}
-
-struct Sink {
-    file: BufWriter<File>,
-    hasher: blake3::Hasher,
-    bytes: u64,
-}
-
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write_all(bytes)?;
-        self.hasher.update(bytes);
-        self.bytes += bytes.len() as u64;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        let doing = || self.doing.clone();
+        let Hashed { file, bytes, blake3 } =
+            self.writer.into_inner().doing(ErrorKind::Io, doing)?.finish().doing(ErrorKind::Io, doing)?;
+        file.sync_all().doing(ErrorKind::Io, doing)?;
+        Ok(Finished { rows: self.rows, bytes, blake3 })
     }
 }
 
@@ -372,9 +354,9 @@ mod tests {
     fn rows_too_many_for_a_group_are_halved_and_keep_their_order_and_bits() {
         let schema = LEAD_SCORES.schema(&[]);
         let batch = ordered(&leads(1000), LEAD_SCORES.order).unwrap();
-        let (_, factory) = writer(io::sink(), &LEAD_SCORES, &schema).unwrap();
+        let encoder = Encoder::new(&schema, properties(&LEAD_SCORES, &schema)).unwrap();
         let mut groups = Vec::new();
-        encode(&factory, &schema, &batch, 2000, &mut groups).unwrap();
+        encode(&encoder, &batch, 2000, &mut groups).unwrap();
         assert!(groups.len() > 3 && groups.iter().all(|group| group.bytes <= 2000), "{}", groups.len());
         let whole = row_groups(&LEAD_SCORES, &schema, &leads(1000)).unwrap();
         assert_eq!(whole.len(), 1);
@@ -446,6 +428,20 @@ mod tests {
             (column.column_index_offset().is_some(), column.offset_index_offset().is_some())
         };
         assert_eq!([&SCORES_TABLE, &COMPONENTS_TABLE, &LEAD_SCORES].map(indexed), [(true, true), (true, true), (false, false)]);
+    }
+
+    #[test]
+    fn keys_of_any_range_give_the_same_order() {
+        let wide = |value: i64| if value < 3 { i64::MIN } else { i64::MAX };
+        let narrow = [vec![3, 1, 3, 1], vec![1, 4, 1, 2]];
+        // One number of 64 bits holds the first, one of 128 bits the next, and none the last.
+        for wide_keys in 0..=2 {
+            let stretch = |(at, key): (usize, &Vec<i64>)| key.iter().map(|&x| if at < wide_keys { wide(x) } else { x }).collect();
+            let keys: Vec<Vec<i64>> = narrow.iter().enumerate().map(stretch).collect();
+            assert_eq!(places(&keys, 4).unwrap().values(), &[3, 1, 0, 2], "{keys:?}");
+            assert_eq!(places(&keys, 1), None);
+        }
+        assert_eq!(places(&[], 4), None);
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub mod encoding;
 pub mod manifest;
 pub mod place;
 pub mod read;
+pub mod row_group;
 pub mod tables;
 
 pub use day::Day;

@@ -10,12 +10,10 @@ use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use arrow::ipc::reader::FileReader;
 use arrow::ipc::writer::FileWriter;
-use parquet::arrow::ArrowWriter;
-use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowRowGroupWriterFactory, ArrowWriterOptions, compute_leaves};
-use parquet::file::writer::SerializedFileWriter;
 use tempfile::NamedTempFile;
 
 use super::properties;
+use crate::archive::row_group::{Encoder, append, file_writer};
 use crate::error::{Context, ErrorKind, Result};
 use crate::parallel;
 
@@ -68,14 +66,15 @@ impl<K: Ord + Copy + Sync> SortedTable<K> {
         let spool = self.spool.into_inner().doing(ErrorKind::Io, doing)?;
         let spool = spool.into_inner().map_err(io::IntoInnerError::into_error).doing(ErrorKind::Io, doing)?;
         let file = File::create(path).doing(ErrorKind::Io, doing)?;
-        let (mut writer, _) = writer(BufWriter::new(file), &self.schema).doing(ErrorKind::Io, doing)?;
+        let mut writer = file_writer(BufWriter::new(file), &self.schema, properties(&self.schema)).doing(ErrorKind::Io, doing)?;
+        let encoder = Encoder::new(&self.schema, properties(&self.schema)).doing(ErrorKind::Data, doing)?;
         let groups = groups(&self.segments, row_group_rows(&self.schema));
         parallel::in_order(
             threads,
             &groups,
             |segments| {
                 let rows = gather(&spool, segments).doing(ErrorKind::Io, doing)?;
-                encode(&self.schema, &rows).doing(ErrorKind::Data, doing)
+                encoder.encode(&rows).doing(ErrorKind::Data, doing)
             },
             |chunks| append(&mut writer, chunks).doing(ErrorKind::Io, doing),
         )?;
@@ -127,29 +126,6 @@ fn gather<K>(spool: &NamedTempFile, segments: &[Segment<K>]) -> std::result::Res
         parts.push(take_record_batch(&batch, &UInt32Array::from(wanted))?);
     }
     interleave_record_batch(&parts.iter().collect::<Vec<_>>(), &places)
-}
-
-type Writer<W> = (SerializedFileWriter<W>, ArrowRowGroupWriterFactory);
-
-fn writer<W: io::Write + Send>(sink: W, schema: &SchemaRef) -> parquet::errors::Result<Writer<W>> {
-    let options = ArrowWriterOptions::new().with_properties(properties(schema));
-    ArrowWriter::try_new_with_options(sink, schema.clone(), options)?.into_serialized_writer()
-}
-
-/// A row group, encoded and compressed.
-fn encode(schema: &SchemaRef, rows: &RecordBatch) -> parquet::errors::Result<Vec<ArrowColumnChunk>> {
-    let (_, factory) = writer(io::sink(), schema)?;
-    let mut columns = factory.create_column_writers(0)?;
-    for ((column, field), writer) in rows.columns().iter().zip(schema.fields()).zip(&mut columns) {
-        compute_leaves(field, column)?.iter().try_for_each(|leaf| writer.write(leaf))?;
-    }
-    columns.into_iter().map(|column| column.close()).collect()
-}
-
-fn append(writer: &mut SerializedFileWriter<BufWriter<File>>, chunks: Vec<ArrowColumnChunk>) -> parquet::errors::Result<()> {
-    let mut row_group = writer.next_row_group()?;
-    chunks.into_iter().try_for_each(|chunk| chunk.append_to_row_group(&mut row_group))?;
-    row_group.close().map(drop)
 }
 
 #[cfg(test)]

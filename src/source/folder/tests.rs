@@ -7,30 +7,9 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use super::*;
+use crate::hashed::disk;
 use crate::model::evidence::Node;
 use crate::model::ids::{MinerUid, RunId};
-
-/// A disk that is full after so many bytes, for the thread of one test.
-pub mod disk {
-    use std::cell::Cell;
-    use std::io;
-
-    thread_local! {
-        static LEFT: Cell<usize> = const { Cell::new(usize::MAX) };
-    }
-
-    pub fn has(bytes: usize) {
-        LEFT.set(bytes);
-    }
-
-    pub fn write(bytes: usize) -> io::Result<()> {
-        let left = LEFT.get().checked_sub(bytes).ok_or(io::ErrorKind::StorageFull)?;
-        if LEFT.get() != usize::MAX {
-            LEFT.set(left);
-        }
-        Ok(())
-    }
-}
 
 const DAY_US: i64 = 86_400_000_000;
 const LEADS: [LeadHours; 2] = [LeadHours(24), LeadHours(48)];

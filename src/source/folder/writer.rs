@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
@@ -13,14 +12,13 @@ use serde_json::Value as Json;
 use super::manifest::{FORMAT_VERSION, FileEntry, MANIFEST, Manifest};
 use super::{file_name, file_schema};
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::hashed::{Hashed, HashedFile};
 use crate::model::evidence::{NODES, RUN_TABLES, RUNS, STEPS, Snapshot, StoredStat, Unit, UnitEvidence, units};
 use crate::model::rollups::{ForecastStat, LegacyScore, MinerStat, Rollup, SubnetStat};
 use crate::model::rows::{batch_of, stats_batch};
 use crate::source::ipc::IpcWriter;
 use crate::source::small;
 use crate::staging::Staging;
-
-const BUFFER_BYTES: usize = 1 << 20;
 
 /// A snapshot folder in the making. Dropped before [`SnapshotWriter::finish`], it leaves nothing behind.
 pub struct SnapshotWriter {
@@ -152,7 +150,7 @@ fn doing(target: &Path) -> String {
 struct TableFile {
     name: String,
     doing: String,
-    writer: IpcWriter<Sink>,
+    writer: IpcWriter<HashedFile>,
     batches: usize,
 }
 
@@ -161,7 +159,7 @@ impl TableFile {
         let name = file_name(table);
         let doing = format!("{}/{name}", doing(target));
         let file = File::create_new(folder.path(&name)).doing(ErrorKind::Io, || doing.clone())?;
-        let writer = IpcWriter::new(Sink::new(file), schema).map_err(|e| cannot_write(&doing, e))?;
+        let writer = IpcWriter::new(HashedFile::new(file), schema).map_err(|e| cannot_write(&doing, e))?;
         Ok(TableFile { name, doing, writer, batches: 0 })
     }
 
@@ -173,7 +171,7 @@ impl TableFile {
     fn finish(self) -> Result<(String, FileEntry)> {
         let (rows, batches) = (self.writer.rows(), self.batches);
         let sink = self.writer.finish().map_err(|e| cannot_write(&self.doing, e))?;
-        let (bytes, blake3) = sink.finish().doing(ErrorKind::Io, || self.doing.clone())?;
+        let Hashed { bytes, blake3, .. } = sink.finish().doing(ErrorKind::Io, || self.doing.clone())?;
         Ok((self.name, FileEntry { rows, bytes, batches, blake3 }))
     }
 }
@@ -182,39 +180,5 @@ fn cannot_write(doing: &str, error: ArrowError) -> Error {
     match error {
         ArrowError::IoError(_, e) => Error::new(ErrorKind::Io, doing, &e).caused_by(e),
         e => Error::new(ErrorKind::Data, doing, &e).caused_by(e),
-    }
-}
-
-/// A file that is hashed and counted as it is written.
-struct Sink {
-    file: BufWriter<File>,
-    hasher: blake3::Hasher,
-    bytes: u64,
-}
-
-impl Sink {
-    fn new(file: File) -> Sink {
-        Sink { file: BufWriter::with_capacity(BUFFER_BYTES, file), hasher: blake3::Hasher::new(), bytes: 0 }
-    }
-
-    /// The length of the file and its hash.
-    fn finish(self) -> io::Result<(u64, String)> {
-        self.file.into_inner().map_err(io::IntoInnerError::into_error)?;
-        Ok((self.bytes, self.hasher.finalize().to_hex().to_string()))
-    }
-}
-
-impl Write for Sink {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        #[cfg(test)]
-        super::tests::disk::write(bytes.len())?;
-        self.file.write_all(bytes)?;
-        self.hasher.update(bytes);
-        self.bytes += bytes.len() as u64;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
     }
 }
