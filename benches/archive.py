@@ -20,9 +20,9 @@ import time
 import duckdb
 
 TABLES = ["scores", "component_scores", "steps", "responses", "weather_forecast_stats", "lead_scores", "stored_forecast_stats"]
-# DuckDB as it comes, with our compression, with every encoding that it has, and with that in files by day, as an archive is.
+# DuckDB as it comes, with our compression, with every encoding that it has; and each in files by day, as an archive is.
 WAYS = {"default": "", "zstd": ", COMPRESSION zstd", "zstd, v2": ", COMPRESSION zstd, PARQUET_VERSION v2"}
-WAYS["zstd, v2, by day"] = WAYS["zstd, v2"] + ", PARTITION_BY (init_date)"
+WAYS |= {f"{way}, by day": f"{options}, PARTITION_BY (init_date)" for way, options in WAYS.items()}
 
 parser = argparse.ArgumentParser()
 parser.add_argument("recount", type=pathlib.Path)

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Mutex, mpsc};
 
-use rayon::iter::{IndexedParallelIterator, ParallelIterator};
-use rayon::slice::ParallelSliceMut;
+use blake3::hazmat::{ChainingValue, HasherExt, Mode, left_subtree_len, merge_subtrees_non_root, merge_subtrees_root};
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -74,18 +74,43 @@ pub fn limit(threads: usize) {
     let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("hash-{i}")).build_global();
 }
 
-/// BLAKE3 of the first bytes of a file, read and hashed with all threads, in pieces that stay in their caches.
-pub fn hash(file: &File, bytes: u64) -> std::io::Result<blake3::Hash> {
-    const PIECE_BYTES: usize = 4 << 20;
-    const READ_BYTES: usize = 1 << 20;
-    let (mut hasher, mut piece) = (blake3::Hasher::new(), vec![0; PIECE_BYTES.min(bytes as usize)]);
-    for at in (0..bytes).step_by(PIECE_BYTES) {
-        let length = PIECE_BYTES.min((bytes - at) as usize);
-        let parts = piece[..length].par_chunks_mut(READ_BYTES).enumerate();
-        parts.map(|(part, into)| file.read_exact_at(into, at + (part * READ_BYTES) as u64)).collect::<std::io::Result<()>>()?;
-        hasher.update_rayon(&piece[..length]);
+/// BLAKE3 of the first bytes of a file, read and hashed with all threads, which never wait for one another: each takes subtrees of
+/// the hash, through a buffer that stays in its cache.
+pub fn hash(file: &File, bytes: u64) -> io::Result<blake3::Hash> {
+    if bytes <= SUBTREE_BYTES {
+        return Ok(hash_part(file, 0, bytes)?.finalize());
     }
-    Ok(hasher.finalize())
+    let (left, right) = halves(file, 0, bytes)?;
+    Ok(merge_subtrees_root(&left, &right, Mode::Hash))
+}
+
+/// What a thread hashes by itself: enough that sharing out costs nothing beside it.
+const SUBTREE_BYTES: u64 = 1 << 20;
+const READ_BYTES: usize = 1 << 17;
+
+fn subtree(file: &File, at: u64, bytes: u64) -> io::Result<ChainingValue> {
+    if bytes <= SUBTREE_BYTES {
+        return Ok(hash_part(file, at, bytes)?.finalize_non_root());
+    }
+    let (left, right) = halves(file, at, bytes)?;
+    Ok(merge_subtrees_non_root(&left, &right, Mode::Hash))
+}
+
+fn halves(file: &File, at: u64, bytes: u64) -> io::Result<(ChainingValue, ChainingValue)> {
+    let left = left_subtree_len(bytes);
+    let (left, right) = both(|| subtree(file, at, left), || subtree(file, at + left, bytes - left));
+    Ok((left?, right?))
+}
+
+fn hash_part(file: &File, at: u64, bytes: u64) -> io::Result<blake3::Hasher> {
+    let (mut hasher, mut buffer) = (blake3::Hasher::new(), [0; READ_BYTES]);
+    hasher.set_input_offset(at);
+    for done in (0..bytes).step_by(READ_BYTES) {
+        let part = &mut buffer[..READ_BYTES.min((bytes - done) as usize)];
+        file.read_exact_at(part, at + done)?;
+        hasher.update(part);
+    }
+    Ok(hasher)
 }
 
 #[cfg(test)]

@@ -180,22 +180,20 @@ impl Range<'_> {
         let (least, most) = (*key.iter().min()?, *key.iter().max()?);
         Some(Range { key, least, width: u64::BITS - most.abs_diff(least).leading_zeros() })
     }
-
-    fn at(&self, row: usize) -> u64 {
-        self.key[row].abs_diff(self.least)
-    }
 }
 
 /// The keys of each row, and last the row, as one number in the same order.
 fn packed<T>(ranges: &[Range<'_>], rows: usize, row_bits: u32) -> Vec<T>
 where
-    T: From<u64> + Shl<u32, Output = T> + BitOr<Output = T>,
+    T: Copy + From<u64> + Shl<u32, Output = T> + BitOr<Output = T>,
 {
-    let number = |row: usize| {
-        let keys = ranges.iter().fold(T::from(0), |number, range| number << range.width | range.at(row).into());
-        keys << row_bits | T::from(row as u64)
-    };
-    (0..rows).map(number).collect()
+    let mut packed = vec![T::from(0); rows];
+    let push = |number: &mut T, width, value: u64| *number = *number << width | value.into();
+    for Range { key, least, width } in ranges {
+        packed.iter_mut().zip(*key).for_each(|(number, cell)| push(number, *width, cell.abs_diff(*least)));
+    }
+    packed.iter_mut().zip(0..).for_each(|(number, row)| push(number, row_bits, row));
+    packed
 }
 
 /// Numbers that stand in the same order as the cells.

@@ -1,5 +1,6 @@
 //! I7: the steps of a run, merged, grouped by miner, failed ones marked where superseded.
 
+use std::cell::Cell;
 use std::cmp::Reverse;
 
 use arrow::array::{Int32Array, TimestampMicrosecondArray};
@@ -81,10 +82,33 @@ impl<'a> Step<'a> {
 /// The steps of a run that belong to miners, ascending by miner.
 pub struct Steps<'a>(Vec<Step<'a>>);
 
+/// What a row is put in order by, and the row.
+type Placed = (Key, Reverse<(Option<Micros>, i64)>, u32);
+
+thread_local! {
+    /// The memory that the last run of this thread took: a page that is fresh has to be cleared first.
+    static SPARE_STEPS: Cell<Vec<Step<'static>>> = const { Cell::new(Vec::new()) };
+    static SPARE_ORDER: Cell<Vec<Placed>> = const { Cell::new(Vec::new()) };
+}
+
+impl Drop for Steps<'_> {
+    fn drop(&mut self) {
+        SPARE_STEPS.set(emptied(std::mem::take(&mut self.0)));
+    }
+}
+
+/// The same memory, for steps of other evidence.
+fn emptied<'b>(mut steps: Vec<Step<'_>>) -> Vec<Step<'b>> {
+    steps.clear();
+    steps.into_iter().map(|_| unreachable!("invariant: a cleared vector is empty")).collect()
+}
+
 impl<'a> Steps<'a> {
     pub fn new(evidence: &'a RunEvidence, rules: &Rules, findings: &mut Vec<Finding>) -> Self {
         let rows = Rows::new(evidence);
-        let mut steps = merge(&rows, &rows.in_order(rules), evidence.run.id, findings);
+        let order = rows.in_order(rules);
+        let mut steps = merge(&rows, order.iter().map(|(.., row)| *row as usize), evidence.run.id, findings);
+        SPARE_ORDER.set(order);
         mark_superseded(&mut steps);
         Steps(steps)
     }
@@ -163,7 +187,7 @@ impl<'a> Rows<'a> {
     }
 
     /// The rows that describe a miner, not the run; duplicates side by side, the latest in front.
-    fn in_order(&self, rules: &Rules) -> Vec<u32> {
+    fn in_order(&self, rules: &Rules) -> Vec<Placed> {
         let is_of_run = |name: Option<&str>| rules.scoring.run_level_steps.iter().any(|step| Some(step.as_str()) == name);
         let of_run: Vec<bool> = self.name.values.iter().map(is_of_run).collect();
         let of_miner = |&row: &u32| {
@@ -171,9 +195,11 @@ impl<'a> Rows<'a> {
             self.hotkey.get(row as usize) != Some("coordinator") && !(name != NO_CODE && of_run[name as usize])
         };
         let placed = |row: u32| (self.key(row as usize), Reverse(self.order(row as usize)), row);
-        let mut order: Vec<_> = (0..self.id.len() as u32).filter(of_miner).map(placed).collect();
+        let mut order = SPARE_ORDER.take();
+        order.clear();
+        order.extend((0..self.id.len() as u32).filter(of_miner).map(placed));
         order.sort_unstable();
-        order.into_iter().map(|(_, _, row)| row).collect()
+        order
     }
 
     fn key(&self, row: usize) -> Key {
@@ -207,9 +233,9 @@ impl<'a> Rows<'a> {
 }
 
 /// One step for each key: the latest, with the earliest start and the greatest retry count of all.
-fn merge<'a>(rows: &Rows<'a>, order: &[u32], run: RunId, findings: &mut Vec<Finding>) -> Vec<Step<'a>> {
-    let mut merged: Vec<Step<'a>> = Vec::with_capacity(order.len());
-    for step in order.iter().map(|&row| rows.step(row as usize)) {
+fn merge<'a>(rows: &Rows<'a>, order: impl Iterator<Item = usize>, run: RunId, findings: &mut Vec<Finding>) -> Vec<Step<'a>> {
+    let mut merged = emptied(SPARE_STEPS.take());
+    for step in order.map(|row| rows.step(row)) {
         match merged.last_mut() {
             Some(winner) if winner.key == step.key => {
                 winner.started = [winner.started, step.started].into_iter().flatten().min();
