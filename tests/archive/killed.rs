@@ -28,7 +28,8 @@ fn fifty_kills_leave_an_intact_archive_each() {
     copy(&base, &whole);
     let start = Instant::now();
     recount(["archive", &sample(), "--to", &whole]).run().succeeds();
-    let long = start.elapsed();
+    // The shortest that was seen: the machine may have been busier at first.
+    let mut long = start.elapsed();
     recount(["verify", &whole]).run().succeeds();
     let mut chance = ChaCha8Rng::seed_from_u64(5);
     let (mut cut_off, mut completed) = (0, 0);
@@ -49,7 +50,9 @@ fn fifty_kills_leave_an_intact_archive_each() {
             completed += 1
         }
         recount(["verify", &dest]).run().succeeds().stdout_has("Intact");
+        let start = Instant::now();
         recount(["archive", &sample(), "--to", &dest]).run().succeeds();
+        long = long.min(start.elapsed());
         assert_eq!(tables(&dest), tables(&whole), "turn {turn}: all is there, and nothing is left over");
         std::fs::remove_dir_all(&dest).unwrap();
     }

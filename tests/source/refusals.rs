@@ -214,7 +214,8 @@ fn a_reader_that_cannot_pin_the_snapshot_stops_the_job() {
         sqlx::raw_sql(sqlx::AssertSqlSafe(rename)).execute(&mut connection).await.unwrap();
     });
     let said = said(&refusal(&url), ErrorKind::Database);
-    assert!(said.starts_with("pinning the snapshot on reader 2: "), "{said}");
+    // Readers connect side by side: either may be the one that is led astray.
+    assert!(said.starts_with("pinning the snapshot on reader "), "{said}");
     assert!(said.contains("with a connection pooler or a load balancer in between"), "{said}");
 }
 
