@@ -1,6 +1,7 @@
 //! How rows become Parquet: order, encodings, metadata. Everything that has a say in the bytes is set here.
 
 use std::fs::File;
+use std::io;
 use std::ops::{BitOr, Shl};
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use crate::error::{Context, ErrorKind, Result};
 use crate::hashed::{Hashed, HashedFile};
 
 use super::manifest::FORMAT_VERSION;
-use super::row_group::{Encoder, append, file_writer};
+use super::row_group::{self, Encoder, append};
 use super::tables::Table;
 
 /// No file has more bytes of rows; with its footer it stays below 512 MB. A day that has more goes on in a further file.
@@ -114,7 +115,7 @@ pub struct RowGroup {
 pub fn row_groups(table: &Table, schema: &SchemaRef, batch: &RecordBatch) -> Result<Vec<RowGroup>> {
     let doing = || format!("encoding {}", table.name);
     let batch = ordered(batch, table.order).doing(ErrorKind::Data, doing)?;
-    let encoder = Encoder::new(schema, properties(table, schema)).doing(ErrorKind::Data, doing)?;
+    let (_, encoder) = row_group::create(io::sink(), schema, properties(table, schema)).doing(ErrorKind::Data, doing)?;
     let mut groups = Vec::new();
     encode(&encoder, &batch, MAX_GROUP_BYTES, &mut groups).doing(ErrorKind::Data, doing)?;
     Ok(groups)
@@ -252,8 +253,8 @@ impl TableFile {
     pub fn create(path: &Path, table: &Table, schema: &SchemaRef) -> Result<TableFile> {
         let doing = format!("writing {}", path.display());
         let file = File::create(path).doing(ErrorKind::Io, || doing.clone())?;
-        let writer =
-            file_writer(HashedFile::new(file), schema, properties(table, schema)).doing(ErrorKind::Io, || doing.clone())?;
+        let file = row_group::create(HashedFile::new(file), schema, properties(table, schema));
+        let (writer, _) = file.doing(ErrorKind::Io, || doing.clone())?;
         Ok(TableFile { writer, rows: 0, doing })
     }
 
@@ -352,7 +353,7 @@ mod tests {
     fn rows_too_many_for_a_group_are_halved_and_keep_their_order_and_bits() {
         let schema = LEAD_SCORES.schema(&[]);
         let batch = ordered(&leads(1000), LEAD_SCORES.order).unwrap();
-        let encoder = Encoder::new(&schema, properties(&LEAD_SCORES, &schema)).unwrap();
+        let (_, encoder) = row_group::create(io::sink(), &schema, properties(&LEAD_SCORES, &schema)).unwrap();
         let mut groups = Vec::new();
         encode(&encoder, &batch, 2000, &mut groups).unwrap();
         assert!(groups.len() > 3 && groups.iter().all(|group| group.bytes <= 2000), "{}", groups.len());

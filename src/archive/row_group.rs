@@ -1,6 +1,6 @@
 //! Row groups that are encoded for themselves, so that threads can share a file, and then put into it one after the other.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
@@ -10,27 +10,24 @@ use parquet::errors::Result;
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 
-/// A file that takes row groups encoded with these properties.
-pub fn file_writer<W: Write + Send>(
+/// A file with these properties, and what encodes its row groups. To encode alone, the file goes to [`std::io::sink`].
+pub fn create<W: Write + Send>(
     sink: W,
     schema: &SchemaRef,
     properties: WriterProperties,
-) -> Result<SerializedFileWriter<W>> {
-    writer(sink, schema, properties).map(|(writer, _)| writer)
+) -> Result<(SerializedFileWriter<W>, Encoder)> {
+    let options = ArrowWriterOptions::new().with_properties(properties);
+    let (writer, factory) = ArrowWriter::try_new_with_options(sink, schema.clone(), options)?.into_serialized_writer()?;
+    Ok((writer, Encoder { schema: schema.clone(), factory }))
 }
 
-/// Encodes row groups of files with these properties.
+/// Encodes row groups.
 pub struct Encoder {
     schema: SchemaRef,
     factory: ArrowRowGroupWriterFactory,
 }
 
 impl Encoder {
-    pub fn new(schema: &SchemaRef, properties: WriterProperties) -> Result<Encoder> {
-        let (_, factory) = writer(io::sink(), schema, properties)?;
-        Ok(Encoder { schema: schema.clone(), factory })
-    }
-
     /// The rows, encoded and compressed, a chunk for each column.
     pub fn encode(&self, rows: &RecordBatch) -> Result<Vec<ArrowColumnChunk>> {
         let mut columns = self.factory.create_column_writers(0)?;
@@ -46,13 +43,4 @@ pub fn append<W: Write + Send>(writer: &mut SerializedFileWriter<W>, chunks: Vec
     let mut row_group = writer.next_row_group()?;
     chunks.into_iter().try_for_each(|chunk| chunk.append_to_row_group(&mut row_group))?;
     row_group.close().map(drop)
-}
-
-fn writer<W: Write + Send>(
-    sink: W,
-    schema: &SchemaRef,
-    properties: WriterProperties,
-) -> Result<(SerializedFileWriter<W>, ArrowRowGroupWriterFactory)> {
-    let options = ArrowWriterOptions::new().with_properties(properties);
-    ArrowWriter::try_new_with_options(sink, schema.clone(), options)?.into_serialized_writer()
 }

@@ -11,6 +11,11 @@ const KEY: &str = "run_id = 3 AND miner_uid = 5";
 fn apply_after(db: &Database, change: &str) -> Json {
     drifted(db, 6, 10, 0);
     db.execute("UPDATE weather_forecast_stats SET era5_completeness = 0.125 WHERE miner_uid = 5 OR run_id = 3");
+    changed_since_diff(db, change)
+}
+
+/// What `apply` says of a diff after which `change` happened, so that something is left.
+fn changed_since_diff(db: &Database, change: &str) -> Json {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("diff");
     diff(db, &out);
@@ -53,12 +58,10 @@ fn ranks_are_left_where_anyone_of_the_run_was_scored_again() {
     let db = database();
     drifted(&db, 6, 10, 0);
     db.execute("UPDATE weather_forecast_stats SET era5_completeness = 0.125, miner_rank = 42 WHERE miner_uid IN (4, 5)");
-    let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().join("diff");
-    diff(&db, &out);
-    db.execute("UPDATE weather_miner_scores SET calculation_time = now() WHERE run_id = 3 AND miner_uid = 7 AND lead_hours = 24");
-    let applied = on(&db, &["apply", out.to_str().unwrap(), "--format", "json"]).ends_with(1).json();
-    assert_eq!(reasons(&applied["corrections"]), ["evidence miner_rank", "evidence miner_rank"], "{applied:#}");
+    let rescored =
+        "UPDATE weather_miner_scores SET calculation_time = now() WHERE run_id = 3 AND miner_uid = 7 AND lead_hours = 24";
+    let applied = changed_since_diff(&db, rescored);
+    assert_eq!(reasons(&applied), ["evidence miner_rank", "evidence miner_rank"], "{applied:#}");
     let wrong = "SELECT count(*) FILTER (WHERE era5_completeness = 0.125), count(*) FILTER (WHERE miner_rank = 42),
                         min(run_id) FILTER (WHERE miner_rank = 42) FROM weather_forecast_stats";
     assert_eq!(db.psql(wrong), "0|2|3");
@@ -96,12 +99,8 @@ fn a_row_that_is_gone_or_came_by_itself_is_left() {
     drifted(&db, 4, 8, 0);
     db.execute("CREATE TABLE kept AS SELECT * FROM weather_forecast_stats WHERE miner_uid = 3");
     db.execute("DELETE FROM weather_forecast_stats WHERE miner_uid = 3");
-    let folder = tempfile::tempdir().unwrap();
-    let out = folder.path().join("diff");
-    diff(&db, &out);
-    db.execute("INSERT INTO weather_forecast_stats SELECT * FROM kept WHERE run_id < 3");
-    let applied = on(&db, &["apply", out.to_str().unwrap(), "--format", "json"]).ends_with(1).json();
-    assert!(reasons(&applied["corrections"]).iter().all(|reason| reason == "exists -"), "{applied:#}");
+    let applied = changed_since_diff(&db, "INSERT INTO weather_forecast_stats SELECT * FROM kept WHERE run_id < 3");
+    assert!(reasons(&applied).iter().all(|reason| reason == "exists -"), "{applied:#}");
     on(&db, &["reconcile"]).succeeds();
 }
 

@@ -149,8 +149,7 @@ pub struct Work {
     pub staged: Vec<Staged>,
     /// What is filled by the server: the corrections of the job to undo.
     pub fill: Vec<String>,
-    pub lifetime: bool,
-    /// Runs with a row to correct; an undo asks after none.
+    /// Runs with a row to correct, [`Whose::ALL`] for a lifetime row; an undo asks after none.
     pub runs: BTreeSet<i32>,
     pub min_age_seconds: u64,
     /// Materialized views to refresh, in the order in which one is made from the other.
@@ -203,7 +202,6 @@ pub async fn corrections(session: &mut Session<'_>, corrections: &Corrections, o
         tables: Vec::new(),
         staged: Vec::new(),
         fill: Vec::new(),
-        lifetime: false,
         runs: BTreeSet::new(),
         min_age_seconds: options.min_age.as_secs(),
         refresh: Vec::new(),
@@ -212,7 +210,6 @@ pub async fn corrections(session: &mut Session<'_>, corrections: &Corrections, o
     let corrections = correctable(corrections, &catalogue, &mut work)?;
     check_size(session, &corrections, options).await?;
     work.runs = corrections.rows.iter().map(|row| Whose::of(row.table, &row.key).run).collect();
-    work.lifetime = work.runs.contains(&Whose::ALL);
     work.staged.push(staged_rows(&corrections.rows));
     for (table, found) in &catalogue {
         plan_table(session, table, found, &corrections.rows, options, &mut work).await?;

@@ -50,17 +50,7 @@ pub async fn plan(session: &mut Session<'_>, job: &str) -> Result<Work> {
     let staged = tables.iter().filter(|plan| plan.updates).map(undo_cells);
     let rows = Staged { table: "recount_rows".to_owned(), columns: row_columns(), rows: Vec::new() };
     let staged = std::iter::once(rows).chain(staged).collect();
-    Ok(Work {
-        record,
-        tables,
-        staged,
-        fill,
-        lifetime: false,
-        runs: BTreeSet::new(),
-        min_age_seconds: 0,
-        refresh: Vec::new(),
-        notes: Vec::new(),
-    })
+    Ok(Work { record, tables, staged, fill, runs: BTreeSet::new(), min_age_seconds: 0, refresh: Vec::new(), notes: Vec::new() })
 }
 
 async fn undo_record(session: &mut Session<'_>, job: &str) -> Result<Record> {

@@ -13,7 +13,7 @@ use arrow::ipc::writer::FileWriter;
 use tempfile::NamedTempFile;
 
 use super::properties;
-use crate::archive::row_group::{Encoder, append, file_writer};
+use crate::archive::row_group::{self, append};
 use crate::error::{Context, ErrorKind, Result};
 use crate::parallel;
 
@@ -66,8 +66,8 @@ impl<K: Ord + Copy + Sync> SortedTable<K> {
         let spool = self.spool.into_inner().doing(ErrorKind::Io, doing)?;
         let spool = spool.into_inner().map_err(io::IntoInnerError::into_error).doing(ErrorKind::Io, doing)?;
         let file = File::create(path).doing(ErrorKind::Io, doing)?;
-        let mut writer = file_writer(BufWriter::new(file), &self.schema, properties(&self.schema)).doing(ErrorKind::Io, doing)?;
-        let encoder = Encoder::new(&self.schema, properties(&self.schema)).doing(ErrorKind::Data, doing)?;
+        let file = row_group::create(BufWriter::new(file), &self.schema, properties(&self.schema));
+        let (mut writer, encoder) = file.doing(ErrorKind::Io, doing)?;
         let groups = groups(&self.segments, row_group_rows(&self.schema));
         parallel::in_order(
             threads,
