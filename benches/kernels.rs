@@ -89,5 +89,6 @@ fn diff(bencher: Bencher<'_, '_>) {
         .collect();
     let leads = &CLEAN.rules.scoring.expected_leads;
     let plan = StatPlan::new(leads, leads, Tolerance::default(), |_| true);
+    let stored: Vec<_> = stored.iter().collect();
     bencher.counter(ItemsCount::new(rows.len())).bench_local(|| plan.unit(black_box(&stored), &rows).expect("unique keys"));
 }

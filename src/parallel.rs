@@ -5,63 +5,121 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::{Mutex, mpsc};
+use std::sync::{Condvar, Mutex};
+use std::thread;
 
 use blake3::hazmat::{ChainingValue, HasherExt, Mode, left_subtree_len, merge_subtrees_non_root, merge_subtrees_root};
 
-use crate::error::{Error, ErrorKind, Result};
+use rayon::prelude::*;
+
+use crate::error::Result;
 
 /// Results that may wait for an earlier one, per thread: enough to keep every thread busy, and it bounds the memory.
-const WINDOW_PER_THREAD: usize = 2;
+const WINDOW_PER_THREAD: usize = 4;
 
-/// Calls `work` for each item on `threads` threads, and `consume` with the results, in the items' order, on this thread.
-/// The first error in that order ends it; a panic of `work` goes on here.
+/// Calls `work` for each item on so many threads of the pool, and `consume` with the results, in the items' order, one at a time.
+///
+/// Whoever finds that the next result is there consumes it, so that no thread has to be woken for that; `consume` itself must not
+/// use the pool. By one thread all is done here, and so it is on a thread of the pool, which must not wait for others of it. The
+/// first error in the items' order ends it; a panic goes on here.
 pub fn in_order<T: Sync, R: Send>(
     threads: usize,
     items: &[T],
     work: impl Fn(&T) -> Result<R> + Sync,
-    mut consume: impl FnMut(R) -> Result<()>,
+    mut consume: impl FnMut(R) -> Result<()> + Send,
 ) -> Result<()> {
-    let threads = threads.clamp(1, items.len().max(1));
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("fold-{i}")).build();
-    let pool = pool.map_err(|e| Error::new(ErrorKind::Io, "starting worker threads", e))?;
-    let window = threads * WINDOW_PER_THREAD;
-    let (tickets, queue) = mpsc::channel::<usize>();
-    let queue = Mutex::new(queue);
-    let (done, results) = mpsc::channel();
-    pool.in_place_scope(|scope| {
+    let threads = threads.min(items.len()).min(rayon::current_num_threads());
+    if threads <= 1 || rayon::current_thread_index().is_some() {
+        return items.iter().try_for_each(|item| consume(work(item)?));
+    }
+    let order = Order {
+        items: items.len(),
+        window: threads * WINDOW_PER_THREAD,
+        line: Mutex::new(Line { begun: 0, consumed: 0, waiting: BTreeMap::new(), consume: Some(consume), end: None }),
+        moved: Condvar::new(),
+    };
+    rayon::in_place_scope(|scope| {
         for _ in 0..threads {
-            let (done, queue, work) = (done.clone(), &queue, &work);
-            scope.spawn(move |_| {
-                let next = || queue.lock().expect("invariant: no thread panics while it takes a ticket").recv();
-                while let Ok(index) = next() {
-                    let result = catch_unwind(AssertUnwindSafe(|| work(&items[index])));
-                    if done.send((index, result)).is_err() {
-                        break;
-                    }
+            scope.spawn(|_| {
+                while let Some(index) = order.begin() {
+                    order.finish(index, catch_unwind(AssertUnwindSafe(|| work(&items[index]))));
                 }
             });
         }
-        // Owned by this closure, so that any way out of it ends the workers.
-        let (tickets, results) = (tickets, results);
-        let ticket = |index| tickets.send(index).expect("invariant: the queue lives as long as the pool");
-        (0..items.len().min(window)).for_each(ticket);
-        let mut early = BTreeMap::new();
-        for index in 0..items.len() {
-            while !early.contains_key(&index) {
-                let (finished, result) = results.recv().expect("invariant: a worker answers every ticket");
-                early.insert(finished, result);
+    });
+    match order.line.into_inner().expect(NO_PANIC).end {
+        None => Ok(()),
+        Some(Ok(result)) => result,
+        Some(Err(panic)) => resume_unwind(panic),
+    }
+}
+
+const NO_PANIC: &str = "invariant: no thread panics while it holds the line";
+
+/// Items on their way through [`in_order`].
+struct Order<R, C> {
+    items: usize,
+    window: usize,
+    line: Mutex<Line<R, C>>,
+    moved: Condvar,
+}
+
+struct Line<R, C> {
+    begun: usize,
+    consumed: usize,
+    /// What is done and not consumed.
+    waiting: BTreeMap<usize, thread::Result<Result<R>>>,
+    /// Taken by the thread that consumes.
+    consume: Option<C>,
+    /// What ended it early.
+    end: Option<thread::Result<Result<()>>>,
+}
+
+impl<R, C: FnMut(R) -> Result<()>> Order<R, C> {
+    /// The next item to work on, once there is room for its result.
+    fn begin(&self) -> Option<usize> {
+        let is_full =
+            |line: &mut Line<R, C>| line.end.is_none() && line.begun < self.items && line.begun >= line.consumed + self.window;
+        let line = self.line.lock().expect(NO_PANIC);
+        let mut line = self.moved.wait_while(line, is_full).expect(NO_PANIC);
+        let index = line.begun;
+        line.begun += 1;
+        (line.end.is_none() && index < self.items).then_some(index)
+    }
+
+    /// Takes a result, and consumes what has its turn, unless another thread is at it, which then finds this one too.
+    fn finish(&self, index: usize, result: thread::Result<Result<R>>) {
+        let mut line = self.line.lock().expect(NO_PANIC);
+        line.waiting.insert(index, result);
+        let Some(mut consume) = line.consume.take() else { return };
+        while let Some(result) = line.next() {
+            drop(line);
+            let result = match result {
+                Ok(Ok(result)) => catch_unwind(AssertUnwindSafe(|| consume(result))),
+                Ok(Err(error)) => Ok(Err(error)),
+                Err(panic) => Err(panic),
+            };
+            line = self.line.lock().expect(NO_PANIC);
+            line.consumed += 1;
+            if !matches!(result, Ok(Ok(()))) {
+                line.end = Some(result);
             }
-            match early.remove(&index).expect("invariant: the result was just found") {
-                Ok(result) => consume(result?)?,
-                Err(panic) => resume_unwind(panic),
-            }
-            if index + window < items.len() {
-                ticket(index + window);
-            }
+            self.moved.notify_all();
         }
-        Ok(())
-    })
+        line.consume = Some(consume);
+    }
+}
+
+impl<R, C> Line<R, C> {
+    /// The result that has its turn.
+    fn next(&mut self) -> Option<thread::Result<Result<R>>> {
+        if self.end.is_some() { None } else { self.waiting.remove(&self.consumed) }
+    }
+}
+
+/// What each item comes to, side by side where [`limit`] allows more than one thread.
+pub fn all<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync + Send) -> Vec<R> {
+    items.into_par_iter().map(work).collect()
 }
 
 /// Both, side by side where [`limit`] allows more than one thread.
@@ -69,9 +127,10 @@ pub fn both<A: Send, B: Send>(one: impl FnOnce() -> A + Send, other: impl FnOnce
     rayon::join(one, other)
 }
 
-/// How many threads [`hash`] and [`both`] use from now on. The first call of a process stands.
+/// How many threads the pool has. The first call of a process stands. All work is done by the same threads, so that the memory of
+/// one stage serves the next.
 pub fn limit(threads: usize) {
-    let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("hash-{i}")).build_global();
+    let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("work-{i}")).build_global();
 }
 
 /// BLAKE3 of the first bytes of a file, read and hashed with all threads, which never wait for one another: each takes subtrees of
@@ -118,6 +177,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
+    use crate::error::{Error, ErrorKind};
 
     #[test]
     fn results_come_in_order_whatever_the_threads() {
@@ -161,6 +221,31 @@ mod tests {
             assert_eq!(hash(file.as_file(), length as u64).unwrap(), blake3::hash(&bytes));
             assert!(hash(file.as_file(), length as u64 + 1).is_err());
         }
+    }
+
+    #[test]
+    fn work_within_work_waits_for_no_thread() {
+        let items: Vec<usize> = (0..100).collect();
+        let mut sums = Vec::new();
+        let sum = |&item: &usize| {
+            let mut sum = 0;
+            in_order(
+                2,
+                &items[..item],
+                |&item| Ok(item),
+                |item| {
+                    sum += item;
+                    Ok(())
+                },
+            )?;
+            Ok(sum)
+        };
+        in_order(64, &items, sum, |sum| {
+            sums.push(sum);
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(sums, items.iter().map(|item| (0..*item).sum()).collect::<Vec<usize>>());
     }
 
     #[test]

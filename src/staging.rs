@@ -1,7 +1,9 @@
 //! Output folders that are there whole or not at all: written under a temporary name beside the target, then renamed.
 
 use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::thread;
 
 use tempfile::TempDir;
 
@@ -44,10 +46,7 @@ impl Staging {
     /// Makes everything durable, then gives the folder its name.
     pub fn commit(self) -> Result<()> {
         let doing = || format!("finishing the folder {}", self.target.display());
-        for entry in fs::read_dir(self.folder.path()).doing(ErrorKind::Io, doing)? {
-            let path = entry.doing(ErrorKind::Io, doing)?.path();
-            sync(&path).doing(ErrorKind::Io, doing)?;
-        }
+        sync_files(self.folder.path()).doing(ErrorKind::Io, doing)?;
         sync(self.folder.path()).doing(ErrorKind::Io, doing)?;
         // A rename takes the place of an empty folder.
         fs::rename(self.folder.path(), &self.target).doing(ErrorKind::Io, doing)?;
@@ -63,8 +62,17 @@ fn parent_of(target: &Path) -> &Path {
     }
 }
 
+/// Makes the files of a folder durable, all at once: the system waits for the disk, and not for us.
+fn sync_files(folder: &Path) -> io::Result<()> {
+    let files = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
+    thread::scope(|scope| {
+        let started: Vec<_> = files.iter().map(|file| scope.spawn(|| sync(file))).collect();
+        started.into_iter().try_for_each(|sync| sync.join().expect("invariant: making a file durable does not panic"))
+    })
+}
+
 /// Makes a file or folder durable.
-fn sync(path: &Path) -> std::io::Result<()> {
+fn sync(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 

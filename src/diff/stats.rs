@@ -61,7 +61,7 @@ impl StatPlan {
     }
 
     /// Compares the rows of one unit that have the place with the stored rows of the same `forecast_run_id`.
-    pub fn unit(&self, stored: &[StoredStat], recomputed: &[&ForecastStat]) -> Result<StatDiff> {
+    pub fn unit(&self, stored: &[&StoredStat], recomputed: &[&ForecastStat]) -> Result<StatDiff> {
         let mut rows: BTreeMap<Option<i32>, (Option<&StoredStat>, Option<&ForecastStat>)> = BTreeMap::new();
         for row in stored {
             if rows.insert(row.row.miner_uid, (Some(row), None)).is_some() {

@@ -6,7 +6,7 @@ use super::columns::{Column, Group, Type};
 use super::difference::Difference;
 use super::finding::Finding;
 use super::time::Micros;
-use super::value::{Field, Value};
+use super::value::{Field, JsonText, Value};
 
 /// A rollup table: its name and the columns its rows have. Wide columns are beside these: see [`ForecastStat::wide`].
 pub trait Rollup: Default + Clone + PartialEq {
@@ -28,6 +28,9 @@ macro_rules! rollup {
     (@type Time) => { Micros };
     (@type Text) => { String };
     (@type Json) => { Json };
+    (@type JsonText) => { JsonText };
+    (@kind JsonText) => { Type::Json };
+    (@kind $kind:ident) => { Type::$kind };
     ($(#[$doc:meta])* $name:ident, $table:literal, { $($field:ident: $kind:ident $group:ident,)* } $({ $(#[$extra_doc:meta])* $extra:ident: $extra_type:ty })?) => {
         $(#[$doc])*
         #[derive(Debug, Default, Clone, PartialEq)]
@@ -38,7 +41,7 @@ macro_rules! rollup {
 
         impl Rollup for $name {
             const TABLE: &'static str = $table;
-            const COLUMNS: &'static [Column] = &[$(Column::new(stringify!($field), Type::$kind, Group::$group)),*];
+            const COLUMNS: &'static [Column] = &[$(Column::new(stringify!($field), rollup!(@kind $kind), Group::$group)),*];
 
             fn value(&self, index: usize) -> Value<'_> {
                 const GET: &[fn(&$name) -> Value<'_>] = &[$(|row| row.$field.value()),*];
@@ -167,8 +170,8 @@ rollup! {
         mean_completeness: Float64 Scores,
         mean_hosting_latency_ms: Float64 Hosting,
         host_reliability_ratio: Float64 Hosting,
-        top_miners: Json Ranks,
-        bottom_miners: Json Ranks,
+        top_miners: JsonText Ranks,
+        bottom_miners: JsonText Ranks,
     }
 }
 

@@ -33,7 +33,12 @@ fn fields_of(columns: &[Column]) -> Vec<Field> {
 
 /// The rows as a batch in [`schema_of`] their columns (without the wide ones), JSON as canonical text.
 pub fn batch_of<R: Rollup>(rows: &[R]) -> RecordBatch {
-    batch(schema_of(R::COLUMNS), arrays_of(rows, |row| row))
+    batch_of_each(rows, |row| row)
+}
+
+/// As [`batch_of`], from whatever holds the rows.
+pub fn batch_of_each<T, R: Rollup>(rows: &[T], rollup: impl Fn(&T) -> &R) -> RecordBatch {
+    batch(schema_of(R::COLUMNS), arrays_of(rows, rollup))
 }
 
 /// The arrays of the rollup's columns, from whatever holds the rows.

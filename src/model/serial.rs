@@ -63,8 +63,12 @@ mod tests {
     #[test]
     fn a_row_comes_back_with_every_bit() {
         let lists = json!([{"score": 0.1 + 0.2, "rank": 1, "none": null}]);
-        let stat =
-            SubnetStat { mean_score: Some(-0.0), top_miners: Some(lists), scope: Some("run".into()), ..Default::default() };
+        let stat = SubnetStat {
+            mean_score: Some(-0.0),
+            top_miners: Some(lists.into()),
+            scope: Some("run".into()),
+            ..Default::default()
+        };
         let back: SubnetStat = row(cells(&stat)).unwrap();
         assert_eq!(back, stat);
         assert_eq!(back.mean_score.map(f64::to_bits), Some((-0.0_f64).to_bits()));

@@ -74,7 +74,7 @@ impl Gather {
 
     fn unit(&mut self, unit: &UnitResult) -> Vec<Correction> {
         let placed: BTreeMap<Option<i32>, &ForecastStat> =
-            unit.fold.stats.iter().filter(|row| row.placed).map(|row| (row.stat.miner_uid, &row.stat)).collect();
+            unit.fold.stats.iter().map(|row| (row.stat.miner_uid, &row.stat)).collect();
         let missing = |key: &RowKey| Some(self.whole(placed.get(&key.miner_uid)?));
         let rows = corrections_of(&unit.diff.table.differences, self.selection, missing);
         self.prints.unit(&unit.evidence, &rows);

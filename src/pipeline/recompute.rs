@@ -10,11 +10,10 @@ use super::sweep::{Collect, Rest, Sweep, UnitResult};
 use crate::error::Result;
 use crate::model::job::{Job, Watch};
 use crate::model::outcome::Outcome;
-use crate::model::rollups::{FindingRow, ForecastStat, LeadScore, Rollup};
-use crate::model::rows::{batch_of, schema_of};
-use crate::parallel;
+use crate::model::rollups::{FindingRow, ForecastStat, LeadScore, MinerStat, Rollup, SubnetStat};
+use crate::model::rows::{batch_of, batch_of_each, schema_of};
 use crate::rollup::UnitFold;
-use crate::sink::tables::{SortedTable, TableFile};
+use crate::sink::tables::{ROWS_AT_ONCE, SortedTable};
 use crate::staging::Staging;
 
 /// Writes `lead_scores`, the three rollup tables and the findings, each in order of its key.
@@ -35,8 +34,7 @@ struct Batches {
 
 impl Batches {
     fn of(fold: &UnitFold) -> Batches {
-        let stats: Vec<ForecastStat> = fold.stats.iter().map(|placed| placed.stat.clone()).collect();
-        Batches { lead_scores: batch_of(&fold.lead_scores), stats: batch_of(&stats) }
+        Batches { lead_scores: batch_of(&fold.lead_scores), stats: batch_of_each(&fold.stats, |placed| &placed.stat) }
     }
 }
 
@@ -44,52 +42,55 @@ impl Batches {
 struct Recomputed {
     folder: Staging,
     /// By run; the rows of a run come in order of miner and lead.
-    lead_scores: SortedTable<i32>,
-    /// By miner and `forecast_run_id`. Units come in order of the latter, so their number stands for it; then by run.
-    stats: SortedTable<(i32, u32, i32)>,
-    units: u32,
+    lead_scores: SortedTable,
+    /// By miner, `forecast_run_id` and run; units come in order of the second, rows of a unit in order of the third.
+    stats: SortedTable,
+    miners: SortedTable,
+    subnet: SortedTable,
+    findings: SortedTable,
 }
 
 impl Recomputed {
     fn create(out: &Path) -> Result<Self> {
         let folder = Staging::create(out)?;
+        let path = folder.path("");
+        let table = |columns, key| SortedTable::create(&path, schema_of(columns), key);
         Ok(Recomputed {
-            lead_scores: SortedTable::create(&folder.path(""), schema_of(LeadScore::COLUMNS))?,
-            stats: SortedTable::create(&folder.path(""), schema_of(ForecastStat::COLUMNS))?,
+            lead_scores: table(LeadScore::COLUMNS, Some("run_id")),
+            stats: table(ForecastStat::COLUMNS, Some("miner_uid")),
+            miners: table(MinerStat::COLUMNS, None),
+            subnet: table(SubnetStat::COLUMNS, None),
+            findings: table(FindingRow::COLUMNS, None),
             folder,
-            units: 0,
         })
     }
 
-    fn write<R: Rollup>(&self, rows: &[R]) -> Result<()> {
-        let mut file = TableFile::create::<R>(&self.folder.path(&format!("{}.parquet", R::TABLE)))?;
-        file.rows(rows)?;
-        file.finish()
-    }
-
     fn finish(self, threads: usize) -> Result<()> {
-        let paths = ["lead_scores.parquet", "weather_forecast_stats.parquet"].map(|file| self.folder.path(file));
-        // Side by side, so that the last row groups of one table leave no thread idle; by one thread, one after the other.
-        let write_stats = || self.stats.write(&paths[1], threads);
-        let (leads, stats) = parallel::both(|| self.lead_scores.write(&paths[0], threads), write_stats);
-        leads.and(stats)?;
+        let file = |table: &str| self.folder.path(&format!("{table}.parquet"));
+        let tables = [
+            (self.stats, file(ForecastStat::TABLE)),
+            (self.miners, file(MinerStat::TABLE)),
+            (self.subnet, file(SubnetStat::TABLE)),
+            (self.findings, file(FindingRow::TABLE)),
+            (self.lead_scores, file(LeadScore::TABLE)),
+        ];
+        SortedTable::write(tables.into(), threads)?;
         self.folder.commit()
     }
 }
 
 impl Collect<Batches> for Recomputed {
-    fn unit(&mut self, unit: &mut UnitResult, batches: Batches) -> Result<()> {
-        let fold = &unit.fold;
-        self.lead_scores.push(&batches.lead_scores, fold.lead_scores.iter().map(|row| row.run_id.unwrap_or_default()))?;
-        let key = |stat: &ForecastStat| (stat.miner_uid.unwrap_or_default(), self.units, stat.run_id.unwrap_or_default());
-        self.stats.push(&batches.stats, fold.stats.iter().map(|placed| key(&placed.stat)))?;
-        self.units += 1;
-        Ok(())
+    fn unit(&mut self, _unit: &mut UnitResult, batches: Batches) -> Result<()> {
+        self.lead_scores.push(batches.lead_scores)?;
+        self.stats.push(batches.stats)
     }
 
     fn rest(&mut self, rest: Rest<'_>) -> Result<()> {
-        self.write(rest.miners)?;
-        self.write(rest.subnet)?;
-        self.write(&rest.findings.iter().map(FindingRow::from).collect::<Vec<_>>())
+        self.miners.push(batch_of(rest.miners))?;
+        // Some rows have long texts, and some histories many findings.
+        rest.subnet.chunks(ROWS_AT_ONCE).try_for_each(|rows| self.subnet.push(batch_of(rows)))?;
+        rest.findings
+            .chunks(ROWS_AT_ONCE)
+            .try_for_each(|findings| self.findings.push(batch_of(&findings.iter().map(FindingRow::from).collect::<Vec<_>>())))
     }
 }

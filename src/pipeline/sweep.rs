@@ -28,6 +28,8 @@ use super::incremental::Incremental;
 
 /// One unit, folded and compared.
 pub struct UnitResult {
+    /// Rows that have the place only where [`Sweep::with_evidence`] asks for them, lead scores never: what nobody takes is dropped
+    /// by the thread that made it.
     pub fold: UnitFold,
     pub diff: StatDiff,
     /// Of each run and miner, where [`Sweep::with_evidence`] asks for it.
@@ -49,7 +51,7 @@ pub struct Rest<'r> {
 /// Who takes the results of a pass, beside its outcome. `()` takes nothing.
 ///
 /// `P` is what [`Sweep::run_with`] prepares of each unit on the thread that folds it, while its evidence is there.
-pub trait Collect<P = ()> {
+pub trait Collect<P = ()>: Send {
     /// Units come in order.
     fn unit(&mut self, unit: &mut UnitResult, prepared: P) -> Result<()>;
     fn rest(&mut self, rest: Rest<'_>) -> Result<()>;
@@ -217,6 +219,8 @@ impl<'j> Sweep<'j> {
             StatDiff { table: plan.table.diff(), findings: Vec::new() }
         };
         let rows = UnitRows::of(&evidence);
+        fold.lead_scores = Vec::new();
+        fold.stats.retain(|row| self.with_evidence && row.placed);
         let evidence = if self.with_evidence { fingerprint::of_unit(&self.live(evidence)) } else { BTreeMap::new() };
         Ok((UnitResult { fold, diff, evidence, digest, rows }, prepared))
     }
@@ -226,7 +230,7 @@ impl<'j> Sweep<'j> {
         let mut recomputed: Vec<&ForecastStat> = recomputed.filter(|row| self.includes_row(row)).collect();
         let runs: BTreeMap<Option<i32>, &ForecastStat> =
             fold.stats.iter().filter(|placed| placed.placed).map(|placed| (placed.stat.miner_uid, &placed.stat)).collect();
-        let mut stored = evidence.stored.clone();
+        let mut stored: Vec<&StoredStat> = evidence.stored.iter().collect();
         stored.retain(|row| self.includes_row(runs.get(&row.row.miner_uid).unwrap_or(&&row.row)));
         // Of a run that it has deleted, a database stores nothing, and misses nothing.
         let stores = |row: &ForecastStat| stored.iter().any(|stored| stored.row.miner_uid == row.miner_uid);

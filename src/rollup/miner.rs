@@ -10,6 +10,7 @@ use crate::model::finding::{Code, Finding};
 use crate::model::ids::{MinerUid, RunId};
 use crate::model::rollups::{MinerStat, SubnetStat};
 use crate::model::time::Micros;
+use crate::parallel;
 
 use super::Rules;
 use super::exact::{ExactSum, output, stddev};
@@ -60,15 +61,15 @@ impl Mean {
     }
 }
 
-/// One miner's life so far. Per row it keeps a score and an outcome (24 bytes); all else is flat.
+/// One miner's life so far. Per row it keeps a score and an outcome (9 bytes); all else is flat.
 #[derive(Default)]
 struct Life {
     rows: u64,
     /// M1
     newest: Option<(Micros, RunId, String)>,
     combined: Vec<f64>,
-    /// M6: outcomes of completed and failed rows.
-    outcomes: Vec<(Micros, RunId, bool)>,
+    /// M6: how each of [`Lifetime::runs`] ended, completed (true) or failed (false), as far as it has.
+    outcomes: Vec<Option<bool>>,
     era5: Mean,
     completeness: Mean,
     day1: Mean,
@@ -85,7 +86,7 @@ struct Life {
 }
 
 impl Life {
-    fn absorb(&mut self, row: MinerRun) {
+    fn absorb(&mut self, row: MinerRun, run: usize) {
         self.rows += 1;
         if self.newest.as_ref().is_none_or(|(init, run, _)| (*init, *run) < (row.init, row.run)) {
             self.newest = Some((row.init, row.run, row.hotkey));
@@ -98,7 +99,9 @@ impl Life {
         self.inference.add(row.inference_seconds.map(f64::from));
         self.inference_total += row.inference_seconds.map_or(0, i64::from);
         if let Some(success) = row.success {
-            self.outcomes.push((row.init, row.run, success));
+            debug_assert!(self.outcomes.len() <= run, "invariant: a miner has one row of a run that has the place");
+            self.outcomes.resize(run, None);
+            self.outcomes.push(Some(success));
             let last = if success { &mut self.last_success } else { &mut self.last_failure };
             *last = (*last).max(row.end);
         }
@@ -114,13 +117,18 @@ impl Life {
         self.last_active = self.last_active.max(row.response_time);
     }
 
-    /// M6: leading completed and failed rows, newest first.
-    fn streaks(&self) -> (i32, i32) {
-        let mut outcomes = self.outcomes.clone();
-        outcomes.sort_unstable_by(|a, b| b.cmp(a));
-        let leading = outcomes.first().map(|(_, _, success)| *success);
-        let length = outcomes.iter().take_while(|(_, _, success)| Some(*success) == leading).count() as i32;
-        if leading == Some(true) { (length, 0) } else { (0, length) }
+    /// The runs that ended so.
+    fn ended<'r>(&self, success: bool, runs: &'r [(Micros, RunId)]) -> impl Iterator<Item = &'r (Micros, RunId)> {
+        runs.iter().zip(&self.outcomes).filter(move |(_, outcome)| **outcome == Some(success)).map(|(run, _)| run)
+    }
+
+    /// M6: completed runs that are newer than every failed one, and failed runs that are newer than every completed one.
+    fn streaks(&self, runs: &[(Micros, RunId)]) -> (i32, i32) {
+        let streak = |success: bool| {
+            let other = self.ended(!success, runs).max();
+            self.ended(success, runs).filter(|run| Some(*run) > other).count() as i32
+        };
+        (streak(true), streak(false))
     }
 
     /// M8
@@ -139,17 +147,17 @@ impl Life {
         (errors > 0).then(|| Json::Object(Map::from_iter([(forecast_type.to_owned(), Json::from(rate))])))
     }
 
-    fn stat(&self, uid: i32, rules: &Rules) -> MinerStat {
-        let outcomes = |success: bool| self.outcomes.iter().filter(|(_, _, s)| *s == success).count() as i32;
-        let (consecutive_successes, consecutive_failures) = self.streaks();
+    fn stat(&self, uid: i32, runs: &[(Micros, RunId)], rules: &Rules) -> MinerStat {
+        let [completed, failed] = [true, false].map(|success| self.ended(success, runs).count() as i32);
+        let (consecutive_successes, consecutive_failures) = self.streaks(runs);
         MinerStat {
             miner_uid: Some(uid),
             miner_hotkey: self.newest.as_ref().map(|(_, _, hotkey)| hotkey.clone()),
             miner_rank: None,
             avg_forecast_score: super::exact::mean(&self.combined).and_then(output),
-            successful_forecasts: Some(outcomes(true)),
-            failed_forecasts: Some(outcomes(false)),
-            forecast_success_ratio: output(f64::from(outcomes(true)) / self.rows as f64),
+            successful_forecasts: Some(completed),
+            failed_forecasts: Some(failed),
+            forecast_success_ratio: output(f64::from(completed) / self.rows as f64),
             hosting_successes: Some(self.hosting_successes as i32),
             hosting_failures: Some(self.hosting_failures as i32),
             host_reliability_ratio: Some(reliability(self.hosting_successes, self.hosting_failures)),
@@ -183,18 +191,25 @@ pub fn reliability(successes: u64, failures: u64) -> f64 {
 #[derive(Default)]
 pub struct Lifetime {
     miners: BTreeMap<i32, Life>,
+    /// The runs of the rows in the order in which they came; one may be there twice.
+    runs: Vec<(Micros, RunId)>,
 }
 
 impl Lifetime {
     pub fn absorb(&mut self, rows: impl IntoIterator<Item = MinerRun>) {
         for row in rows {
-            self.miners.entry(row.miner.0).or_default().absorb(row);
+            let run = (row.init, row.run);
+            if self.runs.last() != Some(&run) {
+                self.runs.push(run);
+            }
+            self.miners.entry(row.miner.0).or_default().absorb(row, self.runs.len() - 1);
         }
     }
 
     /// M10 and N1's `lifetime` row: all miners ascending, and the subnet.
     pub fn finish(&self, rules: &Rules) -> (Vec<MinerStat>, SubnetStat) {
-        let mut stats: Vec<MinerStat> = self.miners.iter().map(|(uid, life)| life.stat(*uid, rules)).collect();
+        let miners: Vec<_> = self.miners.iter().collect();
+        let mut stats: Vec<MinerStat> = parallel::all(miners, |(uid, life)| life.stat(*uid, &self.runs, rules));
         let averages: Vec<_> = stats.iter().map(|stat| stat.avg_forecast_score).collect();
         for (stat, rank) in stats.iter_mut().zip(ranks(&averages, rules.scoring.rank_method)) {
             stat.miner_rank = rank;

@@ -93,8 +93,8 @@ fn distribution(mut scored: Vec<Scored<'_>>) -> SubnetStat {
         median_score: at(0.5),
         p90_score: at(0.9),
         max_score: scores.last().copied(),
-        top_miners: Some(list(&scored)),
-        bottom_miners: Some(bottom),
+        top_miners: Some(list(&scored).into()),
+        bottom_miners: Some(bottom.into()),
         ..SubnetStat::default()
     }
 }

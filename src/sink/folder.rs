@@ -58,8 +58,8 @@ impl DiffFolder {
     pub fn write(&mut self, differences: &[Difference], corrections: &[Correction]) -> Result<()> {
         let differences: Vec<DifferenceRow> = differences.iter().map(DifferenceRow::from).collect();
         let corrections: Vec<CorrectionRow> = corrections.iter().flat_map(correction_rows).collect();
-        append(&mut self.differences, &differences)?;
-        append(&mut self.corrections, &corrections)
+        self.differences.rows(&differences)?;
+        self.corrections.rows(&corrections)
     }
 
     pub fn finish(self, evidence: &BTreeMap<Whose, Fingerprint>, origin: &Origin) -> Result<()> {
@@ -67,7 +67,7 @@ impl DiffFolder {
         self.corrections.finish()?;
         let rows: Vec<EvidenceRow> = evidence.iter().map(evidence_row).collect();
         let mut file = TableFile::create::<EvidenceRow>(&self.folder.path(FILES[2]))?;
-        append(&mut file, &rows)?;
+        file.rows(&rows)?;
         file.finish()?;
         let hash = |name: &str| Ok((name.to_owned(), hash_of(&self.folder.path(name))?));
         let manifest = Manifest {
@@ -85,10 +85,6 @@ impl DiffFolder {
         std::fs::write(&path, seal(&text)).doing(ErrorKind::Io, || format!("writing {}", path.display()))?;
         self.folder.commit()
     }
-}
-
-fn append<R: Rollup>(file: &mut TableFile, rows: &[R]) -> Result<()> {
-    if rows.is_empty() { Ok(()) } else { file.rows(rows) }
 }
 
 /// Reads the corrections of a folder; refuses one that is not ours, damaged or edited.

@@ -26,6 +26,8 @@ pub fn properties(schema: &Schema) -> WriterProperties {
         .set_writer_version(WriterVersion::PARQUET_2_0)
         .set_compression(Compression::ZSTD(level))
         .set_dictionary_enabled(true)
+        // What follows a full dictionary. The usual ones are made for each column at once, and take 20 MB for a table.
+        .set_encoding(Encoding::PLAIN)
         .set_statistics_enabled(EnabledStatistics::Page)
         .set_max_row_group_row_count(Some(1 << 20));
     // Hardly any two scores are the same, but they begin alike.
@@ -36,6 +38,9 @@ pub fn properties(schema: &Schema) -> WriterProperties {
     }
     builder.build()
 }
+
+/// Rows that are put into columns at a time: some hold long texts.
+pub const ROWS_AT_ONCE: usize = 1 << 8;
 
 /// A Parquet file of rows that come in their final order.
 pub struct TableFile {
@@ -52,7 +57,7 @@ impl TableFile {
     }
 
     pub fn rows<R: Rollup>(&mut self, rows: &[R]) -> Result<()> {
-        self.batch(&batch_of(rows))
+        rows.chunks(ROWS_AT_ONCE).try_for_each(|rows| self.batch(&batch_of(rows)))
     }
 
     fn batch(&mut self, batch: &RecordBatch) -> Result<()> {
