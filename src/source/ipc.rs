@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -57,6 +58,11 @@ impl<W: Write> IpcWriter<W> {
         self.writer.write(&batch)
     }
 
+    /// What is written to.
+    pub fn file(&mut self) -> &mut W {
+        self.writer.get_mut()
+    }
+
     /// Rows written so far.
     pub fn rows(&self) -> u64 {
         self.rows
@@ -95,12 +101,61 @@ pub struct IpcFile {
     decoder: FileDecoder,
     schema: SchemaRef,
     batches: Vec<Block>,
+    dictionaries: Vec<Block>,
+    /// One for each batch, where they are checked.
+    parts: Vec<Checked>,
     spare: Spare,
+}
+
+/// What is wrong with bytes that have another hash than they must.
+pub const NO_MATCH: &str = "does not match its hash";
+
+/// A part of a file, and the hash that it must have.
+#[derive(Debug, Clone)]
+pub struct Checked {
+    pub bytes: Range<u64>,
+    pub hash: blake3::Hash,
+}
+
+/// What a file must have, so that nothing is made of bytes that are not as they were written.
+#[derive(Debug)]
+pub struct Checks {
+    /// What stands before the batches, each of them, and what stands behind them, in order and without a gap.
+    pub parts: Vec<Checked>,
+    /// See [`texts_hash`].
+    pub texts: blake3::Hash,
+}
+
+/// The hash of the texts of all dictionaries, as they stand in a file.
+pub fn texts_hash(file: File) -> Result<blake3::Hash> {
+    Ok(IpcFile::of(file)?.texts()?.0)
 }
 
 impl IpcFile {
     /// Reads the footer and the dictionaries.
     pub fn open(file: File) -> Result<IpcFile> {
+        let mut opened = IpcFile::of(file)?;
+        let (_, texts) = opened.texts()?;
+        opened.take(&texts)?;
+        Ok(opened)
+    }
+
+    /// As [`IpcFile::open`]; batches are checked as they are read.
+    pub fn open_checked(file: File, checks: Checks) -> Result<IpcFile> {
+        let [first, batches @ .., last] = &checks.parts[..] else { return Err(damaged()) };
+        check(&file, first, &Spare::default())?;
+        check(&file, last, &Spare::default())?;
+        let mut opened = IpcFile { parts: batches.to_vec(), ..IpcFile::of(file)? };
+        let (hash, texts) = opened.texts()?;
+        if hash != checks.texts {
+            return Err(ArrowError::ParseError(NO_MATCH.to_owned()));
+        }
+        opened.take(&texts)?;
+        Ok(opened)
+    }
+
+    /// Reads the footer.
+    fn of(file: File) -> Result<IpcFile> {
         let bytes = file.metadata()?.len();
         let trailer_at = bytes.checked_sub(TRAILER_BYTES as u64).ok_or_else(damaged)?;
         let mut trailer = [0; TRAILER_BYTES];
@@ -112,12 +167,22 @@ impl IpcFile {
         let schema = Arc::new(fb_to_schema(footer.schema().ok_or_else(damaged)?));
         let decoder = FileDecoder::new(schema.clone(), footer.version());
         let batches = footer.recordBatches().iter().flatten().copied().collect();
-        let mut opened = IpcFile { file, bytes, decoder, schema, batches, spare: Spare::default() };
-        for block in footer.dictionaries().iter().flatten() {
-            let message = opened.block(block)?;
-            opened.decoder.read_dictionary(block, &message)?;
-        }
-        Ok(opened)
+        let dictionaries = footer.dictionaries().iter().flatten().copied().collect();
+        Ok(IpcFile { file, bytes, decoder, schema, batches, dictionaries, parts: Vec::new(), spare: Spare::default() })
+    }
+
+    /// The messages of the dictionaries, and their hash.
+    fn texts(&self) -> Result<(blake3::Hash, Vec<Buffer>)> {
+        let messages = self.dictionaries.iter().map(|block| self.block(block)).collect::<Result<Vec<_>>>()?;
+        let mut hasher = blake3::Hasher::new();
+        messages.iter().for_each(|message| {
+            hasher.update(message);
+        });
+        Ok((hasher.finalize(), messages))
+    }
+
+    fn take(&mut self, texts: &[Buffer]) -> Result<()> {
+        self.dictionaries.iter().zip(texts).try_for_each(|(block, message)| self.decoder.read_dictionary(block, message))
     }
 
     pub fn schema(&self) -> &SchemaRef {
@@ -137,7 +202,11 @@ impl IpcFile {
     pub fn batch(&self, index: usize, schema: &SchemaRef) -> Result<RecordBatch> {
         let absent = || ArrowError::ParseError(format!("there is no batch {index}"));
         let block = self.batches.get(index).ok_or_else(absent)?;
-        let batch = self.decoder.read_record_batch(block, &self.block(block)?)?;
+        let message = match self.parts.get(index) {
+            Some(part) => self.checked(part, block)?,
+            None => self.block(block)?,
+        };
+        let batch = self.decoder.read_record_batch(block, &message)?;
         let batch = batch.ok_or_else(absent)?;
         let columns = batch.columns().iter().map(|column| match column.data_type() {
             DataType::RunEndEncoded(..) => to_rows(column),
@@ -151,20 +220,45 @@ impl IpcFile {
         self.part(block, true)
     }
 
+    /// A block, from a part that has its hash.
+    fn checked(&self, part: &Checked, block: &Block) -> Result<Buffer> {
+        let (offset, _, length) = self.place(block)?;
+        let at = offset.checked_sub(part.bytes.start).ok_or_else(outside)?;
+        if offset + length as u64 > part.bytes.end {
+            return Err(outside());
+        }
+        Ok(check(&self.file, part, &self.spare)?.slice_with_length(at as usize, length))
+    }
+
     /// The header of a block, with its body or without.
     fn part(&self, block: &Block, with_body: bool) -> Result<Buffer> {
-        let outside = || ArrowError::ParseError("a block lies outside of the file".to_owned());
+        let (offset, header, whole) = self.place(block)?;
+        read(&self.file, offset, if with_body { whole } else { header }, &self.spare)
+    }
+
+    /// Where a block begins, and how long its header and all of it are.
+    fn place(&self, block: &Block) -> Result<(u64, usize, usize)> {
         let offset = u64::try_from(block.offset()).map_err(|_| outside())?;
         let header = usize::try_from(block.metaDataLength()).map_err(|_| outside())?;
         let body = usize::try_from(block.bodyLength()).map_err(|_| outside())?;
         let whole = header.checked_add(body).filter(|_| header >= MESSAGE_PREFIX_BYTES).ok_or_else(outside)?;
         match offset.checked_add(whole as u64) {
-            Some(end) if end <= self.bytes => {
-                let length = if with_body { whole } else { header };
-                read(&self.file, offset, length, &self.spare)
-            }
+            Some(end) if end <= self.bytes => Ok((offset, header, whole)),
             _ => Err(outside()),
         }
+    }
+}
+
+fn outside() -> ArrowError {
+    ArrowError::ParseError("a block lies outside of the file or of its part".to_owned())
+}
+
+/// The bytes of a part, which must have its hash.
+fn check(file: &File, part: &Checked, spare: &Spare) -> Result<Buffer> {
+    let bytes = read(file, part.bytes.start, (part.bytes.end - part.bytes.start) as usize, spare)?;
+    match blake3::hash(&bytes) == part.hash {
+        true => Ok(bytes),
+        false => Err(ArrowError::ParseError(NO_MATCH.to_owned())),
     }
 }
 

@@ -91,7 +91,7 @@ impl Source {
                     .hint("give a postgres:// URL, or the path of a snapshot folder or an archive"))
             }
             _ if archive::is_archive(location) => Archive::open(location).map(|source| Source::Archive(Box::new(source))),
-            _ => Folder::open(location.as_ref()).map(|source| Source::Folder(Box::new(source))),
+            _ => Folder::open_to_read(location.as_ref()).map(|source| Source::Folder(Box::new(source))),
         }
     }
 

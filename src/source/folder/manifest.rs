@@ -6,15 +6,17 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use super::parts::Parts;
 use super::{damaged, refused};
 use crate::error::{Error, ErrorKind, Result};
 use crate::seal::{NO_HASH, is_intact, seal};
 
 pub const MANIFEST: &str = "manifest.json";
-/// The format that this recount writes. In version 1 the large tables have a value for each row in every column, in
-/// version 2 stretches for what repeats; both are read.
-pub const FORMAT_VERSION: u64 = 2;
+/// The format that this recount writes. In version 1 the large tables have a value for each row in every column, from version 2
+/// on stretches for what repeats; from version 3 on files are hashed by parts too. All are read.
+pub const FORMAT_VERSION: u64 = 3;
 const FORMAT: &str = "recount snapshot";
+
 /// The content of a snapshot folder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -45,6 +47,9 @@ pub struct FileEntry {
     pub bytes: u64,
     pub batches: usize,
     pub blake3: String,
+    /// None before version 3.
+    #[serde(default)]
+    pub checks: Option<Parts>,
 }
 
 impl Manifest {
@@ -140,9 +145,9 @@ mod tests {
 
     #[test]
     fn a_newer_format_says_so() {
-        let newer = sealed().replace("\"version\": 2", "\"version\": 3");
+        let newer = sealed().replace("\"version\": 3", "\"version\": 4");
         let error = parse(newer.as_bytes()).unwrap_err();
-        insta::assert_snapshot!(error, @"opening snapshot night: manifest.json has format version 3, this recount reads up to version 2");
+        insta::assert_snapshot!(error, @"opening snapshot night: manifest.json has format version 4, this recount reads up to version 3");
         insta::assert_snapshot!(error.hint_text().unwrap(), @"read it with a newer recount, or export it again with this one");
     }
 }

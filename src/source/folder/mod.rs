@@ -1,6 +1,7 @@
 //! A snapshot folder: the database as it was at one moment, in Arrow IPC files beside a manifest.
 
 mod manifest;
+mod parts;
 mod writer;
 
 #[cfg(test)]
@@ -12,10 +13,13 @@ use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
+use blake3::Hash;
 use serde_json::Value as Json;
 
 use self::manifest::{FileEntry, Manifest};
-use super::ipc::IpcFile;
+use self::parts::Parts;
+use super::ipc::{Checked, Checks, IpcFile, NO_MATCH};
 use super::stretches::in_stretches;
 use super::{Counters, TABLES, small};
 use crate::error::{Error, ErrorKind, Result};
@@ -31,7 +35,7 @@ use crate::parallel;
 
 pub use self::writer::SnapshotWriter;
 
-/// A snapshot folder whose files are open and checked.
+/// A snapshot folder whose files are open.
 #[derive(Debug)]
 pub struct Folder {
     dir: PathBuf,
@@ -46,18 +50,27 @@ pub struct Folder {
 impl Folder {
     /// Opens a folder and checks every byte of it.
     pub fn open(dir: &Path) -> Result<Folder> {
+        Folder::open_with(dir, Check::Now)
+    }
+
+    /// Opens a folder. Every byte is checked before anything is made of it: those of batches as they are read.
+    pub fn open_to_read(dir: &Path) -> Result<Folder> {
+        Folder::open_with(dir, Check::AsRead)
+    }
+
+    fn open_with(dir: &Path, check: Check) -> Result<Folder> {
         if !dir.is_dir() {
             let detail = if dir.exists() { "it is not a folder" } else { "there is no such folder" };
             return Err(refused(dir, detail).hint("give the path of a snapshot folder, or a postgres:// URL"));
         }
         let manifest = Manifest::read(dir)?;
         let wide_leads: Vec<LeadHours> = manifest.wide_leads.iter().map(|&lead| LeadHours(lead)).collect();
-        let mut files = HashMap::new();
-        for table in TABLES {
-            if let Some(entry) = manifest.files.get(&file_name(table)) {
-                files.insert(table, open_file(dir, table, entry, &file_schema(manifest.version, table, &wide_leads))?);
-            }
-        }
+        let open = |table: &'static str| {
+            let schema = file_schema(manifest.version, table, &wide_leads);
+            let entry = manifest.files.get(&file_name(table))?;
+            Some(open_file(dir, table, entry, &schema, check).map(|file| (table, file)))
+        };
+        let files: HashMap<_, _> = parallel::all(TABLES.to_vec(), open).into_iter().flatten().collect::<Result<_>>()?;
         let snapshot = read_small(dir, &manifest, &files, wide_leads)?;
         check_batches(dir, &manifest, &files, &snapshot.runs)?;
         let counters = Counters::default();
@@ -126,7 +139,7 @@ impl Folder {
     }
 
     fn read_batch(&self, file: &IpcFile, table: &str, index: usize, schema: &SchemaRef) -> Result<RecordBatch> {
-        let batch = file.batch(index, schema).map_err(|e| damaged(&self.dir, &file_name(table), e))?;
+        let batch = file.batch(index, schema).map_err(|e| unread(&self.dir, &file_name(table), e))?;
         self.counters.add(table, batch.num_rows());
         Ok(batch)
     }
@@ -172,7 +185,14 @@ fn schema(table: &str, wide_leads: &[LeadHours]) -> SchemaRef {
     }
 }
 
-fn open_file(dir: &Path, table: &str, entry: &FileEntry, schema: &SchemaRef) -> Result<IpcFile> {
+/// When the bytes of a folder are held against their hashes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Check {
+    Now,
+    AsRead,
+}
+
+fn open_file(dir: &Path, table: &str, entry: &FileEntry, schema: &SchemaRef, check: Check) -> Result<IpcFile> {
     let name = file_name(table);
     let path = dir.join(&name);
     let unreadable = |e: std::io::Error| match e.kind() {
@@ -184,17 +204,38 @@ fn open_file(dir: &Path, table: &str, entry: &FileEntry, schema: &SchemaRef) -> 
     if bytes != entry.bytes {
         return Err(damaged(dir, &name, format!("has {bytes} bytes, the manifest says {}", entry.bytes)));
     }
-    if parallel::hash(&file, bytes).map_err(unreadable)?.to_hex().as_str() != entry.blake3 {
-        return Err(damaged(dir, &name, "does not match its hash"));
-    }
-    let file = IpcFile::open(file).map_err(|e| damaged(dir, &name, e))?;
+    let checks = entry.checks.as_ref().filter(|_| check == Check::AsRead && is_read_by_batch(table));
+    let file = if let Some(parts) = checks {
+        let uncut = || damaged(dir, manifest::MANIFEST, format!("does not cut {name} into parts"));
+        IpcFile::open_checked(file, checks_of(entry, parts).ok_or_else(uncut)?)
+    } else {
+        if parallel::hash(&file, bytes).map_err(unreadable)?.to_hex().as_str() != entry.blake3 {
+            return Err(damaged(dir, &name, NO_MATCH));
+        }
+        IpcFile::open(file)
+    };
+    let file = file.map_err(|e| unread(dir, &name, e))?;
     if file.schema().fields() != schema.fields() {
         return Err(damaged(dir, &name, "does not have the columns that this recount reads"));
     }
-    if (rows(dir, table, &file)?, file.batches()) != (entry.rows, entry.batches) {
+    // Of a file that is checked as it is read, the manifest knows how many rows it has.
+    let rows = if checks.is_some() { entry.rows } else { rows(dir, table, &file)? };
+    if (rows, file.batches()) != (entry.rows, entry.batches) {
         return Err(damaged(dir, &name, "does not have the rows and batches that the manifest says"));
     }
     Ok(file)
+}
+
+/// The parts of a file, one behind the other: two more than it has batches. `None` where they are not so.
+fn checks_of(entry: &FileEntry, Parts { texts_blake3, parts: found }: &Parts) -> Option<Checks> {
+    let mut parts: Vec<Checked> = Vec::with_capacity(found.len());
+    for part in found {
+        let start = parts.last().map_or(0, |before| before.bytes.end);
+        parts.push(Checked { bytes: start..part.end, hash: Hash::from_hex(&part.blake3).ok()? });
+    }
+    let in_order = parts.iter().all(|part| part.bytes.start <= part.bytes.end);
+    let whole = parts.last()?.bytes.end == entry.bytes && parts.len() == entry.batches + 2;
+    (in_order && whole).then_some(Checks { parts, texts: Hash::from_hex(texts_blake3).ok()? })
 }
 
 fn rows(dir: &Path, table: &str, file: &IpcFile) -> Result<u64> {
@@ -247,6 +288,14 @@ fn check_batches(dir: &Path, manifest: &Manifest, files: &HashMap<&str, IpcFile>
 /// A folder that cannot serve as a snapshot.
 fn refused(dir: &Path, detail: impl std::fmt::Display) -> Error {
     Error::new(ErrorKind::Snapshot, format!("opening snapshot {}", dir.display()), detail)
+}
+
+/// A file that could not be read, or is not what was written.
+fn unread(dir: &Path, file: &str, error: ArrowError) -> Error {
+    match error {
+        ArrowError::ParseError(detail) if detail == NO_MATCH => damaged(dir, file, detail),
+        error => damaged(dir, file, error),
+    }
 }
 
 /// A file of the folder that is not what was written.

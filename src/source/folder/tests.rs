@@ -313,3 +313,68 @@ fn units_out_of_order_or_left_out_are_refused() {
     assert!(error.to_string().ends_with("1 of 2 units were appended"), "{error}");
     assert_eq!(names(parent.path()), [""; 0]);
 }
+
+/// What reading all of a folder comes to.
+fn read_all(dir: &Path) -> Result<()> {
+    let folder = Folder::open_to_read(dir)?;
+    for unit in units(&folder.snapshot().runs) {
+        folder.read(&unit)?;
+    }
+    folder.strays().map(drop)
+}
+
+#[test]
+fn a_flipped_byte_is_refused_before_anything_is_made_of_it() {
+    let (_parent, target) = written();
+    for name in names(&target) {
+        let path = target.join(&name);
+        let original = std::fs::read(&path).unwrap();
+        for at in (0..original.len()).step_by(53) {
+            let mut bytes = original.clone();
+            bytes[at] ^= 1;
+            std::fs::write(&path, bytes).unwrap();
+            let error = read_all(&target).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Snapshot, "{name}: {error}");
+            assert!(error.to_string().contains(&format!("{name} does not match its")) || name == "manifest.json", "{error}");
+            assert!(error.hint_text().is_some());
+        }
+        std::fs::write(&path, original).unwrap();
+    }
+    read_all(&target).unwrap();
+}
+
+#[test]
+fn a_folder_without_parts_is_checked_when_it_is_opened() {
+    let (_parent, target) = written();
+    let manifest = target.join(manifest::MANIFEST);
+    let mut older = Manifest::read(&target).unwrap();
+    older.version = 2;
+    older.files.values_mut().for_each(|entry| entry.checks = None);
+    std::fs::write(&manifest, older.seal()).unwrap();
+    read_all(&target).unwrap();
+    let scores = target.join("weather_miner_scores.arrow");
+    let mut bytes = std::fs::read(&scores).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&scores, bytes).unwrap();
+    let error = Folder::open_to_read(&target).unwrap_err();
+    assert!(error.to_string().ends_with("weather_miner_scores.arrow does not match its hash"), "{error}");
+}
+
+#[test]
+fn parts_that_leave_a_gap_are_refused() {
+    let (_parent, target) = written();
+    for end in [0, 1, u64::MAX] {
+        let mut edited = Manifest::read(&target).unwrap();
+        let scores = edited.files.get_mut("weather_miner_scores.arrow").unwrap();
+        scores.checks.as_mut().unwrap().parts[1].end = end;
+        std::fs::write(target.join(manifest::MANIFEST), edited.seal()).unwrap();
+        assert!(read_all(&target).unwrap_err().to_string().contains("weather_miner_scores.arrow"), "{end}");
+        edited = Manifest::read(&target).unwrap();
+        edited.files.get_mut("weather_miner_scores.arrow").unwrap().checks.as_mut().unwrap().parts.pop();
+        std::fs::write(target.join(manifest::MANIFEST), edited.seal()).unwrap();
+        assert!(read_all(&target).unwrap_err().to_string().contains("does not cut"), "{end}");
+        std::fs::remove_dir_all(&target).unwrap();
+        write(&target, &snapshot()).unwrap();
+    }
+}

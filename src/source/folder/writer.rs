@@ -10,13 +10,14 @@ use arrow::error::ArrowError;
 use serde_json::Value as Json;
 
 use super::manifest::{FORMAT_VERSION, FileEntry, MANIFEST, Manifest};
+use super::parts::{PartedFile, Parts};
 use super::{file_name, file_schema};
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::hashed::{Hashed, HashedFile};
+use crate::hashed::Hashed;
 use crate::model::evidence::{NODES, RUN_TABLES, RUNS, STEPS, Snapshot, StoredStat, Unit, UnitEvidence, units};
 use crate::model::rollups::{ForecastStat, LegacyScore, MinerStat, Rollup, SubnetStat};
 use crate::model::rows::{batch_of, stats_batch};
-use crate::source::ipc::IpcWriter;
+use crate::source::ipc::{IpcWriter, texts_hash};
 use crate::source::small;
 use crate::staging::Staging;
 
@@ -150,7 +151,7 @@ fn doing(target: &Path) -> String {
 struct TableFile {
     name: String,
     doing: String,
-    writer: IpcWriter<HashedFile>,
+    writer: IpcWriter<PartedFile>,
     batches: usize,
 }
 
@@ -158,21 +159,30 @@ impl TableFile {
     fn create(target: &Path, folder: &Staging, table: &'static str, schema: &SchemaRef) -> Result<TableFile> {
         let name = file_name(table);
         let doing = format!("{}/{name}", doing(target));
-        let file = File::create_new(folder.path(&name)).doing(ErrorKind::Io, || doing.clone())?;
-        let writer = IpcWriter::new(HashedFile::new(file), schema).map_err(|e| cannot_write(&doing, e))?;
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(folder.path(&name))
+            .doing(ErrorKind::Io, || doing.clone())?;
+        let mut writer = IpcWriter::new(PartedFile::new(file), schema).map_err(|e| cannot_write(&doing, e))?;
+        writer.file().cut();
         Ok(TableFile { name, doing, writer, batches: 0 })
     }
 
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         self.batches += 1;
-        self.writer.write(batch).map_err(|e| cannot_write(&self.doing, e))
+        self.writer.write(batch).map_err(|e| cannot_write(&self.doing, e))?;
+        self.writer.file().cut();
+        Ok(())
     }
 
     fn finish(self) -> Result<(String, FileEntry)> {
         let (rows, batches) = (self.writer.rows(), self.batches);
         let sink = self.writer.finish().map_err(|e| cannot_write(&self.doing, e))?;
-        let Hashed { bytes, blake3, .. } = sink.finish().doing(ErrorKind::Io, || self.doing.clone())?;
-        Ok((self.name, FileEntry { rows, bytes, batches, blake3 }))
+        let (Hashed { bytes, blake3, file }, parts) = sink.finish().doing(ErrorKind::Io, || self.doing.clone())?;
+        let texts_blake3 = texts_hash(file).map_err(|e| cannot_write(&self.doing, e))?.to_hex().to_string();
+        Ok((self.name, FileEntry { rows, bytes, batches, blake3, checks: Some(Parts { texts_blake3, parts }) }))
     }
 }
 
