@@ -75,7 +75,7 @@ pub fn averages(evidence: &RunEvidence, roster: &Roster<'_>, findings: &mut Vec<
     let rows = Rows::new(evidence);
     let identities = winners(evidence, &rows, roster, findings);
     let of_type = |name: &str| -> Vec<usize> {
-        let shapes = identities.shapes.iter().enumerate();
+        let shapes = identities.shapes().iter().enumerate();
         shapes.filter(|(_, shape)| rows.score_type.of_code(shape.score_type) == name).map(|(index, _)| index).collect()
     };
     let (era5, day1) = (of_type("era5"), of_type("day1"));

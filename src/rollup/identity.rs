@@ -11,11 +11,49 @@ use std::hash::Hash;
 /// No row has taken the slot yet.
 pub const EMPTY: u32 = u32::MAX;
 
-pub struct Identities<S> {
-    pub shapes: Vec<S>,
+/// Shapes in the order in which they were first met.
+pub struct Shapes<S> {
+    all: Vec<S>,
     index: HashMap<S, u32>,
     follower: Vec<u32>,
     last: usize,
+}
+
+impl<S> Default for Shapes<S> {
+    fn default() -> Self {
+        Shapes { all: Vec::new(), index: HashMap::new(), follower: Vec::new(), last: 0 }
+    }
+}
+
+impl<S: Copy + Eq + Hash> Shapes<S> {
+    /// The place of a shape among all.
+    #[inline]
+    pub fn place(&mut self, shape: S) -> usize {
+        if let Some(&guess) = self.follower.get(self.last)
+            && self.all[guess as usize] == shape
+        {
+            self.last = guess as usize;
+            return self.last;
+        }
+        self.look_up(shape)
+    }
+
+    fn look_up(&mut self, shape: S) -> usize {
+        let known = self.all.len();
+        let found = *self.index.entry(shape).or_insert(known as u32);
+        if found as usize == known {
+            self.all.push(shape);
+            self.follower.push(0);
+        }
+        self.follower[self.last] = found;
+        self.last = found as usize;
+        self.last
+    }
+}
+
+/// The winning row of each shape and miner.
+pub struct Identities<S> {
+    shapes: Shapes<S>,
     miners: usize,
     /// The winning row of each slot, or [`EMPTY`].
     slots: Vec<u32>,
@@ -36,14 +74,22 @@ impl<S: Copy + Eq + Hash> Identities<S> {
     pub fn new(miners: usize) -> Self {
         let mut slots = SPARE_SLOTS.take();
         slots.clear();
-        Identities { shapes: Vec::new(), index: HashMap::new(), follower: Vec::new(), last: 0, miners, slots }
+        Identities { shapes: Shapes::default(), miners, slots }
+    }
+
+    /// In the order in which they were first met.
+    pub fn shapes(&self) -> &[S] {
+        &self.shapes.all
     }
 
     /// The slot of (shape, miner).
     #[inline]
     pub fn slot(&mut self, shape: S, miner: usize) -> &mut u32 {
-        let shape = self.shape(shape);
-        &mut self.slots[shape * self.miners + miner]
+        let place = self.shapes.place(shape);
+        if place * self.miners == self.slots.len() {
+            self.slots.resize(self.slots.len() + self.miners, EMPTY);
+        }
+        &mut self.slots[place * self.miners + miner]
     }
 
     /// The winning row of (shape, miner).
@@ -51,30 +97,6 @@ impl<S: Copy + Eq + Hash> Identities<S> {
     pub fn winner(&self, shape: usize, miner: usize) -> Option<usize> {
         let row = self.slots[shape * self.miners + miner];
         (row != EMPTY).then_some(row as usize)
-    }
-
-    #[inline]
-    fn shape(&mut self, shape: S) -> usize {
-        if let Some(&guess) = self.follower.get(self.last)
-            && self.shapes[guess as usize] == shape
-        {
-            self.last = guess as usize;
-            return self.last;
-        }
-        self.look_up(shape)
-    }
-
-    fn look_up(&mut self, shape: S) -> usize {
-        let known = self.shapes.len();
-        let found = *self.index.entry(shape).or_insert(known as u32);
-        if found as usize == known {
-            self.shapes.push(shape);
-            self.follower.push(0);
-            self.slots.resize(self.slots.len() + self.miners, EMPTY);
-        }
-        self.follower[self.last] = found;
-        self.last = found as usize;
-        self.last
     }
 }
 
@@ -93,7 +115,7 @@ mod tests {
             }
         }
         for (shape, miner) in rows {
-            let index = identities.shapes.iter().position(|&s| s == shape).unwrap();
+            let index = identities.shapes().iter().position(|&s| s == shape).unwrap();
             let first = rows.iter().position(|&row| row == (shape, miner));
             assert_eq!(identities.winner(index, miner), first);
         }

@@ -1,5 +1,10 @@
 //! I1–I6 and L: the score rows of a run, down to each miner's leads.
 
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
+
 use arrow::array::{Array, Float64Array, Int32Array};
 
 use crate::model::evidence::{RunEvidence, SCORES};
@@ -9,9 +14,10 @@ use crate::model::sanitize::sanitize;
 use crate::model::time::Micros;
 
 use super::Rules;
-use super::identity::{EMPTY, Identities};
+use super::identity::{EMPTY, Identities, Shapes};
 use super::kind::{self, Kind, ValueKind};
 use super::lead::{LeadParts, LeadValues};
+use super::pattern::Pattern;
 use super::roster::Roster;
 use super::views::{Codes, Columns, float_at, int_at};
 
@@ -44,24 +50,38 @@ struct Shape {
 
 const NULL_LEAD: i64 = i64::MIN;
 
-/// What the rows of a shape count for (I5).
-enum Role {
+/// What the rows of a shape count for (I1, I5).
+#[derive(Clone, Copy)]
+pub(super) enum Role {
     Day1,
-    Value { value: ValueKind, lead: usize, variable: usize, mismatch: bool },
-    Aside { value: ValueKind, code: Code, mismatch: bool },
+    Value {
+        value: ValueKind,
+        lead: usize,
+        variable: usize,
+        mismatch: bool,
+    },
+    Aside {
+        value: ValueKind,
+        code: Code,
+        mismatch: bool,
+    },
+    /// Of a kind that no rule knows.
+    Unknown,
+    /// Of a kind that no rule takes.
+    Ignored,
 }
 
-struct Rows<'a> {
+pub(super) struct Rows<'a> {
     run: RunId,
     id: &'a [i64],
     response: &'a [i64],
     miner: &'a [i32],
-    hotkey: Codes<'a>,
-    score_type: Codes<'a>,
-    time: &'a [i64],
-    score: &'a Float64Array,
-    lead: &'a Int32Array,
-    level: Codes<'a>,
+    pub(super) hotkey: Codes<'a>,
+    pub(super) score_type: Codes<'a>,
+    pub(super) time: &'a [i64],
+    pub(super) score: &'a Float64Array,
+    pub(super) lead: &'a Int32Array,
+    pub(super) level: Codes<'a>,
 }
 
 impl<'a> Rows<'a> {
@@ -86,6 +106,11 @@ impl<'a> Rows<'a> {
         Shape { score_type: self.score_type.code(row), lead, level: self.level.code(row) }
     }
 
+    /// The miner and the response.
+    fn whose(&self, row: usize) -> (i32, i64) {
+        (self.miner[row], self.response[row])
+    }
+
     fn later(&self, a: usize, b: usize) -> bool {
         (self.time[a], self.id[a]) > (self.time[b], self.id[b])
     }
@@ -102,6 +127,14 @@ impl<'a> Rows<'a> {
         }
     }
 
+    fn unknown(&self, row: usize) -> Finding {
+        self.finding(Code::UnknownScoreType, row, self.type_of(row))
+    }
+
+    fn orphan(&self, row: usize) -> Finding {
+        self.finding(Code::OrphanScore, row, format!("response {}", self.response[row]))
+    }
+
     fn type_of(&self, row: usize) -> String {
         sanitize(self.score_type.get(row).unwrap_or_default())
     }
@@ -111,30 +144,133 @@ impl<'a> Rows<'a> {
 pub fn scores(evidence: &RunEvidence, roster: &Roster<'_>, rules: &Rules, findings: &mut Vec<Finding>) -> Vec<MinerScores> {
     let rows = Rows::new(evidence);
     let kinds: Vec<Kind<'_>> = rows.score_type.values.iter().map(|name| kind::parse(name.unwrap_or_default())).collect();
-    let identities = winners(&rows, &kinds, roster, findings);
-    let roles: Vec<Role> = identities.shapes.iter().map(|shape| role(shape, &kinds, rules)).collect();
-    let mut gather = Gather::new(&rows, rules, findings);
-    (0..roster.len()).map(|miner| gather.miner(miner, roster, &identities, &roles)).collect()
+    let before = findings.len();
+    if let Some(scores) = side_by_side(&kinds, &mut Gather::new(&rows, roster, rules, findings)) {
+        return scores;
+    }
+    findings.truncate(before);
+    in_any_order(&kinds, &mut Gather::new(&rows, roster, rules, findings))
+}
+
+/// One walk over rows as they mostly are: those of a miner side by side, and no score twice. `None` where they are not so.
+fn side_by_side(kinds: &[Kind<'_>], gather: &mut Gather<'_, '_>) -> Option<Vec<MinerScores>> {
+    let (rows, roster) = (gather.rows, gather.roster);
+    let mut walk = Walk { kinds, shapes: Shapes::default(), known: Vec::new(), roles: Vec::new() };
+    let mut pattern: Option<Pattern> = None;
+    let mut scores: Vec<Option<MinerScores>> = roster.uids.iter().map(|_| None).collect();
+    let mut start = 0;
+    while start < rows.id.len() {
+        let whose = rows.whose(start);
+        let end = (start..rows.id.len()).find(|&row| rows.whose(row) != whose).unwrap_or(rows.id.len());
+        match roster.isolated(whose.0, whose.1) {
+            None => walk.orphans(start..end, gather),
+            Some(miner) if scores[miner].is_some() => return None,
+            Some(miner) => {
+                let alike = pattern.as_ref().is_some_and(|pattern| gather.alike(miner, pattern, start, end));
+                if !alike {
+                    walk.rows(miner, start..end, gather)?;
+                    pattern = Pattern::of(start, &walk.roles).or(pattern);
+                }
+                scores[miner] = Some(gather.end());
+            }
+        }
+        start = end;
+    }
+    Some(scores.into_iter().map(|scores| scores.unwrap_or_else(|| gather.nothing())).collect())
+}
+
+/// What a walk over the rows has learnt.
+struct Walk<'k> {
+    kinds: &'k [Kind<'k>],
+    shapes: Shapes<Shape>,
+    /// Of each shape: what it counts for, and the last miner (from 1) that had it.
+    known: Vec<(Role, usize)>,
+    /// Of the rows of the last miner.
+    roles: Vec<Role>,
+}
+
+impl Walk<'_> {
+    /// The rows of a miner; `None` where a score is there twice (I3).
+    fn rows(&mut self, miner: usize, range: Range<usize>, gather: &mut Gather<'_, '_>) -> Option<()> {
+        gather.begin(miner);
+        self.roles.clear();
+        for row in range {
+            let (role, last) = self.known(row, gather);
+            match role {
+                Role::Ignored => {}
+                Role::Unknown => gather.findings.push(gather.rows.unknown(row)),
+                _ if *last == miner + 1 => return None,
+                _ => {
+                    *last = miner + 1;
+                    gather.row(row, &role);
+                }
+            }
+            self.roles.push(role);
+        }
+        Some(())
+    }
+
+    /// I2: rows that belong to no response of the run.
+    fn orphans(&mut self, range: Range<usize>, gather: &mut Gather<'_, '_>) {
+        for row in range {
+            match self.known(row, gather).0 {
+                Role::Ignored => {}
+                Role::Unknown => gather.findings.push(gather.rows.unknown(row)),
+                _ => gather.findings.push(gather.rows.orphan(row)),
+            }
+        }
+    }
+
+    fn known(&mut self, row: usize, gather: &Gather<'_, '_>) -> (Role, &mut usize) {
+        let shape = gather.rows.shape(row);
+        let place = self.shapes.place(shape);
+        if place == self.known.len() {
+            self.known.push((role(&shape, self.kinds, gather.rules), 0));
+        }
+        let (role, last) = &mut self.known[place];
+        (*role, last)
+    }
+}
+
+/// Rows in any order, repeated ones among them: first the winners, then each miner's.
+fn in_any_order(kinds: &[Kind<'_>], gather: &mut Gather<'_, '_>) -> Vec<MinerScores> {
+    let roster = gather.roster;
+    let identities = winners(gather.rows, kinds, roster, gather.findings);
+    let roles: Vec<Role> = identities.shapes().iter().map(|shape| role(shape, kinds, gather.rules)).collect();
+    let mut of_miner = |miner: usize| {
+        if roster.responses[miner].is_none() {
+            return gather.nothing();
+        }
+        gather.begin(miner);
+        for (shape, role) in roles.iter().enumerate() {
+            if let Some(row) = identities.winner(shape, miner) {
+                gather.row(row, role);
+            }
+        }
+        gather.end()
+    };
+    (0..roster.len()).map(&mut of_miner).collect()
 }
 
 /// I1, I2, I3: the winning row of each identity.
 fn winners(rows: &Rows<'_>, kinds: &[Kind<'_>], roster: &Roster<'_>, findings: &mut Vec<Finding>) -> Identities<Shape> {
     let mut identities = Identities::new(roster.len());
-    let is_score: Vec<bool> = kinds.iter().map(|kind| matches!(kind, Kind::Era5 { .. } | Kind::Day1)).collect();
     // A miner's rows mostly stand side by side.
     let mut last = None;
     for row in 0..rows.id.len() {
         let shape = rows.shape(row);
-        if !is_score[shape.score_type as usize] {
-            if kinds[shape.score_type as usize] == Kind::Unknown {
-                findings.push(rows.finding(Code::UnknownScoreType, row, rows.type_of(row)));
+        match kinds[shape.score_type as usize] {
+            Kind::Era5 { .. } | Kind::Day1 => {}
+            Kind::Unknown => {
+                findings.push(rows.unknown(row));
+                continue;
             }
-            continue;
+            Kind::Ignored => continue,
         }
-        let whose = (rows.miner[row], rows.response[row]);
+        let whose = rows.whose(row);
         let known = last.filter(|(last, _)| *last == whose).map(|(_, miner)| miner);
         let Some(miner) = known.or_else(|| roster.isolated(whose.0, whose.1)) else {
-            findings.push(rows.finding(Code::OrphanScore, row, format!("response {}", rows.response[row])));
+            findings.push(rows.orphan(row));
             continue;
         };
         last = Some((whose, miner));
@@ -151,10 +287,13 @@ fn winners(rows: &Rows<'_>, kinds: &[Kind<'_>], roster: &Roster<'_>, findings: &
     identities
 }
 
-/// I5, which depends on the shape alone.
+/// I1 and I5, which depend on the shape alone.
 fn role(shape: &Shape, kinds: &[Kind<'_>], rules: &Rules) -> Role {
-    let Kind::Era5 { value, variable, name_lead } = kinds[shape.score_type as usize] else {
-        return Role::Day1;
+    let (value, variable, name_lead) = match kinds[shape.score_type as usize] {
+        Kind::Era5 { value, variable, name_lead } => (value, variable, name_lead),
+        Kind::Day1 => return Role::Day1,
+        Kind::Unknown => return Role::Unknown,
+        Kind::Ignored => return Role::Ignored,
     };
     let column_lead = i32::try_from(shape.lead).ok();
     let mismatch = column_lead.is_none() || column_lead != name_lead;
@@ -169,56 +308,96 @@ fn role(shape: &Shape, kinds: &[Kind<'_>], rules: &Rules) -> Role {
 /// Collects one miner after the other; the buffers are reused.
 struct Gather<'r, 'a> {
     rows: &'r Rows<'a>,
+    roster: &'r Roster<'a>,
     rules: &'r Rules,
     findings: &'r mut Vec<Finding>,
     values: Vec<LeadValues>,
     /// The last miner (from 1) that had a value of the variable, by lead and variable.
     seen: Vec<usize>,
+    miner: usize,
+    hotkey: &'r str,
+    /// The code of the response's hotkey, once met.
+    own_hotkey: Option<i32>,
+    day1: Option<usize>,
+    last_calculation: Option<Micros>,
 }
 
 impl<'r, 'a> Gather<'r, 'a> {
-    fn new(rows: &'r Rows<'a>, rules: &'r Rules, findings: &'r mut Vec<Finding>) -> Self {
+    fn new(rows: &'r Rows<'a>, roster: &'r Roster<'a>, rules: &'r Rules, findings: &'r mut Vec<Finding>) -> Self {
         let leads = rules.leads().len();
         Gather {
             rows,
+            roster,
             rules,
             findings,
             values: (0..leads).map(|_| LeadValues::default()).collect(),
             seen: vec![0; leads * rules.scoring.expected_variables.len()],
+            miner: 0,
+            hotkey: "",
+            own_hotkey: None,
+            day1: None,
+            last_calculation: None,
         }
     }
 
-    fn miner(&mut self, miner: usize, roster: &Roster<'_>, identities: &Identities<Shape>, roles: &[Role]) -> MinerScores {
-        let Some(response) = roster.responses[miner] else {
-            return MinerScores { leads: vec![None; self.values.len()], ..MinerScores::default() };
-        };
+    /// What a miner has that has no scores.
+    fn nothing(&self) -> MinerScores {
+        MinerScores { leads: vec![None; self.values.len()], ..MinerScores::default() }
+    }
+
+    fn begin(&mut self, miner: usize) {
         self.values.iter_mut().for_each(LeadValues::clear);
-        let (mut day1, mut last_calculation) = (None::<usize>, None);
-        let mut own_hotkey = None;
-        for (shape, role) in roles.iter().enumerate() {
-            let Some(row) = identities.winner(shape, miner) else { continue };
-            let Some(score) = self.valid(row, role) else { continue };
-            self.check_hotkey(row, response.hotkey, &mut own_hotkey);
-            match *role {
-                Role::Day1 => {
-                    if day1.is_none_or(|known| self.rows.later(row, known)) {
-                        day1 = Some(row);
-                    }
-                }
-                Role::Aside { code, mismatch, .. } => {
-                    self.check_mismatch(row, mismatch);
-                    self.findings.push(self.rows.finding(code, row, self.rows.type_of(row)));
-                }
-                Role::Value { value, lead, variable, mismatch } => {
-                    self.check_mismatch(row, mismatch);
-                    self.take(row, score, value, lead);
-                    self.seen[lead * self.rules.scoring.expected_variables.len() + variable] = miner + 1;
-                    last_calculation = last_calculation.max(Some(Micros(self.rows.time[row])));
+        self.miner = miner;
+        self.hotkey = self.roster.responses[miner].map_or("", |response| response.hotkey);
+        (self.own_hotkey, self.day1, self.last_calculation) = (None, None, None);
+    }
+
+    /// All rows of a miner at once, where they are like those of another and their values make no finding; else nothing is taken.
+    fn alike(&mut self, miner: usize, pattern: &Pattern, start: usize, end: usize) -> bool {
+        self.begin(miner);
+        let own_hotkey = self.rows.hotkey.get(start) == Some(self.hotkey);
+        if !(own_hotkey && pattern.fits(self.rows, start, end) && pattern.take(self.rows, start, &mut self.values)) {
+            return false;
+        }
+        for &place in &pattern.day1 {
+            self.row(start + place, &Role::Day1);
+        }
+        for &(lead, variable) in &pattern.seen {
+            self.seen[lead * self.rules.scoring.expected_variables.len() + variable] = miner + 1;
+        }
+        self.last_calculation = pattern.last_calculation(self.rows, start);
+        true
+    }
+
+    /// A winning row of the miner.
+    #[inline]
+    fn row(&mut self, row: usize, role: &Role) {
+        let Some(score) = self.valid(row, role) else { return };
+        self.check_hotkey(row);
+        match *role {
+            Role::Day1 => {
+                if self.day1.is_none_or(|known| self.rows.later(row, known)) {
+                    self.day1 = Some(row);
                 }
             }
+            Role::Aside { code, mismatch, .. } => {
+                self.check_mismatch(row, mismatch);
+                self.findings.push(self.rows.finding(code, row, self.rows.type_of(row)));
+            }
+            Role::Value { value, lead, variable, mismatch } => {
+                self.check_mismatch(row, mismatch);
+                self.take(row, score, value, lead);
+                self.seen[lead * self.rules.scoring.expected_variables.len() + variable] = self.miner + 1;
+                self.last_calculation = self.last_calculation.max(Some(Micros(self.rows.time[row])));
+            }
+            Role::Unknown | Role::Ignored => unreachable!("invariant: only scores win"),
         }
-        let leads = (0..self.values.len()).map(|lead| self.lead(lead, miner, roster)).collect();
-        MinerScores { day1: day1.map(|row| self.rows.score.value(row)), leads, last_calculation }
+    }
+
+    fn end(&mut self) -> MinerScores {
+        let leads = (0..self.values.len()).map(|lead| self.lead(lead)).collect();
+        let day1 = self.day1.map(|row| self.rows.score.value(row));
+        MinerScores { day1, leads, last_calculation: self.last_calculation }
     }
 
     /// I4
@@ -231,15 +410,14 @@ impl<'r, 'a> Gather<'r, 'a> {
         score
     }
 
-    /// `own` is the code of the response's hotkey, once met.
     #[inline]
-    fn check_hotkey(&mut self, row: usize, hotkey: &str, own: &mut Option<i32>) {
+    fn check_hotkey(&mut self, row: usize) {
         let code = self.rows.hotkey.code(row);
-        if *own == Some(code) {
+        if self.own_hotkey == Some(code) {
             return;
         }
-        if self.rows.hotkey.get(row) == Some(hotkey) {
-            *own = Some(code);
+        if self.rows.hotkey.get(row) == Some(self.hotkey) {
+            self.own_hotkey = Some(code);
         } else {
             self.findings.push(self.rows.finding(Code::HotkeyChanged, row, String::new()));
         }
@@ -267,9 +445,9 @@ impl<'r, 'a> Gather<'r, 'a> {
     }
 
     /// L1, L2–L4
-    fn lead(&mut self, lead: usize, miner: usize, roster: &Roster<'_>) -> Option<Lead> {
+    fn lead(&mut self, lead: usize) -> Option<Lead> {
         let variables = self.rules.scoring.expected_variables.len();
-        let seen = self.seen[lead * variables..][..variables].iter().filter(|&&last| last == miner + 1).count();
+        let seen = self.seen[lead * variables..][..variables].iter().filter(|&&last| last == self.miner + 1).count();
         if seen == 0 {
             return None;
         }
@@ -280,7 +458,7 @@ impl<'r, 'a> Gather<'r, 'a> {
         self.findings.push(Finding {
             code: Code::PartialLead,
             run: Some(self.rows.run),
-            miner: Some(roster.uid(miner)),
+            miner: Some(self.roster.uid(self.miner)),
             lead: Some(self.rules.leads()[lead]),
             table: SCORES.name,
             row_id: None,

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | A arithmetic | `exact.rs` |
 //! | I1 names of scores | `kind.rs` |
-//! | I2–I6 scores | `input.rs` |
+//! | I2–I6 scores | `input.rs`, `pattern.rs` |
 //! | I2, I3, R5 components | `components.rs` |
 //! | I3 what is one score | `identity.rs` |
 //! | I8 whose rows there are | `roster.rs` |
@@ -23,6 +23,7 @@ mod kind;
 mod lead;
 mod legacy;
 mod miner;
+mod pattern;
 mod rank;
 mod roster;
 mod run;

@@ -82,8 +82,8 @@ impl<'a> Step<'a> {
 /// The steps of a run that belong to miners, ascending by miner.
 pub struct Steps<'a>(Vec<Step<'a>>);
 
-/// What a row is put in order by, and the row.
-type Placed = (Key, Reverse<(Option<Micros>, i64)>, u32);
+/// A row's [`Key`] as one number of the same order, and the row.
+type Placed = (u128, u32);
 
 thread_local! {
     /// The memory that the last run of this thread took: a page that is fresh has to be cleared first.
@@ -107,7 +107,7 @@ impl<'a> Steps<'a> {
     pub fn new(evidence: &'a RunEvidence, rules: &Rules, findings: &mut Vec<Finding>) -> Self {
         let rows = Rows::new(evidence);
         let order = rows.in_order(rules);
-        let mut steps = merge(&rows, order.iter().map(|(.., row)| *row as usize), evidence.run.id, findings);
+        let mut steps = merge(&rows, order.iter().map(|(_, row)| *row as usize), evidence.run.id, findings);
         SPARE_ORDER.set(order);
         mark_superseded(&mut steps);
         Steps(steps)
@@ -194,11 +194,12 @@ impl<'a> Rows<'a> {
             let name = self.name.code(row as usize);
             self.hotkey.get(row as usize) != Some("coordinator") && !(name != NO_CODE && of_run[name as usize])
         };
-        let placed = |row: u32| (self.key(row as usize), Reverse(self.order(row as usize)), row);
+        let placed = |row: u32| (packed(self.key(row as usize)), row);
         let mut order = SPARE_ORDER.take();
         order.clear();
         order.extend((0..self.id.len() as u32).filter(of_miner).map(placed));
-        order.sort_unstable();
+        let latest = |row: u32| Reverse(self.order(row as usize));
+        order.sort_unstable_by(|(a, row), (b, other)| a.cmp(b).then_with(|| latest(*row).cmp(&latest(*other))));
         order
     }
 
@@ -232,6 +233,13 @@ impl<'a> Rows<'a> {
     }
 }
 
+/// 32 bits for the miner, twice 31 for the codes, 33 for the lead; each counted from its least value.
+fn packed((miner, name, substep, lead): Key) -> u128 {
+    let miner = i64::from(miner) - i64::from(i32::MIN);
+    let lead = if lead == i64::MIN { 0 } else { lead - i64::from(i32::MIN) + 1 };
+    (miner as u128) << 95 | ((name - NO_CODE) as u128) << 64 | ((substep - NO_CODE) as u128) << 33 | lead as u128
+}
+
 /// One step for each key: the latest, with the earliest start and the greatest retry count of all.
 fn merge<'a>(rows: &Rows<'a>, order: impl Iterator<Item = usize>, run: RunId, findings: &mut Vec<Finding>) -> Vec<Step<'a>> {
     let mut merged = emptied(SPARE_STEPS.take());
@@ -258,6 +266,26 @@ fn mark_superseded(steps: &mut [Step<'_>]) {
                 let supersedes = |step: &Step<'_>| same(step) && step.status == "succeeded" && step.order() > failed.order();
                 of_miner[index].superseded = of_miner.iter().any(supersedes);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn key() -> impl Strategy<Value = Key> {
+        let code = || prop_oneof![NO_CODE..2, Just(i32::MAX - 1)];
+        let number = || prop_oneof![-2..2, Just(i32::MIN), Just(i32::MAX)];
+        (number(), code(), code(), prop_oneof![number().prop_map(i64::from), Just(i64::MIN)])
+    }
+
+    proptest! {
+        #[test]
+        fn packed_keys_have_the_order_of_the_keys(a in key(), b in key()) {
+            prop_assert_eq!(packed(a).cmp(&packed(b)), a.cmp(&b));
         }
     }
 }

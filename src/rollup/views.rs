@@ -3,6 +3,7 @@
 use arrow::array::{
     Array, AsArray, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
+use arrow::buffer::NullBuffer;
 use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
 
 use crate::model::time::Micros;
@@ -69,6 +70,13 @@ impl<'a> Codes<'a> {
     pub fn get(&self, row: usize) -> Option<&'a str> {
         (!self.keys.is_null(row)).then(|| self.of_code(self.keys.value(row)))
     }
+}
+
+/// Whether so many rows from one row on are equal to those from another on.
+pub fn same(column: &Int32Array, one: usize, other: usize, rows: usize) -> bool {
+    let values = |start: usize| &column.values()[start..][..rows];
+    let valid = |nulls: &NullBuffer, start: usize| nulls.inner().slice(start, rows);
+    values(one) == values(other) && column.nulls().is_none_or(|nulls| valid(nulls, one) == valid(nulls, other))
 }
 
 /// A nullable cell of a primitive column.
