@@ -52,6 +52,15 @@ pub struct FileEntry {
     pub checks: Option<Parts>,
 }
 
+/// What is looked at first; all else may be of a format that is not known.
+#[derive(Deserialize)]
+struct Head {
+    #[serde(default)]
+    format: Json,
+    #[serde(default)]
+    version: Json,
+}
+
 impl Manifest {
     pub fn new() -> Manifest {
         Manifest {
@@ -92,11 +101,11 @@ impl Manifest {
     fn parse(dir: &Path, bytes: &[u8]) -> Result<Manifest> {
         let bad = |detail: String| damaged(dir, MANIFEST, detail);
         let text = std::str::from_utf8(bytes).map_err(|e| bad(format!("is not text: {e}")))?;
-        let json: Json = serde_json::from_str(text).map_err(|e| bad(format!("is not JSON: {e}")))?;
-        if json.get("format").and_then(Json::as_str) != Some(FORMAT) {
+        let head: Head = serde_json::from_str(text).map_err(|e| bad(format!("is not JSON with a format and a version: {e}")))?;
+        if head.format.as_str() != Some(FORMAT) {
             return Err(bad("is not of a recount snapshot".to_owned()));
         }
-        match json.get("version").and_then(Json::as_u64) {
+        match head.version.as_u64() {
             Some(1..=FORMAT_VERSION) => {}
             Some(newer) if newer > FORMAT_VERSION => {
                 let detail = format!("{MANIFEST} has format version {newer}, this recount reads up to version {FORMAT_VERSION}");
@@ -107,7 +116,7 @@ impl Manifest {
         if !is_intact(text) {
             return Err(bad("does not match its own hash".to_owned()));
         }
-        serde_json::from_value(json).map_err(|e| bad(format!("does not have its fields: {e}")))
+        serde_json::from_str(text).map_err(|e| bad(format!("does not have its fields: {e}")))
     }
 }
 
