@@ -1,16 +1,15 @@
-//! Rows that come unit by unit, and are written in order of a key: sorted in parts, encoded on all threads.
+//! Rows that come unit by unit, and are written in order of a key: put in order in parts, encoded on all threads.
 //!
-//! Rows are gathered until they fill a *block*, which is put in order. The first blocks are held in memory, later ones wait on disk
-//! in *slices*. A row group takes a stretch of each block, so it reads few slices however long the history is.
+//! The first batches are held in memory as they come. Later ones are gathered until they fill a *block*, which is put in order and
+//! waits on disk, cut into *slices*. A row group takes a stretch of each block, so it reads few slices however long the history is.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter};
 use std::path::{Path, PathBuf};
 
 use arrow::array::{AsArray, RecordBatch};
-use arrow::compute::{concat_batches, interleave_record_batch};
+use arrow::compute::interleave_record_batch;
 use arrow::datatypes::{Int32Type, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::reader::FileReader;
@@ -24,10 +23,9 @@ use crate::archive::row_group::{self, Encoder, append};
 use crate::error::{Context, ErrorKind, Result};
 use crate::parallel;
 
-/// Cells of a row group: so many are gathered and encoded at a time, on each thread. A megabyte or two, whatever the table.
+/// Cells of a row group and of a block: so many are gathered at a time, on each thread. A megabyte or two, whatever the table.
 const ROW_GROUP_CELLS: usize = 1 << 17;
-const BLOCK_CELLS: usize = 1 << 18;
-const SLICE_CELLS: usize = 1 << 12;
+const SLICE_CELLS: usize = 1 << 11;
 /// What a table holds in memory, in bytes; a history that is longer goes to disk.
 const HELD_BYTES: usize = 8 << 20;
 
@@ -36,18 +34,18 @@ pub struct SortedTable {
     folder: PathBuf,
     schema: SchemaRef,
     key: Option<usize>,
-    block: Vec<RecordBatch>,
-    block_rows: usize,
     held: Vec<RecordBatch>,
     /// Bytes that may still be held.
     room: usize,
+    block: Vec<RecordBatch>,
+    block_rows: usize,
     spool: Option<FileWriter<BufWriter<NamedTempFile>>>,
-    /// Held blocks and slices so far.
+    /// Held batches and slices so far.
     parts: u32,
     segments: Vec<Segment>,
 }
 
-/// Rows of one key, side by side in a held block or a slice. In the order in which they are to be written.
+/// Rows of one key, side by side in a held batch or a slice. In the order in which they are to be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Segment {
     key: i32,
@@ -55,9 +53,6 @@ struct Segment {
     start: u32,
     rows: u32,
 }
-
-/// A key, and the batch and the row that have it.
-type Place = (i32, usize, usize);
 
 impl SortedTable {
     /// `folder` is where rows wait; `key` is the name of an `Int32` column, `None` where they come in their order.
@@ -67,10 +62,10 @@ impl SortedTable {
             folder: folder.to_owned(),
             key: key.map(column),
             schema,
-            block: Vec::new(),
-            block_rows: 0,
             held: Vec::new(),
             room: HELD_BYTES,
+            block: Vec::new(),
+            block_rows: 0,
             spool: None,
             parts: 0,
             segments: Vec::new(),
@@ -83,40 +78,54 @@ impl SortedTable {
 
     /// Rows with the same key stay in the order in which they come.
     pub fn push(&mut self, batch: RecordBatch) -> Result<()> {
+        if let Some(room) = self.room.checked_sub(batch.get_array_memory_size()) {
+            self.room = room;
+            let keys = self.keys(&batch);
+            self.add_part(keys);
+            self.held.push(batch);
+            return Ok(());
+        }
+        // What is held comes before what is on disk.
+        self.room = 0;
         self.block_rows += batch.num_rows();
         self.block.push(batch);
-        if self.block_rows < rows_of(BLOCK_CELLS, &self.schema) { Ok(()) } else { self.keep_block() }
+        if self.block_rows < rows_of(ROW_GROUP_CELLS, &self.schema) { Ok(()) } else { self.spool_block() }
     }
 
-    fn keep_block(&mut self) -> Result<()> {
+    fn keys(&self, batch: &RecordBatch) -> Vec<i32> {
+        match self.key {
+            Some(key) => batch.column(key).as_primitive::<Int32Type>().values().to_vec(),
+            None => vec![0; batch.num_rows()],
+        }
+    }
+
+    fn spool_block(&mut self) -> Result<()> {
         let block = std::mem::take(&mut self.block);
         self.block_rows = 0;
-        let mut order: Vec<Place> = Vec::new();
+        let mut order: Vec<(i32, usize, usize)> = Vec::new();
         for (number, batch) in block.iter().enumerate() {
-            let keys = self.key.map(|key| batch.column(key).as_primitive::<Int32Type>().values());
-            order.extend((0..batch.num_rows()).map(|row| (keys.map_or(0, |keys| keys[row]), number, row)));
+            order.extend(self.keys(batch).into_iter().enumerate().map(|(row, key)| (key, number, row)));
         }
         order.sort_unstable();
-        let places: Vec<(usize, usize)> = order.iter().map(|&(_, number, row)| (number, row)).collect();
-        if places.is_empty() {
-            return Ok(());
-        }
-        let sorted =
-            interleave_record_batch(&block.iter().collect::<Vec<_>>(), &places).doing(ErrorKind::Data, || self.doing())?;
-        if let Some(room) = self.room.checked_sub(sorted.get_array_memory_size()) {
-            self.room = room;
-            self.add_part(&order);
-            self.held.push(sorted);
-            return Ok(());
-        }
-        self.room = 0;
-        let slice_rows = rows_of(SLICE_CELLS, &self.schema);
-        for (slice, first) in order.chunks(slice_rows).zip((0..).step_by(slice_rows)) {
-            self.add_part(slice);
-            let rows = sorted.slice(first, slice.len());
+        let batches: Vec<&RecordBatch> = block.iter().collect();
+        for slice in order.chunks(rows_of(SLICE_CELLS, &self.schema)) {
+            self.add_part(slice.iter().map(|(key, ..)| *key));
+            let places: Vec<(usize, usize)> = slice.iter().map(|&(_, number, row)| (number, row)).collect();
+            let rows = interleave_record_batch(&batches, &places).doing(ErrorKind::Data, || self.doing())?;
             self.spool(&rows).doing(ErrorKind::Io, || self.doing())?;
         }
         Ok(())
+    }
+
+    fn add_part(&mut self, keys: impl IntoIterator<Item = i32>) {
+        let first = self.segments.len();
+        for (row, key) in (0..).zip(keys) {
+            match self.segments[first..].last_mut() {
+                Some(segment) if segment.key == key => segment.rows += 1,
+                _ => self.segments.push(Segment { key, part: self.parts, start: row, rows: 1 }),
+            }
+        }
+        self.parts += 1;
     }
 
     fn spool(&mut self, rows: &RecordBatch) -> std::result::Result<(), ArrowError> {
@@ -128,16 +137,6 @@ impl SortedTable {
             }
         };
         spool.write(rows)
-    }
-
-    fn add_part(&mut self, order: &[Place]) {
-        let mut start = 0;
-        for same in order.chunk_by(|a, b| a.0 == b.0) {
-            let rows = same.len() as u32;
-            self.segments.push(Segment { key: same[0].0, part: self.parts, start, rows });
-            start += rows;
-        }
-        self.parts += 1;
     }
 
     /// Writes the files of these tables, each in the order of its key.
@@ -158,7 +157,7 @@ impl SortedTable {
     }
 
     fn file(mut self, path: PathBuf) -> Result<(SortedFile, Writer)> {
-        self.keep_block()?;
+        self.spool_block()?;
         self.segments.sort_unstable();
         let doing = || format!("writing {}", path.display());
         let ended = |spool: FileWriter<BufWriter<NamedTempFile>>| -> std::result::Result<NamedTempFile, ArrowError> {
@@ -168,7 +167,7 @@ impl SortedTable {
         let file = BufWriter::new(File::create(&path).doing(ErrorKind::Io, doing)?);
         let (writer, encoder) = row_group::create(file, &self.schema, properties(&self.schema)).doing(ErrorKind::Io, doing)?;
         let groups = groups(&self.segments, rows_of(ROW_GROUP_CELLS, &self.schema) as u32);
-        Ok((SortedFile { path, schema: self.schema, held: self.held, spool, groups, encoder }, writer))
+        Ok((SortedFile { path, held: self.held, spool, groups, encoder }, writer))
     }
 }
 
@@ -177,7 +176,6 @@ type Writer = SerializedFileWriter<BufWriter<File>>;
 /// A table whose order is known.
 struct SortedFile {
     path: PathBuf,
-    schema: SchemaRef,
     held: Vec<RecordBatch>,
     spool: Option<NamedTempFile>,
     groups: Vec<Vec<Segment>>,
@@ -196,27 +194,29 @@ impl SortedFile {
 
     /// The rows of these segments, in their order.
     fn gather(&self, segments: &[Segment]) -> std::result::Result<RecordBatch, ArrowError> {
-        let reopened = |spool: &NamedTempFile| FileReader::try_new(BufReader::new(spool.reopen()?), None);
-        let (mut spool, mut slices) = (None, HashMap::new());
-        let mut parts = Vec::with_capacity(segments.len());
-        for segment in segments {
-            let part = match self.held.get(segment.part as usize) {
-                Some(block) => block,
-                None => match slices.entry(segment.part) {
-                    Entry::Occupied(slice) => slice.into_mut(),
-                    Entry::Vacant(slice) => {
-                        if spool.is_none() {
-                            spool = self.spool.as_ref().map(reopened).transpose()?;
-                        }
-                        let reader = spool.as_mut().expect("invariant: what is not held is on disk");
-                        reader.set_index(segment.part as usize - self.held.len())?;
-                        slice.insert(reader.next().expect("invariant: a segment is in a part that was kept")?)
-                    }
-                },
+        let mut parts: BTreeMap<u32, Option<RecordBatch>> = segments.iter().map(|segment| (segment.part, None)).collect();
+        let mut spool = None;
+        for (&part, slice) in parts.range_mut(self.held.len() as u32..) {
+            let reader = match &mut spool {
+                Some(reader) => reader,
+                none => none.insert(self.reopen()?),
             };
-            parts.push(part.slice(segment.start as usize, segment.rows as usize));
+            reader.set_index(part as usize - self.held.len())?;
+            *slice = Some(reader.next().expect("invariant: a segment is in a slice that was written")?);
         }
-        concat_batches(&self.schema, &parts)
+        let index: HashMap<u32, usize> = parts.keys().copied().zip(0..).collect();
+        let batches: Vec<&RecordBatch> =
+            parts.iter().map(|(part, slice)| slice.as_ref().unwrap_or_else(|| &self.held[*part as usize])).collect();
+        let places = segments.iter().flat_map(|segment| {
+            let (part, start) = (index[&segment.part], segment.start as usize);
+            (start..start + segment.rows as usize).map(move |row| (part, row))
+        });
+        interleave_record_batch(&batches, &places.collect::<Vec<_>>())
+    }
+
+    fn reopen(&self) -> std::result::Result<FileReader<BufReader<File>>, ArrowError> {
+        let spool = self.spool.as_ref().expect("invariant: what is not held is on disk");
+        FileReader::try_new(BufReader::new(spool.reopen()?), None)
     }
 }
 
