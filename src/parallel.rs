@@ -123,7 +123,7 @@ pub fn all<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync + Send)
 }
 
 /// Both, side by side where [`limit`] allows more than one thread.
-pub fn both<A: Send, B: Send>(one: impl FnOnce() -> A + Send, other: impl FnOnce() -> B + Send) -> (A, B) {
+fn both<A: Send, B: Send>(one: impl FnOnce() -> A + Send, other: impl FnOnce() -> B + Send) -> (A, B) {
     rayon::join(one, other)
 }
 
