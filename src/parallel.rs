@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use crate::error::Result;
 
 /// Results that may wait for an earlier one, per thread: enough to keep every thread busy, and it bounds the memory.
-const WINDOW_PER_THREAD: usize = 4;
+const WINDOW_PER_THREAD: usize = 2;
 
 /// Calls `work` for each item on so many threads of the pool, and `consume` with the results, in the items' order, one at a time.
 ///
