@@ -25,6 +25,11 @@ impl HashedFile {
         HashedFile { file: BufWriter::with_capacity(BUFFER_BYTES, file), hasher: blake3::Hasher::new(), bytes: 0 }
     }
 
+    /// Written so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Hands the rest to the operating system. Making it durable is left to the caller.
     pub fn finish(self) -> io::Result<Hashed> {
         let file = self.file.into_inner().map_err(io::IntoInnerError::into_error)?;

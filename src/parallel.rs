@@ -122,11 +122,6 @@ pub fn all<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync + Send)
     items.into_par_iter().map(work).collect()
 }
 
-/// Both, side by side where [`limit`] allows more than one thread.
-fn both<A: Send, B: Send>(one: impl FnOnce() -> A + Send, other: impl FnOnce() -> B + Send) -> (A, B) {
-    rayon::join(one, other)
-}
-
 /// How many threads the pool has. The first call of a process stands. All work is done by the same threads, so that the memory of
 /// one stage serves the next.
 pub fn limit(threads: usize) {
@@ -157,7 +152,7 @@ fn subtree(file: &File, at: u64, bytes: u64) -> io::Result<ChainingValue> {
 
 fn halves(file: &File, at: u64, bytes: u64) -> io::Result<(ChainingValue, ChainingValue)> {
     let left = left_subtree_len(bytes);
-    let (left, right) = both(|| subtree(file, at, left), || subtree(file, at + left, bytes - left));
+    let (left, right) = rayon::join(|| subtree(file, at, left), || subtree(file, at + left, bytes - left));
     Ok((left?, right?))
 }
 

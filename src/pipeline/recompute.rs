@@ -13,7 +13,7 @@ use crate::model::outcome::Outcome;
 use crate::model::rollups::{FindingRow, ForecastStat, LeadScore, MinerStat, Rollup, SubnetStat};
 use crate::model::rows::{batch_of, batch_of_each, schema_of};
 use crate::rollup::UnitFold;
-use crate::sink::tables::{ROWS_AT_ONCE, SortedTable};
+use crate::sink::tables::SortedTable;
 use crate::staging::Staging;
 
 /// Writes `lead_scores`, the three rollup tables and the findings, each in order of its key.
@@ -86,11 +86,8 @@ impl Collect<Batches> for Recomputed {
     }
 
     fn rest(&mut self, rest: Rest<'_>) -> Result<()> {
-        self.miners.push(batch_of(rest.miners))?;
-        // Some rows have long texts, and some histories many findings.
-        rest.subnet.chunks(ROWS_AT_ONCE).try_for_each(|rows| self.subnet.push(batch_of(rows)))?;
-        rest.findings
-            .chunks(ROWS_AT_ONCE)
-            .try_for_each(|findings| self.findings.push(batch_of(&findings.iter().map(FindingRow::from).collect::<Vec<_>>())))
+        self.miners.rows(rest.miners)?;
+        self.subnet.rows(rest.subnet)?;
+        self.findings.rows(&rest.findings.iter().map(FindingRow::from).collect::<Vec<_>>())
     }
 }

@@ -162,17 +162,17 @@ fn side_by_side(kinds: &[Kind<'_>], gather: &mut Gather<'_, '_>) -> Option<Vec<M
     while start < rows.id.len() {
         let whose = rows.whose(start);
         let end = (start..rows.id.len()).find(|&row| rows.whose(row) != whose).unwrap_or(rows.id.len());
-        match roster.isolated(whose.0, whose.1) {
-            None => walk.orphans(start..end, gather),
-            Some(miner) if scores[miner].is_some() => return None,
-            Some(miner) => {
-                let alike = pattern.as_ref().is_some_and(|pattern| gather.alike(miner, pattern, start, end));
-                if !alike {
-                    walk.rows(miner, start..end, gather)?;
-                    pattern = Pattern::of(start, &walk.roles).or(pattern);
-                }
-                scores[miner] = Some(gather.end());
-            }
+        let miner = roster.isolated(whose.0, whose.1);
+        if miner.is_some_and(|miner| scores[miner].is_some()) {
+            return None;
+        }
+        let alike = |pattern: &Pattern| miner.is_some_and(|miner| gather.alike(miner, pattern, start, end));
+        if !pattern.as_ref().is_some_and(alike) {
+            walk.rows(miner, start..end, gather)?;
+            pattern = miner.and_then(|_| Pattern::of(start, &walk.roles)).or(pattern);
+        }
+        if let Some(miner) = miner {
+            scores[miner] = Some(gather.end());
         }
         start = end;
     }
@@ -185,22 +185,25 @@ struct Walk<'k> {
     shapes: Shapes<Shape>,
     /// Of each shape: what it counts for, and the last miner (from 1) that had it.
     known: Vec<(Role, usize)>,
-    /// Of the rows of the last miner.
+    /// Of the rows that it went through last.
     roles: Vec<Role>,
 }
 
 impl Walk<'_> {
-    /// The rows of a miner; `None` where a score is there twice (I3).
-    fn rows(&mut self, miner: usize, range: Range<usize>, gather: &mut Gather<'_, '_>) -> Option<()> {
-        gather.begin(miner);
+    /// The rows of a miner, or (I2) of no response of the run; `None` where a score is there twice (I3).
+    fn rows(&mut self, miner: Option<usize>, range: Range<usize>, gather: &mut Gather<'_, '_>) -> Option<()> {
+        if let Some(miner) = miner {
+            gather.begin(miner);
+        }
         self.roles.clear();
         for row in range {
             let (role, last) = self.known(row, gather);
-            match role {
-                Role::Ignored => {}
-                Role::Unknown => gather.findings.push(gather.rows.unknown(row)),
-                _ if *last == miner + 1 => return None,
-                _ => {
+            match (role, miner) {
+                (Role::Ignored, _) => {}
+                (Role::Unknown, _) => gather.findings.push(gather.rows.unknown(row)),
+                (_, None) => gather.findings.push(gather.rows.orphan(row)),
+                (_, Some(miner)) if *last == miner + 1 => return None,
+                (_, Some(miner)) => {
                     *last = miner + 1;
                     gather.row(row, &role);
                 }
@@ -208,17 +211,6 @@ impl Walk<'_> {
             self.roles.push(role);
         }
         Some(())
-    }
-
-    /// I2: rows that belong to no response of the run.
-    fn orphans(&mut self, range: Range<usize>, gather: &mut Gather<'_, '_>) {
-        for row in range {
-            match self.known(row, gather).0 {
-                Role::Ignored => {}
-                Role::Unknown => gather.findings.push(gather.rows.unknown(row)),
-                _ => gather.findings.push(gather.rows.orphan(row)),
-            }
-        }
     }
 
     fn known(&mut self, row: usize, gather: &Gather<'_, '_>) -> (Role, &mut usize) {
@@ -237,7 +229,7 @@ fn in_any_order(kinds: &[Kind<'_>], gather: &mut Gather<'_, '_>) -> Vec<MinerSco
     let roster = gather.roster;
     let identities = winners(gather.rows, kinds, roster, gather.findings);
     let roles: Vec<Role> = identities.shapes().iter().map(|shape| role(shape, kinds, gather.rules)).collect();
-    let mut of_miner = |miner: usize| {
+    let of_miner = |miner: usize| {
         if roster.responses[miner].is_none() {
             return gather.nothing();
         }
@@ -249,7 +241,7 @@ fn in_any_order(kinds: &[Kind<'_>], gather: &mut Gather<'_, '_>) -> Vec<MinerSco
         }
         gather.end()
     };
-    (0..roster.len()).map(&mut of_miner).collect()
+    (0..roster.len()).map(of_miner).collect()
 }
 
 /// I1, I2, I3: the winning row of each identity.
@@ -363,10 +355,14 @@ impl<'r, 'a> Gather<'r, 'a> {
             self.row(start + place, &Role::Day1);
         }
         for &(lead, variable) in &pattern.seen {
-            self.seen[lead * self.rules.scoring.expected_variables.len() + variable] = miner + 1;
+            self.see(lead, variable);
         }
         self.last_calculation = pattern.last_calculation(self.rows, start);
         true
+    }
+
+    fn see(&mut self, lead: usize, variable: usize) {
+        self.seen[lead * self.rules.scoring.expected_variables.len() + variable] = self.miner + 1;
     }
 
     /// A winning row of the miner.
@@ -387,7 +383,7 @@ impl<'r, 'a> Gather<'r, 'a> {
             Role::Value { value, lead, variable, mismatch } => {
                 self.check_mismatch(row, mismatch);
                 self.take(row, score, value, lead);
-                self.seen[lead * self.rules.scoring.expected_variables.len() + variable] = self.miner + 1;
+                self.see(lead, variable);
                 self.last_calculation = self.last_calculation.max(Some(Micros(self.rows.time[row])));
             }
             Role::Unknown | Role::Ignored => unreachable!("invariant: only scores win"),

@@ -40,7 +40,7 @@ pub fn properties(schema: &Schema) -> WriterProperties {
 }
 
 /// Rows that are put into columns at a time: some hold long texts.
-pub const ROWS_AT_ONCE: usize = 1 << 8;
+const ROWS_AT_ONCE: usize = 1 << 8;
 
 /// A Parquet file of rows that come in their final order.
 pub struct TableFile {

@@ -128,14 +128,14 @@ pub struct Checks {
 
 /// The hash of the texts of all dictionaries, as they stand in a file.
 pub fn texts_hash(file: File) -> Result<blake3::Hash> {
-    Ok(IpcFile::of(file)?.texts()?.0)
+    Ok(hash_of(&IpcFile::of(file)?.texts()?))
 }
 
 impl IpcFile {
     /// Reads the footer and the dictionaries.
     pub fn open(file: File) -> Result<IpcFile> {
         let mut opened = IpcFile::of(file)?;
-        let (_, texts) = opened.texts()?;
+        let texts = opened.texts()?;
         opened.take(&texts)?;
         Ok(opened)
     }
@@ -146,8 +146,8 @@ impl IpcFile {
         check(&file, first, &Spare::default())?;
         check(&file, last, &Spare::default())?;
         let mut opened = IpcFile { parts: batches.to_vec(), ..IpcFile::of(file)? };
-        let (hash, texts) = opened.texts()?;
-        if hash != checks.texts {
+        let texts = opened.texts()?;
+        if hash_of(&texts) != checks.texts {
             return Err(ArrowError::ParseError(NO_MATCH.to_owned()));
         }
         opened.take(&texts)?;
@@ -171,14 +171,9 @@ impl IpcFile {
         Ok(IpcFile { file, bytes, decoder, schema, batches, dictionaries, parts: Vec::new(), spare: Spare::default() })
     }
 
-    /// The messages of the dictionaries, and their hash.
-    fn texts(&self) -> Result<(blake3::Hash, Vec<Buffer>)> {
-        let messages = self.dictionaries.iter().map(|block| self.block(block)).collect::<Result<Vec<_>>>()?;
-        let mut hasher = blake3::Hasher::new();
-        messages.iter().for_each(|message| {
-            hasher.update(message);
-        });
-        Ok((hasher.finalize(), messages))
+    /// The messages of the dictionaries.
+    fn texts(&self) -> Result<Vec<Buffer>> {
+        self.dictionaries.iter().map(|block| self.block(block)).collect()
     }
 
     fn take(&mut self, texts: &[Buffer]) -> Result<()> {
@@ -247,6 +242,14 @@ impl IpcFile {
             _ => Err(outside()),
         }
     }
+}
+
+fn hash_of(messages: &[Buffer]) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new();
+    for message in messages {
+        hasher.update(message);
+    }
+    hasher.finalize()
 }
 
 fn outside() -> ArrowError {

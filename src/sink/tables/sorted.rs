@@ -3,7 +3,6 @@
 //! The first batches are held in memory as they come. Later ones are gathered until they fill a *block*, which is put in order and
 //! waits on disk, cut into *slices*. A row group takes a stretch of each block, so it reads few slices however long the history is.
 
-use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter};
 use std::path::{Path, PathBuf};
@@ -18,9 +17,11 @@ use parquet::arrow::arrow_writer::ArrowColumnChunk;
 use parquet::file::writer::SerializedFileWriter;
 use tempfile::NamedTempFile;
 
-use super::properties;
+use super::{ROWS_AT_ONCE, properties};
 use crate::archive::row_group::{self, Encoder, append};
 use crate::error::{Context, ErrorKind, Result};
+use crate::model::rollups::Rollup;
+use crate::model::rows::batch_of;
 use crate::parallel;
 
 /// Cells of a row group and of a block: so many are gathered at a time, on each thread. A megabyte or two, whatever the table.
@@ -90,6 +91,11 @@ impl SortedTable {
         self.block_rows += batch.num_rows();
         self.block.push(batch);
         if self.block_rows < rows_of(ROW_GROUP_CELLS, &self.schema) { Ok(()) } else { self.spool_block() }
+    }
+
+    /// As [`SortedTable::push`].
+    pub fn rows<R: Rollup>(&mut self, rows: &[R]) -> Result<()> {
+        rows.chunks(ROWS_AT_ONCE).try_for_each(|rows| self.push(batch_of(rows)))
     }
 
     fn keys(&self, batch: &RecordBatch) -> Vec<i32> {
@@ -194,29 +200,28 @@ impl SortedFile {
 
     /// The rows of these segments, in their order.
     fn gather(&self, segments: &[Segment]) -> std::result::Result<RecordBatch, ArrowError> {
-        let mut parts: BTreeMap<u32, Option<RecordBatch>> = segments.iter().map(|segment| (segment.part, None)).collect();
-        let mut spool = None;
-        for (&part, slice) in parts.range_mut(self.held.len() as u32..) {
-            let reader = match &mut spool {
-                Some(reader) => reader,
-                none => none.insert(self.reopen()?),
-            };
-            reader.set_index(part as usize - self.held.len())?;
-            *slice = Some(reader.next().expect("invariant: a segment is in a slice that was written")?);
-        }
-        let index: HashMap<u32, usize> = parts.keys().copied().zip(0..).collect();
-        let batches: Vec<&RecordBatch> =
-            parts.iter().map(|(part, slice)| slice.as_ref().unwrap_or_else(|| &self.held[*part as usize])).collect();
+        let mut parts: Vec<usize> = segments.iter().map(|segment| segment.part as usize).collect();
+        parts.sort_unstable();
+        parts.dedup();
+        let (held, spooled) = parts.split_at(parts.partition_point(|part| *part < self.held.len()));
+        let slices = if spooled.is_empty() { Vec::new() } else { self.slices(spooled)? };
+        let batches: Vec<&RecordBatch> = held.iter().map(|part| &self.held[*part]).chain(&slices).collect();
         let places = segments.iter().flat_map(|segment| {
-            let (part, start) = (index[&segment.part], segment.start as usize);
-            (start..start + segment.rows as usize).map(move |row| (part, row))
+            let batch = parts.partition_point(|part| *part < segment.part as usize);
+            (segment.start..segment.start + segment.rows).map(move |row| (batch, row as usize))
         });
         interleave_record_batch(&batches, &places.collect::<Vec<_>>())
     }
 
-    fn reopen(&self) -> std::result::Result<FileReader<BufReader<File>>, ArrowError> {
+    /// Parts that are on disk.
+    fn slices(&self, parts: &[usize]) -> std::result::Result<Vec<RecordBatch>, ArrowError> {
         let spool = self.spool.as_ref().expect("invariant: what is not held is on disk");
-        FileReader::try_new(BufReader::new(spool.reopen()?), None)
+        let mut reader = FileReader::try_new(BufReader::new(spool.reopen()?), None)?;
+        let slice = |part: &usize| {
+            reader.set_index(part - self.held.len())?;
+            reader.next().expect("invariant: a segment is in a slice that was written")
+        };
+        parts.iter().map(slice).collect()
     }
 }
 

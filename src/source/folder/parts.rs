@@ -27,20 +27,19 @@ pub struct Part {
 pub struct PartedFile {
     file: HashedFile,
     hasher: Hasher,
-    bytes: u64,
     parts: Vec<Part>,
 }
 
 impl PartedFile {
     pub fn new(file: File) -> PartedFile {
-        PartedFile { file: HashedFile::new(file), hasher: Hasher::new(), bytes: 0, parts: Vec::new() }
+        PartedFile { file: HashedFile::new(file), hasher: Hasher::new(), parts: Vec::new() }
     }
 
     /// Ends a part.
     pub fn cut(&mut self) {
         let blake3 = self.hasher.finalize().to_hex().to_string();
         self.hasher.reset();
-        self.parts.push(Part { end: self.bytes, blake3 });
+        self.parts.push(Part { end: self.file.bytes(), blake3 });
     }
 
     pub fn finish(mut self) -> io::Result<(Hashed, Vec<Part>)> {
@@ -53,7 +52,6 @@ impl Write for PartedFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.file.write(bytes)?;
         self.hasher.update(&bytes[..written]);
-        self.bytes += written as u64;
         Ok(written)
     }
 
