@@ -1,5 +1,6 @@
 //! The comparison (D): recomputed rows held against the stored ones, cell by cell. Pure.
 
+mod alike;
 mod cell;
 mod stats;
 mod table;

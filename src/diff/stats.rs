@@ -17,7 +17,7 @@ use super::table::{TableDiff, TablePlan, compared, index_of, repeated};
 
 /// Where a compared cell is found in a row.
 #[derive(Debug, Clone, Copy)]
-enum Cell {
+pub(super) enum Cell {
     /// Index in [`Rollup::COLUMNS`], and what of the stored cell E1 may have changed.
     Column(usize, Text),
     /// Index among the stored wide columns and among the expected leads.
@@ -25,7 +25,7 @@ enum Cell {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Text {
+pub(super) enum Text {
     Plain,
     Message,
     Error,
@@ -35,9 +35,9 @@ enum Text {
 #[derive(Debug, Clone)]
 pub struct StatPlan {
     pub table: TablePlan,
-    cells: Vec<Cell>,
+    pub(super) cells: Vec<Cell>,
     /// Stored wide columns of expected leads: lead, index when stored, index when recomputed.
-    wide: Vec<(LeadHours, usize, usize)>,
+    pub(super) wide: Vec<(LeadHours, usize, usize)>,
 }
 
 /// The diff of some units, with the findings that stored rows give.

@@ -19,8 +19,8 @@ use super::value::{Value, canonical_json};
 
 /// The columns that stand beside those of [`ForecastStat`] in a batch of stored rows.
 const STORED_ID: &str = "id";
-const MESSAGE_UNSANITIZED: &str = "last_error_message_unsanitized";
-const ERROR_UNSANITIZED: &str = "forecast_error_msg_unsanitized";
+pub const MESSAGE_UNSANITIZED: &str = "last_error_message_unsanitized";
+pub const ERROR_UNSANITIZED: &str = "forecast_error_msg_unsanitized";
 
 /// The Arrow schema of these columns; every one may be NULL.
 pub fn schema_of(columns: &[Column]) -> SchemaRef {
@@ -162,6 +162,26 @@ pub fn stats_from_batch(batch: &RecordBatch, wide_leads: &[LeadHours]) -> Result
     Ok(rows)
 }
 
+/// A column of a batch, in the type of its cells.
+pub fn cells_of<'a>(batch: &'a RecordBatch, table: &str, name: &str, kind: Type) -> Result<&'a dyn Array> {
+    column_of(batch, table, name, kind, |found| *found == kind.arrow())
+}
+
+fn column_of<'a>(
+    batch: &'a RecordBatch,
+    table: &str,
+    name: &str,
+    kind: Type,
+    is_right: impl Fn(&DataType) -> bool,
+) -> Result<&'a dyn Array> {
+    let refuse = |detail: String| Error::new(ErrorKind::Data, format!("reading rows of {table}"), detail);
+    let array = batch.column_by_name(name).ok_or_else(|| refuse(format!("column {name} is missing")))?;
+    match array.data_type() {
+        found if is_right(found) => Ok(array),
+        found => Err(refuse(format!("column {name} is {found}, expected {}", kind.arrow()))),
+    }
+}
+
 /// The cells of one column of a batch.
 struct Cells<'a> {
     array: &'a dyn Array,
@@ -170,13 +190,8 @@ struct Cells<'a> {
 
 impl<'a> Cells<'a> {
     fn of(batch: &'a RecordBatch, table: &str, name: &str, kind: Type) -> Result<Cells<'a>> {
-        let refuse = |detail: String| Error::new(ErrorKind::Data, format!("reading rows of {table}"), detail);
-        let array = batch.column_by_name(name).ok_or_else(|| refuse(format!("column {name} is missing")))?;
-        let found = array.data_type();
-        if *found != kind.arrow() && !(is_coded_text(found) && kind.arrow() == DataType::Utf8) {
-            return Err(refuse(format!("column {name} is {found}, expected {}", kind.arrow())));
-        }
-        Ok(Cells { array, kind })
+        let is_right = |found: &DataType| *found == kind.arrow() || is_coded_text(found) && kind.arrow() == DataType::Utf8;
+        Ok(Cells { array: column_of(batch, table, name, kind, is_right)?, kind })
     }
 
     fn get(&self, row: usize) -> Value<'a> {

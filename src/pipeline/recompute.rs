@@ -21,7 +21,7 @@ pub fn recompute(job: &Job, source: &Source, out: &Path, watch: &dyn Watch) -> R
     let mut tables = Recomputed::create(out)?;
     // Some findings are about stored rows, so these are looked at as well; what differs is not this command's news.
     let sweep = Sweep::new("recompute", job, source, watch);
-    let outcome = sweep.run_with(|_, fold| Ok(Batches::of(fold)), &mut tables)?;
+    let outcome = sweep.run_with_fold(Batches::of, &mut tables)?;
     tables.finish(job.threads)?;
     Ok(Outcome { tables: BTreeMap::new(), differences: Vec::new(), ..outcome })
 }

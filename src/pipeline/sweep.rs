@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use arrow::array::RecordBatch;
 use blake3::Hasher;
 
 use crate::diff::{StatDiff, StatPlan, TableDiff, TablePlan};
@@ -20,6 +21,7 @@ use crate::model::ids::{MinerUid, RunId};
 use crate::model::job::{Job, RunRange, Watch};
 use crate::model::outcome::{Outcome, TableTally};
 use crate::model::rollups::{ForecastStat, MinerStat, Rollup, SubnetStat};
+use crate::model::rows::stats_from_batch;
 use crate::parallel;
 use crate::rollup::{Lifetime, Rules, UnitFold, fold_unit};
 use crate::source::Source;
@@ -128,7 +130,7 @@ impl<'j> Sweep<'j> {
     }
 
     pub fn run(&self, collect: &mut impl Collect) -> Result<Outcome> {
-        let read = |unit: &Unit, plan: &StatPlan| self.unit(unit, plan, |_, _| Ok(()));
+        let read = |unit: &Unit, plan: &StatPlan| self.unit(unit, plan, Source::read_columns, |_, _| Ok(()));
         self.pass(
             |unit, plan| match self.state.and_then(|state| state.unchanged(unit)) {
                 Some(unchanged) => Ok((unchanged?, ())),
@@ -144,7 +146,17 @@ impl<'j> Sweep<'j> {
         prepare: impl Fn(&UnitEvidence, &UnitFold) -> Result<P> + Sync,
         collect: &mut impl Collect<P>,
     ) -> Result<Outcome> {
-        self.pass(|unit, plan| self.unit(unit, plan, &prepare), collect)
+        let read = |source: &Source, unit: &Unit| Ok((source.read(unit)?, None));
+        self.pass(|unit, plan| self.unit(unit, plan, read, &prepare), collect)
+    }
+
+    /// As [`Sweep::run_with`], for what needs no evidence.
+    pub fn run_with_fold<P: Send>(
+        &self,
+        prepare: impl Fn(&UnitFold) -> P + Sync,
+        collect: &mut impl Collect<P>,
+    ) -> Result<Outcome> {
+        self.pass(|unit, plan| self.unit(unit, plan, Source::read_columns, |_, fold| Ok(prepare(fold))), collect)
     }
 
     fn pass<P: Send>(
@@ -201,10 +213,11 @@ impl<'j> Sweep<'j> {
         &self,
         unit: &Unit,
         plan: &StatPlan,
+        read: impl Fn(&Source, &Unit) -> Result<(UnitEvidence, Option<RecordBatch>)>,
         prepare: impl Fn(&UnitEvidence, &UnitFold) -> Result<P>,
     ) -> Result<(UnitResult, P)> {
         self.watch.check()?;
-        let evidence = self.read.time(|| self.source.read(unit))?;
+        let (evidence, columns) = self.read.time(|| read(self.source, unit))?;
         let (mut fold, digest) = self.fold.time(|| {
             let fold = fold_unit(&evidence.runs, &self.rules);
             let digest = digest_of(&fold);
@@ -214,23 +227,45 @@ impl<'j> Sweep<'j> {
         let prepared = prepare(&evidence, &fold)?;
         fold.findings.retain(|finding| self.includes(finding.run, finding.miner));
         let diff = if self.snapshot.has_stored_stats {
-            self.diff.time(|| self.compare_unit(&evidence, &fold, plan))?
+            self.diff.time(|| self.compare_unit(&evidence, columns.as_ref(), &fold, plan))?
         } else {
             StatDiff { table: plan.table.diff(), findings: Vec::new() }
         };
-        let rows = UnitRows::of(&evidence);
+        let mut rows = UnitRows::of(&evidence);
+        rows.stored += columns.map_or(0, |columns| columns.num_rows() as u64);
         fold.lead_scores = Vec::new();
         fold.stats.retain(|row| self.with_evidence && row.placed);
         let evidence = if self.with_evidence { fingerprint::of_unit(&self.live(evidence)) } else { BTreeMap::new() };
         Ok((UnitResult { fold, diff, evidence, digest, rows }, prepared))
     }
 
-    fn compare_unit(&self, evidence: &UnitEvidence, fold: &UnitFold, plan: &StatPlan) -> Result<StatDiff> {
-        let recomputed = fold.stats.iter().filter(|placed| placed.placed).map(|placed| &placed.stat);
-        let mut recomputed: Vec<&ForecastStat> = recomputed.filter(|row| self.includes_row(row)).collect();
-        let runs: BTreeMap<Option<i32>, &ForecastStat> =
-            fold.stats.iter().filter(|placed| placed.placed).map(|placed| (placed.stat.miner_uid, &placed.stat)).collect();
-        let mut stored: Vec<&StoredStat> = evidence.stored.iter().collect();
+    fn compare_unit(
+        &self,
+        evidence: &UnitEvidence,
+        columns: Option<&RecordBatch>,
+        fold: &UnitFold,
+        plan: &StatPlan,
+    ) -> Result<StatDiff> {
+        let placed = || fold.stats.iter().filter(|placed| placed.placed).map(|placed| &placed.stat);
+        let mut recomputed: Vec<&ForecastStat> = placed().filter(|row| self.includes_row(row)).collect();
+        let Some(columns) = columns else { return self.compare_rows(&evidence.stored, recomputed, placed(), plan) };
+        let (alike, others) = plan.take_alike(columns, &mut recomputed)?;
+        let stored = stats_from_batch(&others, &self.snapshot.wide_leads)?;
+        let mut diff = self.compare_rows(&stored, recomputed, placed(), plan)?;
+        diff.table.add(alike);
+        Ok(diff)
+    }
+
+    /// `placed`: also those of `recomputed` that are not compared.
+    fn compare_rows<'f>(
+        &self,
+        stored: &[StoredStat],
+        mut recomputed: Vec<&ForecastStat>,
+        placed: impl Iterator<Item = &'f ForecastStat>,
+        plan: &StatPlan,
+    ) -> Result<StatDiff> {
+        let runs: BTreeMap<Option<i32>, &ForecastStat> = placed.map(|row| (row.miner_uid, row)).collect();
+        let mut stored: Vec<&StoredStat> = stored.iter().collect();
         stored.retain(|row| self.includes_row(runs.get(&row.row.miner_uid).unwrap_or(&&row.row)));
         // Of a run that it has deleted, a database stores nothing, and misses nothing.
         let stores = |row: &ForecastStat| stored.iter().any(|stored| stored.row.miner_uid == row.miner_uid);

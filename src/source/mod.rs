@@ -19,6 +19,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use arrow::array::RecordBatch;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::changes::{Changes, Known, Position};
 use crate::model::evidence::{STEPS, Snapshot, StoredStat, Unit, UnitEvidence};
@@ -115,6 +117,15 @@ impl Source {
         }?;
         self.snapshot().attach_legacy(&mut evidence);
         Ok(evidence)
+    }
+
+    /// As [`Source::read`], with the stored rows in the columns of [`stats_schema`](crate::model::rows::stats_schema) where the
+    /// source has them so: `stored` is then empty.
+    pub fn read_columns(&self, unit: &Unit) -> Result<(UnitEvidence, Option<RecordBatch>)> {
+        let Source::Folder(source) = self else { return Ok((self.read(unit)?, None)) };
+        let (mut evidence, stored) = source.read_columns(unit)?;
+        self.snapshot().attach_legacy(&mut evidence);
+        Ok((evidence, Some(stored)))
     }
 
     /// Legacy scores that are to count beside those of the source itself.

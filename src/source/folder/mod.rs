@@ -110,12 +110,16 @@ impl Folder {
     }
 
     pub fn read(&self, unit: &Unit) -> Result<UnitEvidence> {
+        let (evidence, stored) = self.read_columns(unit)?;
+        Ok(UnitEvidence { stored: stats_from_batch(&stored, &self.snapshot.wide_leads)?, ..evidence })
+    }
+
+    /// The runs of a unit, and its stored rows in the columns of [`stats_schema`], in order of miner.
+    pub fn read_columns(&self, unit: &Unit) -> Result<(UnitEvidence, RecordBatch)> {
         let runs = unit.runs.iter().map(|run| self.read_run(run)).collect::<Result<_>>()?;
-        let stored = match self.batch_of_unit.get(&unit.forecast_run_id) {
-            Some(&index) => self.read_stored(index)?,
-            None => return Err(refused(&self.dir, format!("it has no unit {}", unit.forecast_run_id))),
-        };
-        Ok(UnitEvidence { runs, stored })
+        let index = self.batch_of_unit.get(&unit.forecast_run_id).copied();
+        let index = index.ok_or_else(|| refused(&self.dir, format!("it has no unit {}", unit.forecast_run_id)))?;
+        Ok((UnitEvidence { runs, stored: Vec::new() }, self.read_stored(index)?))
     }
 
     fn read_run(&self, run: &Run) -> Result<RunEvidence> {
@@ -144,15 +148,16 @@ impl Folder {
         Ok(batch)
     }
 
-    fn read_stored(&self, index: usize) -> Result<Vec<StoredStat>> {
-        let Some(file) = self.files.get(ForecastStat::TABLE) else { return Ok(Vec::new()) };
-        let wide_leads = &self.snapshot.wide_leads;
-        let batch = self.read_batch(file, ForecastStat::TABLE, index, &stats_schema(wide_leads))?;
-        stats_from_batch(&batch, wide_leads)
+    fn read_stored(&self, index: usize) -> Result<RecordBatch> {
+        let schema = stats_schema(&self.snapshot.wide_leads);
+        match self.files.get(ForecastStat::TABLE) {
+            Some(file) => self.read_batch(file, ForecastStat::TABLE, index, &schema),
+            None => Ok(RecordBatch::new_empty(schema)),
+        }
     }
 
     pub fn strays(&self) -> Result<Vec<StoredStat>> {
-        self.read_stored(self.batch_of_unit.len())
+        stats_from_batch(&self.read_stored(self.batch_of_unit.len())?, &self.snapshot.wide_leads)
     }
 }
 
