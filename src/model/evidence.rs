@@ -230,7 +230,11 @@ pub fn units(runs: &[Run]) -> Vec<Unit> {
     units
 }
 
-/// The evidence of one run: one batch of each run table, in the schema of its contract, rows in any order.
+/// The name of a column of scores in which each id is less by the number of its row: what counts on from row to row repeats then.
+pub const ID_LESS_ROW: &str = "id_less_row";
+
+/// The evidence of one run: one batch of each run table, in the schema of its contract, rows in any order. What repeats in scores
+/// may be in stretches (Arrow's run-end encoding), and ids as [`ID_LESS_ROW`] then.
 #[derive(Debug, Clone)]
 pub struct RunEvidence {
     pub run: Run,

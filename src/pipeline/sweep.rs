@@ -130,7 +130,12 @@ impl<'j> Sweep<'j> {
     }
 
     pub fn run(&self, collect: &mut impl Collect) -> Result<Outcome> {
-        let read = |unit: &Unit, plan: &StatPlan| self.unit(unit, plan, Source::read_columns, |_, _| Ok(()));
+        // Who asks for the evidence goes through rows.
+        let from = |source: &Source, unit: &Unit| match self.with_evidence {
+            true => Ok((source.read(unit)?, None)),
+            false => source.read_columns(unit),
+        };
+        let read = |unit: &Unit, plan: &StatPlan| self.unit(unit, plan, from, |_, _| Ok(()));
         self.pass(
             |unit, plan| match self.state.and_then(|state| state.unchanged(unit)) {
                 Some(unchanged) => Ok((unchanged?, ())),

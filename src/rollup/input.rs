@@ -5,7 +5,8 @@ mod tests;
 
 use std::ops::Range;
 
-use arrow::array::{Array, Float64Array, Int32Array};
+use arrow::array::Float64Array;
+use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
 
 use crate::model::evidence::{RunEvidence, SCORES};
 use crate::model::finding::{Code, Finding};
@@ -18,8 +19,9 @@ use super::identity::{EMPTY, Identities, Shapes};
 use super::kind::{self, Kind, ValueKind};
 use super::lead::{LeadParts, LeadValues};
 use super::pattern::Pattern;
+use super::repeated::{Ids, Repeated};
 use super::roster::Roster;
-use super::views::{Codes, Columns, float_at, int_at};
+use super::views::{Codes, Columns, float_at};
 
 /// What the scores of one miner in one run come to.
 #[derive(Debug, Default)]
@@ -73,14 +75,15 @@ pub(super) enum Role {
 
 pub(super) struct Rows<'a> {
     run: RunId,
-    id: &'a [i64],
-    response: &'a [i64],
-    miner: &'a [i32],
+    count: usize,
+    id: Ids<'a>,
+    response: Repeated<'a, Int64Type>,
+    miner: Repeated<'a, Int32Type>,
     pub(super) hotkey: Codes<'a>,
     pub(super) score_type: Codes<'a>,
-    pub(super) time: &'a [i64],
+    pub(super) time: Repeated<'a, TimestampMicrosecondType>,
     pub(super) score: &'a Float64Array,
-    pub(super) lead: &'a Int32Array,
+    pub(super) lead: Repeated<'a, Int32Type>,
     pub(super) level: Codes<'a>,
 }
 
@@ -89,40 +92,41 @@ impl<'a> Rows<'a> {
         let columns = Columns(&evidence.scores);
         Rows {
             run: evidence.run.id,
-            id: columns.id("id").values(),
-            response: columns.id("response_id").values(),
-            miner: columns.int32("miner_uid").values(),
+            count: evidence.scores.num_rows(),
+            id: columns.ids(),
+            response: columns.repeated("response_id"),
+            miner: columns.repeated("miner_uid"),
             hotkey: columns.codes("miner_hotkey"),
             score_type: columns.codes("score_type"),
-            time: columns.time("calculation_time").values(),
+            time: columns.repeated("calculation_time"),
             score: columns.float("score"),
-            lead: columns.int32("lead_hours"),
+            lead: columns.repeated("lead_hours"),
             level: columns.codes("variable_level"),
         }
     }
 
     fn shape(&self, row: usize) -> Shape {
-        let lead = if self.lead.is_null(row) { NULL_LEAD } else { self.lead.value(row).into() };
+        let lead = self.lead.get(row).map_or(NULL_LEAD, i64::from);
         Shape { score_type: self.score_type.code(row), lead, level: self.level.code(row) }
     }
 
     /// The miner and the response.
     fn whose(&self, row: usize) -> (i32, i64) {
-        (self.miner[row], self.response[row])
+        (self.miner.value(row), self.response.value(row))
     }
 
     fn later(&self, a: usize, b: usize) -> bool {
-        (self.time[a], self.id[a]) > (self.time[b], self.id[b])
+        (self.time.value(a), self.id.id(a)) > (self.time.value(b), self.id.id(b))
     }
 
     fn finding(&self, code: Code, row: usize, detail: String) -> Finding {
         Finding {
             code,
             run: Some(self.run),
-            miner: Some(MinerUid(self.miner[row])),
-            lead: int_at(self.lead, row).map(LeadHours),
+            miner: Some(MinerUid(self.miner.value(row))),
+            lead: self.lead.get(row).map(LeadHours),
             table: SCORES.name,
-            row_id: Some(self.id[row]),
+            row_id: Some(self.id.id(row)),
             detail,
         }
     }
@@ -132,7 +136,7 @@ impl<'a> Rows<'a> {
     }
 
     fn orphan(&self, row: usize) -> Finding {
-        self.finding(Code::OrphanScore, row, format!("response {}", self.response[row]))
+        self.finding(Code::OrphanScore, row, format!("response {}", self.response.value(row)))
     }
 
     fn type_of(&self, row: usize) -> String {
@@ -159,9 +163,9 @@ fn side_by_side(kinds: &[Kind<'_>], gather: &mut Gather<'_, '_>) -> Option<Vec<M
     let mut pattern: Option<Pattern> = None;
     let mut scores: Vec<Option<MinerScores>> = roster.uids.iter().map(|_| None).collect();
     let mut start = 0;
-    while start < rows.id.len() {
+    while start < rows.count {
         let whose = rows.whose(start);
-        let end = (start..rows.id.len()).find(|&row| rows.whose(row) != whose).unwrap_or(rows.id.len());
+        let end = rows.miner.end(start).min(rows.response.end(start));
         let miner = roster.isolated(whose.0, whose.1);
         if miner.is_some_and(|miner| scores[miner].is_some()) {
             return None;
@@ -249,7 +253,7 @@ fn winners(rows: &Rows<'_>, kinds: &[Kind<'_>], roster: &Roster<'_>, findings: &
     let mut identities = Identities::new(roster.len());
     // A miner's rows mostly stand side by side.
     let mut last = None;
-    for row in 0..rows.id.len() {
+    for row in 0..rows.count {
         let shape = rows.shape(row);
         match kinds[shape.score_type as usize] {
             Kind::Era5 { .. } | Kind::Day1 => {}
@@ -384,7 +388,7 @@ impl<'r, 'a> Gather<'r, 'a> {
                 self.check_mismatch(row, mismatch);
                 self.take(row, score, value, lead);
                 self.see(lead, variable);
-                self.last_calculation = self.last_calculation.max(Some(Micros(self.rows.time[row])));
+                self.last_calculation = self.last_calculation.max(Some(Micros(self.rows.time.value(row))));
             }
             Role::Unknown | Role::Ignored => unreachable!("invariant: only scores win"),
         }

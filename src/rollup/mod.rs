@@ -25,6 +25,7 @@ mod legacy;
 mod miner;
 mod pattern;
 mod rank;
+mod repeated;
 mod roster;
 mod run;
 mod stage;

@@ -6,7 +6,6 @@ use arrow::array::Array;
 use super::input::{Role, Rows};
 use super::kind::ValueKind;
 use super::lead::LeadValues;
-use super::views::same;
 use crate::model::time::Micros;
 
 /// Rows of a miner of which each is a score that counts, without a finding.
@@ -53,13 +52,12 @@ impl Pattern {
 
     /// Whether these rows are of the same shapes (I3), and all are of the hotkey that the first one has.
     pub fn fits(&self, rows: &Rows<'_>, start: usize, end: usize) -> bool {
-        let hotkeys = rows.hotkey.keys;
         end - start == self.rows
-            && same(rows.score_type.keys, self.start, start, self.rows)
-            && same(rows.lead, self.start, start, self.rows)
-            && same(rows.level.keys, self.start, start, self.rows)
-            && hotkeys.nulls().is_none()
-            && hotkeys.values()[start..end].iter().all(|code| *code == hotkeys.values()[start])
+            && rows.score_type.keys.same(self.start, start, self.rows)
+            && rows.lead.same(self.start, start, self.rows)
+            && rows.level.keys.same(self.start, start, self.rows)
+            && !rows.hotkey.keys.has_nulls()
+            && rows.hotkey.keys.end(start) >= end
     }
 
     /// The values into their leads. False where one is missing, not valid (I4) or out of range (I6); then some are taken already.
@@ -71,11 +69,10 @@ impl Pattern {
 
     /// The latest `calculation_time` of the values.
     pub fn last_calculation(&self, rows: &Rows<'_>, start: usize) -> Option<Micros> {
-        let times = &rows.time[start..][..self.rows];
-        let mut from = 0;
+        let mut from = start;
         let between = self.day1.iter().copied().chain([self.rows]).flat_map(|day1| {
-            let part = &times[from..day1];
-            from = day1 + 1;
+            let part = rows.time.within(from..start + day1);
+            from = start + day1 + 1;
             part
         });
         between.max().map(|time| Micros(*time))

@@ -275,7 +275,8 @@ impl Miner<'_, '_> {
     /// Section 8: `score_without_step`, `step_without_score`, `negative_duration`.
     fn check(&self, has_era5_steps: bool, findings: &mut Vec<Finding>) {
         let run = self.evidence.run.id;
-        let succeeded = |step: &&Step<'_>| step.is("era5", "score") && step.status == "succeeded";
+        let scorings = self.steps.iter().filter(|step| step.is("era5", "score") && step.status == "succeeded");
+        let scorings: Vec<&Step<'_>> = scorings.collect();
         let is_scored = |lead: i32| self.scored().any(|(scored, _)| scored.0 == lead);
         let measured = self
             .rules
@@ -284,7 +285,7 @@ impl Miner<'_, '_> {
             .zip(&self.scores.leads)
             .filter(|(_, lead)| lead.as_ref().is_some_and(|lead| lead.score.is_some() && !legacy::is_legacy(lead)));
         for (&lead, _) in measured.filter(|_| has_era5_steps) {
-            if !self.steps.iter().any(|step| step.lead == Some(lead.0) && succeeded(&step)) {
+            if !scorings.iter().any(|step| step.lead == Some(lead.0)) {
                 findings.push(Finding {
                     code: Code::ScoreWithoutStep,
                     run: Some(run),
@@ -296,7 +297,7 @@ impl Miner<'_, '_> {
                 });
             }
         }
-        for step in self.steps.iter().filter(succeeded) {
+        for step in scorings {
             if step.lead.is_some_and(|lead| lead > 0 && !is_scored(lead)) {
                 findings.push(step.finding(run, Code::StepWithoutScore, ""));
             }

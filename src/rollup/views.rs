@@ -3,9 +3,10 @@
 use arrow::array::{
     Array, AsArray, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
-use arrow::buffer::NullBuffer;
-use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
+use arrow::datatypes::{ArrowPrimitiveType, Int32Type, TimestampMicrosecondType};
 
+use super::repeated::{Ids, Repeated};
+use crate::model::evidence::ID_LESS_ROW;
 use crate::model::time::Micros;
 
 /// Columns of one batch, by name. The source checked the schema, so a miss is a broken invariant.
@@ -41,17 +42,33 @@ impl<'a> Columns<'a> {
         self.column(name).as_string()
     }
 
-    /// A dictionary column. The values of its dictionary are distinct: equal codes mean equal texts.
+    /// A column that may be in stretches.
+    pub fn repeated<T: ArrowPrimitiveType>(&self, name: &str) -> Repeated<'a, T> {
+        Repeated::of(self.column(name), |column| column.as_primitive())
+    }
+
+    /// The column `id`, which may be there as [`ID_LESS_ROW`].
+    pub fn ids(&self) -> Ids<'a> {
+        match self.0.column_by_name(ID_LESS_ROW) {
+            Some(column) => Ids::of(column, true),
+            None => Ids::of(self.column("id"), false),
+        }
+    }
+
+    /// A dictionary column, which may be in stretches. The values of its dictionary are distinct: equal codes mean equal texts.
     pub fn codes(&self, name: &str) -> Codes<'a> {
-        let dictionary = self.column(name).as_dictionary::<Int32Type>();
-        Codes { keys: dictionary.keys(), values: dictionary.values().as_string() }
+        let column = self.column(name);
+        let texts = column.as_run_opt::<Int32Type>().map_or(column, |stretches| stretches.values());
+        Codes {
+            keys: Repeated::of(column, |column| column.as_dictionary::<Int32Type>().keys()),
+            values: texts.as_dictionary::<Int32Type>().values().as_string(),
+        }
     }
 }
 
 /// Texts as codes into a dictionary of distinct values.
-#[derive(Clone, Copy)]
 pub struct Codes<'a> {
-    pub keys: &'a Int32Array,
+    pub keys: Repeated<'a, Int32Type>,
     pub values: &'a StringArray,
 }
 
@@ -60,7 +77,7 @@ pub const NO_CODE: i32 = -1;
 
 impl<'a> Codes<'a> {
     pub fn code(&self, row: usize) -> i32 {
-        if self.keys.is_null(row) { NO_CODE } else { self.keys.value(row) }
+        self.keys.get(row).unwrap_or(NO_CODE)
     }
 
     pub fn of_code(&self, code: i32) -> &'a str {
@@ -68,15 +85,8 @@ impl<'a> Codes<'a> {
     }
 
     pub fn get(&self, row: usize) -> Option<&'a str> {
-        (!self.keys.is_null(row)).then(|| self.of_code(self.keys.value(row)))
+        self.keys.get(row).map(|code| self.of_code(code))
     }
-}
-
-/// Whether so many rows from one row on are equal to those from another on.
-pub fn same(column: &Int32Array, one: usize, other: usize, rows: usize) -> bool {
-    let values = |start: usize| &column.values()[start..][..rows];
-    let valid = |nulls: &NullBuffer, start: usize| nulls.inner().slice(start, rows);
-    values(one) == values(other) && column.nulls().is_none_or(|nulls| valid(nulls, one) == valid(nulls, other))
 }
 
 /// A nullable cell of a primitive column.

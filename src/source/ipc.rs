@@ -15,9 +15,10 @@ use arrow::ipc::reader::{FileDecoder, read_footer_length};
 use arrow::ipc::writer::{DictionaryHandling, FileWriter, IpcWriteOptions};
 use arrow::ipc::{Block, MessageHeader, root_as_footer, root_as_message};
 use bytes::Bytes;
+use twox_hash::XxHash3_128;
 
 use super::decode::Interner;
-use super::stretches::{to_rows, to_stretches};
+use super::stretches::{decoded, encoded};
 
 type Result<T> = std::result::Result<T, ArrowError>;
 
@@ -49,10 +50,7 @@ impl<W: Write> IpcWriter<W> {
             _ => Ok(column.clone()),
         });
         let schema = self.writer.schema().clone();
-        let columns = columns.zip(schema.fields()).map(|(column, field)| match field.data_type() {
-            DataType::RunEndEncoded(..) => to_stretches(&column?),
-            _ => column,
-        });
+        let columns = columns.zip(schema.fields()).map(|(column, field)| encoded(field, column?));
         let batch = RecordBatch::try_new(schema.clone(), columns.collect::<Result<_>>()?)?;
         self.rows += batch.num_rows() as u64;
         self.writer.write(&batch)
@@ -114,7 +112,8 @@ pub const NO_MATCH: &str = "does not match its hash";
 #[derive(Debug, Clone)]
 pub struct Checked {
     pub bytes: Range<u64>,
-    pub hash: blake3::Hash,
+    /// XXH3, 128 bits.
+    pub hash: u128,
 }
 
 /// What a file must have, so that nothing is made of bytes that are not as they were written.
@@ -123,11 +122,11 @@ pub struct Checks {
     /// What stands before the batches, each of them, and what stands behind them, in order and without a gap.
     pub parts: Vec<Checked>,
     /// See [`texts_hash`].
-    pub texts: blake3::Hash,
+    pub texts: u128,
 }
 
 /// The hash of the texts of all dictionaries, as they stand in a file.
-pub fn texts_hash(file: File) -> Result<blake3::Hash> {
+pub fn texts_hash(file: File) -> Result<u128> {
     Ok(hash_of(&IpcFile::of(file)?.texts()?))
 }
 
@@ -193,7 +192,7 @@ impl IpcFile {
         self.batches.iter().map(|block| rows_of(&self.part(block, false)?)).sum()
     }
 
-    /// One batch, in this schema, which must equal the file's but for columns in stretches.
+    /// One batch, in this schema, which must equal the file's but for columns in stretches that it has as rows.
     pub fn batch(&self, index: usize, schema: &SchemaRef) -> Result<RecordBatch> {
         let absent = || ArrowError::ParseError(format!("there is no batch {index}"));
         let block = self.batches.get(index).ok_or_else(absent)?;
@@ -203,9 +202,10 @@ impl IpcFile {
         };
         let batch = self.decoder.read_record_batch(block, &message)?;
         let batch = batch.ok_or_else(absent)?;
-        let columns = batch.columns().iter().map(|column| match column.data_type() {
-            DataType::RunEndEncoded(..) => to_rows(column),
-            _ => Ok(column.clone()),
+        let fields = self.schema.fields().iter().zip(schema.fields());
+        let columns = batch.columns().iter().zip(fields).map(|(column, (own, wanted))| match wanted.data_type() {
+            DataType::RunEndEncoded(..) => Ok(column.clone()),
+            _ => decoded(own, column),
         });
         // The file's own fields carry ids of dictionaries, which no reader needs.
         RecordBatch::try_new(schema.clone(), columns.collect::<Result<_>>()?)
@@ -244,12 +244,12 @@ impl IpcFile {
     }
 }
 
-fn hash_of(messages: &[Buffer]) -> blake3::Hash {
-    let mut hasher = blake3::Hasher::new();
+fn hash_of(messages: &[Buffer]) -> u128 {
+    let mut hasher = XxHash3_128::new();
     for message in messages {
-        hasher.update(message);
+        hasher.write(message);
     }
-    hasher.finalize()
+    hasher.finish_128()
 }
 
 fn outside() -> ArrowError {
@@ -259,7 +259,7 @@ fn outside() -> ArrowError {
 /// The bytes of a part, which must have its hash.
 fn check(file: &File, part: &Checked, spare: &Spare) -> Result<Buffer> {
     let bytes = read(file, part.bytes.start, (part.bytes.end - part.bytes.start) as usize, spare)?;
-    match blake3::hash(&bytes) == part.hash {
+    match XxHash3_128::oneshot(&bytes) == part.hash {
         true => Ok(bytes),
         false => Err(ArrowError::ParseError(NO_MATCH.to_owned())),
     }

@@ -119,8 +119,8 @@ impl Source {
         Ok(evidence)
     }
 
-    /// As [`Source::read`], with the stored rows in the columns of [`stats_schema`](crate::model::rows::stats_schema) where the
-    /// source has them so: `stored` is then empty.
+    /// As [`Source::read`], with what the source has as columns left so: the stored rows in those of
+    /// [`stats_schema`](crate::model::rows::stats_schema), with `stored` empty, and scores in stretches.
     pub fn read_columns(&self, unit: &Unit) -> Result<(UnitEvidence, Option<RecordBatch>)> {
         let Source::Folder(source) = self else { return Ok((self.read(unit)?, None)) };
         let (mut evidence, stored) = source.read_columns(unit)?;

@@ -1,40 +1,70 @@
-//! Values that mostly repeat from row to row: in a file once for each stretch of rows (Arrow's run-end encoding), in memory
-//! once for each row. Of a score that is two thirds of its bytes, which need not be written, hashed and read.
+//! Values that mostly repeat from row to row, or count on: in a file once for each stretch of rows (Arrow's run-end encoding), in
+//! memory once for each row, where rows are asked for. Of a score that is four fifths of its bytes, which need not be written,
+//! hashed and read.
 
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanBufferBuilder, DictionaryArray, Int32Array, PrimitiveArray, RunArray,
-    UInt32Array,
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanBufferBuilder, DictionaryArray, Int32Array, Int64Array, PrimitiveArray,
+    RunArray, UInt32Array,
 };
 use arrow::buffer::NullBuffer;
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, FieldRef, Int32Type, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 
+use crate::model::evidence::ID_LESS_ROW;
+
 type Result<T> = std::result::Result<T, ArrowError>;
 
+const ID: &str = "id";
 /// What the rows of a response, or of one scoring of a lead, have in common.
 const REPEATED: [&str; 7] =
     ["response_id", "run_id", "miner_uid", "miner_hotkey", "lead_hours", "calculation_time", "calculated_at"];
 
-/// The schema with its repeated columns as stretches.
-pub fn in_stretches(schema: &SchemaRef) -> SchemaRef {
+/// The schema with its repeated columns as stretches, and ids too where these count on.
+pub fn in_stretches(schema: &SchemaRef, ids_count_on: bool) -> SchemaRef {
     let encoded = |field: &FieldRef| {
         let stretches = DataType::RunEndEncoded(
             Arc::new(Field::new("run_ends", DataType::Int32, false)),
             Arc::new(Field::new("values", field.data_type().clone(), true)),
         );
-        match REPEATED.contains(&field.name().as_str()) {
-            true => Arc::new(Field::new(field.name(), stretches, field.is_nullable())),
-            false => field.clone(),
+        match field.name().as_str() {
+            ID if ids_count_on => Arc::new(Field::new(ID_LESS_ROW, stretches, false)),
+            name if REPEATED.contains(&name) => Arc::new(Field::new(name, stretches, field.is_nullable())),
+            _ => field.clone(),
         }
     };
     Arc::new(Schema::new(schema.fields().iter().map(encoded).collect::<Vec<_>>()))
 }
 
+/// A column of rows as that field has it, which may be stretches.
+pub fn encoded(field: &Field, column: ArrayRef) -> Result<ArrayRef> {
+    match field.data_type() {
+        DataType::RunEndEncoded(..) if field.name() == ID_LESS_ROW => {
+            let ids = column.as_primitive::<Int64Type>().values().iter().zip(0..);
+            to_stretches(&(Arc::new(ids.map(|(id, row)| id.wrapping_sub(row)).collect::<Int64Array>()) as ArrayRef))
+        }
+        DataType::RunEndEncoded(..) => to_stretches(&column),
+        _ => Ok(column),
+    }
+}
+
+/// The column of a field as rows.
+pub fn decoded(field: &Field, column: &ArrayRef) -> Result<ArrayRef> {
+    match field.data_type() {
+        DataType::RunEndEncoded(..) if field.name() == ID_LESS_ROW => {
+            let rows = to_rows(column)?;
+            let ids = rows.as_primitive::<Int64Type>().values().iter().zip(0..);
+            Ok(Arc::new(ids.map(|(id, row)| id.wrapping_add(row)).collect::<Int64Array>()))
+        }
+        DataType::RunEndEncoded(..) => to_rows(column),
+        _ => Ok(column.clone()),
+    }
+}
+
 /// A column as stretches of equal values.
-pub fn to_stretches(column: &ArrayRef) -> Result<ArrayRef> {
+fn to_stretches(column: &ArrayRef) -> Result<ArrayRef> {
     let ends = match column.data_type() {
         DataType::Int32 => ends(column.as_primitive::<Int32Type>()),
         DataType::Int64 => ends(column.as_primitive::<Int64Type>()),
@@ -59,7 +89,7 @@ fn ends<T: ArrowPrimitiveType>(column: &PrimitiveArray<T>) -> Vec<i32> {
 }
 
 /// A column of stretches, a value for each row.
-pub fn to_rows(column: &ArrayRef) -> Result<ArrayRef> {
+fn to_rows(column: &ArrayRef) -> Result<ArrayRef> {
     let stretches = column.as_run_opt::<Int32Type>().ok_or_else(|| unexpected(column.data_type()))?;
     let (ends, values) = (stretches.run_ends().values(), stretches.values());
     Ok(match values.data_type() {
@@ -115,6 +145,17 @@ mod tests {
             assert_eq!(encoded.as_run::<Int32Type>().values().len(), stretches, "{column:?}");
             assert_eq!(&to_rows(&encoded).unwrap(), &column);
         }
+    }
+
+    #[test]
+    fn ids_that_count_on_are_one_stretch() {
+        let schema = Arc::new(Schema::new(vec![Field::new(ID, DataType::Int64, false)]));
+        let schema = in_stretches(&schema, true);
+        let ids: ArrayRef = Arc::new(Int64Array::from(vec![7, 8, 9, 3, 4, i64::MIN, i64::MAX, i64::MIN]));
+        let column = encoded(schema.field(0), ids.clone()).unwrap();
+        assert_eq!(column.as_run::<Int32Type>().run_ends().values(), &[3, 5, 6, 8]);
+        assert_eq!(column.data_type(), schema.field(0).data_type());
+        assert_eq!(&decoded(schema.field(0), &column).unwrap(), &ids);
     }
 
     #[test]

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, DictionaryArray, Float64Array, Int32Array, Int64Array, RecordBatch, TimestampMicrosecondArray, new_null_array,
+    Array, ArrayRef, AsArray, DictionaryArray, Float64Array, Int32Array, Int64Array, RecordBatch, RunArray,
+    TimestampMicrosecondArray, UInt32Array, new_null_array,
 };
+use arrow::compute::take;
 use arrow::datatypes::{Int32Type, SchemaRef};
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::evidence::{COMPONENTS, InputTable, RESPONSES, Run, STEPS};
+use crate::model::evidence::{COMPONENTS, ID_LESS_ROW, InputTable, RESPONSES, Run, STEPS};
 use crate::model::settings::Scoring;
 
 const MINERS: i32 = 4;
@@ -134,6 +136,28 @@ fn evidence(miners: &[Vec<Row>]) -> RunEvidence {
     }
 }
 
+/// What repeats as stretches, none of them longer than so many rows.
+fn in_stretches(evidence: &RunEvidence, longest: usize) -> RunEvidence {
+    let (rows, schema) = (&evidence.scores, evidence.scores.schema());
+    let of = |name: &str, column: &ArrayRef| {
+        let same = |row: usize| column.slice(row, 1) == column.slice(row - 1, 1) && !row.is_multiple_of(longest);
+        let starts: Vec<usize> = (0..column.len()).filter(|&row| row == 0 || !same(row)).collect();
+        let ends: Int32Array = starts.iter().skip(1).chain([&column.len()]).take(starts.len()).map(|&end| end as i32).collect();
+        let values = take(column, &starts.iter().map(|&row| row as u32).collect::<UInt32Array>(), None).unwrap();
+        (name.to_owned(), Arc::new(RunArray::<Int32Type>::try_new(&ends, &values).unwrap()) as ArrayRef)
+    };
+    let columns = schema.fields().iter().zip(rows.columns()).map(|(field, column)| match field.name().as_str() {
+        "id" => {
+            let ids = column.as_primitive::<Int64Type>().values().iter().zip(0..);
+            of(ID_LESS_ROW, &self::ids(ids.map(|(id, row)| id - row)))
+        }
+        name @ ("score_type" | "score" | "variable_level") => (name.to_owned(), column.clone()),
+        name => of(name, column),
+    });
+    let scores = RecordBatch::try_from_iter_with_nullable(columns.map(|(name, column)| (name, column, true))).unwrap();
+    RunEvidence { scores, ..evidence.clone() }
+}
+
 type Way = fn(&[Kind<'_>], &mut Gather<'_, '_>) -> Option<Vec<MinerScores>>;
 
 /// What a way comes to, with its findings in order; `None` where it gives up.
@@ -148,6 +172,20 @@ fn by(way: Way, evidence: &RunEvidence, rules: &Rules) -> Option<String> {
 }
 
 proptest! {
+    #[test]
+    fn stretches_come_to_what_rows_do(miners in miners(), longest in prop_oneof![1..5usize, Just(usize::MAX)]) {
+        let scoring = Scoring { expected_variables: ["2t", "q"].map(str::to_owned).to_vec(), ..Scoring::default() };
+        let (evidence, rules) = (evidence(&miners), Rules::new(scoring, Micros(0)));
+        let roster = Roster::new(&evidence, std::iter::empty());
+        let all = |evidence: &RunEvidence| {
+            let mut findings = Vec::new();
+            let scores = scores(evidence, &roster, &rules, &mut findings);
+            findings.sort_by(Finding::order);
+            format!("{scores:#?}\n{findings:#?}")
+        };
+        prop_assert_eq!(all(&in_stretches(&evidence, longest)), all(&evidence));
+    }
+
     #[test]
     fn one_walk_comes_to_what_two_do(miners in miners()) {
         let scoring = Scoring { expected_variables: ["2t", "q"].map(str::to_owned).to_vec(), ..Scoring::default() };

@@ -13,8 +13,9 @@ use crate::seal::{NO_HASH, is_intact, seal};
 
 pub const MANIFEST: &str = "manifest.json";
 /// The format that this recount writes. In version 1 the large tables have a value for each row in every column, from version 2
-/// on stretches for what repeats; from version 3 on files are hashed by parts too. All are read.
-pub const FORMAT_VERSION: u64 = 3;
+/// on stretches for what repeats, from version 4 on for ids too, and its files are hashed by parts. All are read.
+/// (The parts of version 3 have other hashes, which are not looked at.)
+pub const FORMAT_VERSION: u64 = 4;
 const FORMAT: &str = "recount snapshot";
 
 /// The content of a snapshot folder.
@@ -47,9 +48,9 @@ pub struct FileEntry {
     pub bytes: u64,
     pub batches: usize,
     pub blake3: String,
-    /// None before version 3.
+    /// None before version 4.
     #[serde(default)]
-    pub checks: Option<Parts>,
+    pub checksums: Option<Parts>,
 }
 
 /// What is looked at first; all else may be of a format that is not known.
@@ -154,9 +155,9 @@ mod tests {
 
     #[test]
     fn a_newer_format_says_so() {
-        let newer = sealed().replace("\"version\": 3", "\"version\": 4");
+        let newer = sealed().replace("\"version\": 4", "\"version\": 5");
         let error = parse(newer.as_bytes()).unwrap_err();
-        insta::assert_snapshot!(error, @"opening snapshot night: manifest.json has format version 4, this recount reads up to version 3");
+        insta::assert_snapshot!(error, @"opening snapshot night: manifest.json has format version 5, this recount reads up to version 4");
         insta::assert_snapshot!(error.hint_text().unwrap(), @"read it with a newer recount, or export it again with this one");
     }
 }

@@ -14,11 +14,10 @@ use std::path::{Path, PathBuf};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
-use blake3::Hash;
 use serde_json::Value as Json;
 
 use self::manifest::{FileEntry, Manifest};
-use self::parts::Parts;
+use self::parts::{Parts, from_digits};
 use super::ipc::{Checked, Checks, IpcFile, NO_MATCH};
 use super::stretches::in_stretches;
 use super::{Counters, TABLES, small};
@@ -45,6 +44,8 @@ pub struct Folder {
     batch_of_run: HashMap<i32, usize>,
     batch_of_unit: HashMap<String, usize>,
     counters: Counters,
+    /// The scores as they stand in the file.
+    score_columns: SchemaRef,
 }
 
 impl Folder {
@@ -85,6 +86,7 @@ impl Folder {
             batch_of_run: manifest.runs.into_iter().zip(0..).collect(),
             batch_of_unit: manifest.units.into_iter().zip(0..).collect(),
             counters,
+            score_columns: file_schema(manifest.version, SCORES.name, &[]),
         })
     }
 
@@ -110,35 +112,39 @@ impl Folder {
     }
 
     pub fn read(&self, unit: &Unit) -> Result<UnitEvidence> {
-        let (evidence, stored) = self.read_columns(unit)?;
-        Ok(UnitEvidence { stored: stats_from_batch(&stored, &self.snapshot.wide_leads)?, ..evidence })
+        let runs = unit.runs.iter().map(|run| self.read_run(run, &SCORES.schema())).collect::<Result<_>>()?;
+        Ok(UnitEvidence { runs, stored: stats_from_batch(&self.read_unit(unit)?, &self.snapshot.wide_leads)? })
     }
 
-    /// The runs of a unit, and its stored rows in the columns of [`stats_schema`], in order of miner.
+    /// The runs of a unit, their scores in stretches where the file has them so, and the stored rows in the columns of
+    /// [`stats_schema`], in order of miner.
     pub fn read_columns(&self, unit: &Unit) -> Result<(UnitEvidence, RecordBatch)> {
-        let runs = unit.runs.iter().map(|run| self.read_run(run)).collect::<Result<_>>()?;
-        let index = self.batch_of_unit.get(&unit.forecast_run_id).copied();
-        let index = index.ok_or_else(|| refused(&self.dir, format!("it has no unit {}", unit.forecast_run_id)))?;
-        Ok((UnitEvidence { runs, stored: Vec::new() }, self.read_stored(index)?))
+        let runs = unit.runs.iter().map(|run| self.read_run(run, &self.score_columns)).collect::<Result<_>>()?;
+        Ok((UnitEvidence { runs, stored: Vec::new() }, self.read_unit(unit)?))
     }
 
-    fn read_run(&self, run: &Run) -> Result<RunEvidence> {
+    fn read_unit(&self, unit: &Unit) -> Result<RecordBatch> {
+        let index = self.batch_of_unit.get(&unit.forecast_run_id).copied();
+        self.read_stored(index.ok_or_else(|| refused(&self.dir, format!("it has no unit {}", unit.forecast_run_id)))?)
+    }
+
+    fn read_run(&self, run: &Run, scores: &SchemaRef) -> Result<RunEvidence> {
         let index = self.batch_of_run.get(&run.id.0).copied();
         let index = index.ok_or_else(|| refused(&self.dir, format!("it has no run {}", run.id)))?;
         Ok(RunEvidence {
             run: run.clone(),
-            responses: self.batch(&RESPONSES, index)?,
-            scores: self.batch(&SCORES, index)?,
-            components: self.batch(&COMPONENTS, index)?,
-            steps: self.batch(&STEPS, index)?,
+            responses: self.batch(&RESPONSES, index, &RESPONSES.schema())?,
+            scores: self.batch(&SCORES, index, scores)?,
+            components: self.batch(&COMPONENTS, index, &COMPONENTS.schema())?,
+            steps: self.batch(&STEPS, index, &STEPS.schema())?,
             legacy: Vec::new(),
         })
     }
 
-    fn batch(&self, table: &InputTable, index: usize) -> Result<RecordBatch> {
+    fn batch(&self, table: &InputTable, index: usize, schema: &SchemaRef) -> Result<RecordBatch> {
         match self.files.get(table.name) {
-            Some(file) => self.read_batch(file, table.name, index, &table.schema()),
-            None => Ok(RecordBatch::new_empty(table.schema())),
+            Some(file) => self.read_batch(file, table.name, index, schema),
+            None => Ok(RecordBatch::new_empty(schema.clone())),
         }
     }
 
@@ -173,7 +179,7 @@ fn is_read_by_batch(table: &str) -> bool {
 /// The schema of the file of a table: the large ones with what repeats in stretches.
 fn file_schema(version: u64, table: &str, wide_leads: &[LeadHours]) -> SchemaRef {
     let schema = schema(table, wide_leads);
-    if version > 1 && [SCORES.name, COMPONENTS.name].contains(&table) { in_stretches(&schema) } else { schema }
+    if version > 1 && [SCORES.name, COMPONENTS.name].contains(&table) { in_stretches(&schema, version > 3) } else { schema }
 }
 
 /// The schema of a table in memory.
@@ -209,8 +215,8 @@ fn open_file(dir: &Path, table: &str, entry: &FileEntry, schema: &SchemaRef, che
     if bytes != entry.bytes {
         return Err(damaged(dir, &name, format!("has {bytes} bytes, the manifest says {}", entry.bytes)));
     }
-    let checks = entry.checks.as_ref().filter(|_| check == Check::AsRead && is_read_by_batch(table));
-    let file = if let Some(parts) = checks {
+    let checksums = entry.checksums.as_ref().filter(|_| check == Check::AsRead && is_read_by_batch(table));
+    let file = if let Some(parts) = checksums {
         let uncut = || damaged(dir, manifest::MANIFEST, format!("does not cut {name} into parts"));
         IpcFile::open_checked(file, checks_of(entry, parts).ok_or_else(uncut)?)
     } else {
@@ -224,7 +230,7 @@ fn open_file(dir: &Path, table: &str, entry: &FileEntry, schema: &SchemaRef, che
         return Err(damaged(dir, &name, "does not have the columns that this recount reads"));
     }
     // Of a file that is checked as it is read, the manifest knows how many rows it has.
-    let rows = if checks.is_some() { entry.rows } else { rows(dir, table, &file)? };
+    let rows = if checksums.is_some() { entry.rows } else { rows(dir, table, &file)? };
     if (rows, file.batches()) != (entry.rows, entry.batches) {
         return Err(damaged(dir, &name, "does not have the rows and batches that the manifest says"));
     }
@@ -232,15 +238,15 @@ fn open_file(dir: &Path, table: &str, entry: &FileEntry, schema: &SchemaRef, che
 }
 
 /// The parts of a file, one behind the other: two more than it has batches. `None` where they are not so.
-fn checks_of(entry: &FileEntry, Parts { texts_blake3, parts: found }: &Parts) -> Option<Checks> {
+fn checks_of(entry: &FileEntry, Parts { texts_xxh3, parts: found }: &Parts) -> Option<Checks> {
     let mut parts: Vec<Checked> = Vec::with_capacity(found.len());
     for part in found {
         let start = parts.last().map_or(0, |before| before.bytes.end);
-        parts.push(Checked { bytes: start..part.end, hash: Hash::from_hex(&part.blake3).ok()? });
+        parts.push(Checked { bytes: start..part.end, hash: from_digits(&part.xxh3)? });
     }
     let in_order = parts.iter().all(|part| part.bytes.start <= part.bytes.end);
     let whole = parts.last()?.bytes.end == entry.bytes && parts.len() == entry.batches + 2;
-    (in_order && whole).then_some(Checks { parts, texts: Hash::from_hex(texts_blake3).ok()? })
+    (in_order && whole).then_some(Checks { parts, texts: from_digits(texts_xxh3)? })
 }
 
 fn rows(dir: &Path, table: &str, file: &IpcFile) -> Result<u64> {

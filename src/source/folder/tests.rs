@@ -6,6 +6,7 @@ use arrow::datatypes::{DataType, Int32Type};
 use serde_json::json;
 use tempfile::TempDir;
 
+use super::manifest::FORMAT_VERSION;
 use super::*;
 use crate::hashed::disk;
 use crate::model::evidence::Node;
@@ -94,7 +95,10 @@ fn evidence(unit: &Unit) -> UnitEvidence {
 }
 
 fn write(target: &Path, snapshot: &Snapshot) -> Result<()> {
-    let mut writer = SnapshotWriter::create(target, snapshot)?;
+    write_with(SnapshotWriter::create(target, snapshot)?, snapshot)
+}
+
+fn write_with(mut writer: SnapshotWriter, snapshot: &Snapshot) -> Result<()> {
     for unit in units(&snapshot.runs) {
         let mut evidence = evidence(&unit);
         if !snapshot.has_stored_stats {
@@ -343,14 +347,35 @@ fn a_flipped_byte_is_refused_before_anything_is_made_of_it() {
     read_all(&target).unwrap();
 }
 
+/// A folder as an older recount wrote it.
+fn write_older(version: u64, target: &Path) {
+    let snapshot = snapshot();
+    write_with(SnapshotWriter::create_in(version, target, &snapshot).unwrap(), &snapshot).unwrap();
+    let mut manifest = Manifest::read(target).unwrap();
+    manifest.files.values_mut().for_each(|entry| entry.checksums = None);
+    std::fs::write(target.join(manifest::MANIFEST), manifest.seal()).unwrap();
+}
+
+#[test]
+fn older_folders_give_back_what_was_written() {
+    let parent = tempfile::tempdir().unwrap();
+    for version in 1..FORMAT_VERSION {
+        let target = parent.path().join(version.to_string());
+        write_older(version, &target);
+        let folder = Folder::open_to_read(&target).unwrap();
+        for unit in units(&snapshot().runs) {
+            let (read, expected) = (folder.read(&unit).unwrap(), evidence(&unit));
+            let scores = |evidence: &UnitEvidence| evidence.runs.iter().map(|run| plain(&run.scores)).collect::<Vec<_>>();
+            assert_eq!(scores(&read), scores(&expected), "{version}");
+        }
+    }
+}
+
 #[test]
 fn a_folder_without_parts_is_checked_when_it_is_opened() {
-    let (_parent, target) = written();
-    let manifest = target.join(manifest::MANIFEST);
-    let mut older = Manifest::read(&target).unwrap();
-    older.version = 2;
-    older.files.values_mut().for_each(|entry| entry.checks = None);
-    std::fs::write(&manifest, older.seal()).unwrap();
+    let parent = tempfile::tempdir().unwrap();
+    let target = parent.path().join("night");
+    write_older(3, &target);
     read_all(&target).unwrap();
     let scores = target.join("weather_miner_scores.arrow");
     let mut bytes = std::fs::read(&scores).unwrap();
@@ -367,11 +392,11 @@ fn parts_that_leave_a_gap_are_refused() {
     for end in [0, 1, u64::MAX] {
         let mut edited = Manifest::read(&target).unwrap();
         let scores = edited.files.get_mut("weather_miner_scores.arrow").unwrap();
-        scores.checks.as_mut().unwrap().parts[1].end = end;
+        scores.checksums.as_mut().unwrap().parts[1].end = end;
         std::fs::write(target.join(manifest::MANIFEST), edited.seal()).unwrap();
         assert!(read_all(&target).unwrap_err().to_string().contains("weather_miner_scores.arrow"), "{end}");
         edited = Manifest::read(&target).unwrap();
-        edited.files.get_mut("weather_miner_scores.arrow").unwrap().checks.as_mut().unwrap().parts.pop();
+        edited.files.get_mut("weather_miner_scores.arrow").unwrap().checksums.as_mut().unwrap().parts.pop();
         std::fs::write(target.join(manifest::MANIFEST), edited.seal()).unwrap();
         assert!(read_all(&target).unwrap_err().to_string().contains("does not cut"), "{end}");
         std::fs::remove_dir_all(&target).unwrap();

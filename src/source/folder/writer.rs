@@ -10,7 +10,7 @@ use arrow::error::ArrowError;
 use serde_json::Value as Json;
 
 use super::manifest::{FORMAT_VERSION, FileEntry, MANIFEST, Manifest};
-use super::parts::{PartedFile, Parts};
+use super::parts::{PartedFile, Parts, in_digits};
 use super::{file_name, file_schema};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::hashed::Hashed;
@@ -23,6 +23,8 @@ use crate::staging::Staging;
 
 /// A snapshot folder in the making. Dropped before [`SnapshotWriter::finish`], it leaves nothing behind.
 pub struct SnapshotWriter {
+    /// Of the format.
+    version: u64,
     target: PathBuf,
     folder: Staging,
     snapshot: Snapshot,
@@ -37,7 +39,12 @@ pub struct SnapshotWriter {
 impl SnapshotWriter {
     /// Refuses a target that exists, unless it is an empty folder.
     pub fn create(target: &Path, snapshot: &Snapshot) -> Result<SnapshotWriter> {
+        SnapshotWriter::create_in(FORMAT_VERSION, target, snapshot)
+    }
+
+    pub(super) fn create_in(version: u64, target: &Path, snapshot: &Snapshot) -> Result<SnapshotWriter> {
         let mut writer = SnapshotWriter {
+            version,
             target: target.to_owned(),
             folder: Staging::create(target)?,
             snapshot: snapshot.clone(),
@@ -58,7 +65,7 @@ impl SnapshotWriter {
     }
 
     fn file(&self, table: &'static str) -> Result<TableFile> {
-        TableFile::create(&self.target, &self.folder, table, &file_schema(FORMAT_VERSION, table, &self.snapshot.wide_leads))
+        TableFile::create(&self.target, &self.folder, table, &file_schema(self.version, table, &self.snapshot.wide_leads))
     }
 
     /// Appends one unit; units come in the order of [`units`], each once.
@@ -123,6 +130,7 @@ impl SnapshotWriter {
 
     fn manifest(&self, settings: &Json) -> Manifest {
         Manifest {
+            version: self.version,
             taken_at: self.snapshot.taken_at.iso(),
             server_version: self.snapshot.server_version.clone(),
             has_steps: self.snapshot.has_steps,
@@ -181,8 +189,8 @@ impl TableFile {
         let (rows, batches) = (self.writer.rows(), self.batches);
         let sink = self.writer.finish().map_err(|e| cannot_write(&self.doing, e))?;
         let (Hashed { bytes, blake3, file }, parts) = sink.finish().doing(ErrorKind::Io, || self.doing.clone())?;
-        let texts_blake3 = texts_hash(file).map_err(|e| cannot_write(&self.doing, e))?.to_hex().to_string();
-        Ok((self.name, FileEntry { rows, bytes, batches, blake3, checks: Some(Parts { texts_blake3, parts }) }))
+        let texts_xxh3 = in_digits(texts_hash(file).map_err(|e| cannot_write(&self.doing, e))?);
+        Ok((self.name, FileEntry { rows, bytes, batches, blake3, checksums: Some(Parts { texts_xxh3, parts }) }))
     }
 }
 

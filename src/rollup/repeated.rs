@@ -1,0 +1,136 @@
+//! Columns whose values mostly repeat from row to row: with a value for each row, or for each stretch of rows, as a snapshot folder
+//! has them. Both are asked alike; rows are best asked for one after the other.
+
+use std::cell::Cell;
+use std::ops::Range;
+
+use arrow::array::{Array, ArrowPrimitiveType, AsArray, PrimitiveArray};
+use arrow::datatypes::{Int32Type, Int64Type};
+
+/// A column that may be in stretches.
+#[derive(Debug)]
+pub struct Repeated<'a, T: ArrowPrimitiveType> {
+    values: &'a PrimitiveArray<T>,
+    stretches: Option<Stretches<'a>>,
+}
+
+#[derive(Debug)]
+struct Stretches<'a> {
+    ends: &'a [i32],
+    /// The one that was asked for last.
+    last: Cell<usize>,
+}
+
+impl<'a, T: ArrowPrimitiveType> Repeated<'a, T> {
+    /// `primitive` gives the values where the column has others about them, such as a dictionary.
+    pub fn of(column: &'a dyn Array, primitive: impl FnOnce(&'a dyn Array) -> &'a PrimitiveArray<T>) -> Self {
+        let Some(run) = column.as_run_opt::<Int32Type>() else {
+            return Repeated { values: primitive(column), stretches: None };
+        };
+        assert!(run.offset() == 0, "invariant: a batch of evidence is whole");
+        let stretches = Stretches { ends: run.run_ends().values(), last: Cell::new(0) };
+        Repeated { values: primitive(run.values()), stretches: Some(stretches) }
+    }
+
+    /// The value of a row, whatever is under a NULL.
+    #[inline]
+    pub fn value(&self, row: usize) -> T::Native {
+        self.values.value(self.place(row))
+    }
+
+    #[inline]
+    pub fn get(&self, row: usize) -> Option<T::Native> {
+        let place = self.place(row);
+        self.values.is_valid(place).then(|| self.values.value(place))
+    }
+
+    pub fn has_nulls(&self) -> bool {
+        self.values.null_count() > 0
+    }
+
+    /// Where the rows end that follow this one and have its value. NULLs are not asked for.
+    pub fn end(&self, row: usize) -> usize {
+        match &self.stretches {
+            Some(stretches) => stretches.end(self.place(row)),
+            None => {
+                let rest = &self.values.values()[row..];
+                row + rest.iter().position(|value| *value != rest[0]).unwrap_or(rest.len())
+            }
+        }
+    }
+
+    /// The values of these rows, each once at least. NULLs are not asked for.
+    pub fn within(&self, rows: Range<usize>) -> &'a [T::Native] {
+        if rows.is_empty() {
+            return &[];
+        }
+        &self.values.values()[self.place(rows.start)..=self.place(rows.end - 1)]
+    }
+
+    /// Whether so many rows from one row on are equal to those from another on. It may be denied where stretches were cut.
+    pub fn same(&self, one: usize, other: usize, rows: usize) -> bool {
+        let Some(stretches) = &self.stretches else { return self.equal(one, other, rows) };
+        let (mut a, mut b) = (self.place(one), self.place(other));
+        let mut done = 0;
+        while done < rows {
+            done = (stretches.end(a) - one).min(rows);
+            if (stretches.end(b) - other).min(rows) != done || !self.equal(a, b, 1) {
+                return false;
+            }
+            (a, b) = (a + 1, b + 1);
+        }
+        true
+    }
+
+    fn equal(&self, one: usize, other: usize, places: usize) -> bool {
+        let values = |start: usize| &self.values.values()[start..][..places];
+        let valid = |start: usize| self.values.nulls().map(|nulls| nulls.inner().slice(start, places));
+        values(one) == values(other) && valid(one) == valid(other)
+    }
+
+    /// Where the value of a row stands.
+    #[inline]
+    fn place(&self, row: usize) -> usize {
+        self.stretches.as_ref().map_or(row, |stretches| stretches.place(row))
+    }
+}
+
+impl Stretches<'_> {
+    fn place(&self, row: usize) -> usize {
+        let has = |place: usize| self.start(place) <= row && self.ends.get(place).is_some_and(|&end| row < end as usize);
+        let last = self.last.get();
+        let place = match (has(last), has(last + 1)) {
+            (true, _) => last,
+            (_, true) => last + 1,
+            _ => self.ends.partition_point(|&end| end as usize <= row),
+        };
+        self.last.set(place);
+        place
+    }
+
+    fn start(&self, place: usize) -> usize {
+        place.checked_sub(1).map_or(0, |before| self.end(before))
+    }
+
+    fn end(&self, place: usize) -> usize {
+        self.ends[place] as usize
+    }
+}
+
+/// The ids of rows.
+#[derive(Debug)]
+pub struct Ids<'a> {
+    ids: Repeated<'a, Int64Type>,
+    less_row: bool,
+}
+
+impl<'a> Ids<'a> {
+    /// `less_row`: each is less by the number of its row.
+    pub fn of(column: &'a dyn Array, less_row: bool) -> Self {
+        Ids { ids: Repeated::of(column, |column| column.as_primitive()), less_row }
+    }
+
+    pub fn id(&self, row: usize) -> i64 {
+        if self.less_row { self.ids.value(row).wrapping_add(row as i64) } else { self.ids.value(row) }
+    }
+}
