@@ -1,6 +1,7 @@
 //! Recomputes alone, into a folder of Parquet files.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 
 use arrow::array::RecordBatch;
@@ -12,17 +13,18 @@ use crate::model::job::{Job, Watch};
 use crate::model::outcome::Outcome;
 use crate::model::rollups::{FindingRow, ForecastStat, LeadScore, MinerStat, Rollup, SubnetStat};
 use crate::model::rows::{batch_of, batch_of_each, schema_of};
+use crate::parallel;
 use crate::rollup::UnitFold;
-use crate::sink::tables::SortedTable;
+use crate::sink::tables::{RowGroups, SortedTable, in_order, write};
 use crate::staging::Staging;
 
 /// Writes `lead_scores`, the three rollup tables and the findings, each in order of its key.
 pub fn recompute(job: &Job, source: &Source, out: &Path, watch: &dyn Watch) -> Result<Outcome> {
-    let mut tables = Recomputed::create(out)?;
+    let mut tables = Recomputed::create(out, job.threads)?;
     // Some findings are about stored rows, so these are looked at as well; what differs is not this command's news.
     let sweep = Sweep::new("recompute", job, source, watch);
     let outcome = sweep.run_with_fold(Batches::of, &mut tables)?;
-    tables.finish(job.threads)?;
+    tables.folder.commit()?;
     Ok(Outcome { tables: BTreeMap::new(), differences: Vec::new(), ..outcome })
 }
 
@@ -38,56 +40,53 @@ impl Batches {
     }
 }
 
-/// The five tables in the making.
+/// The tables in the making.
 struct Recomputed {
     folder: Staging,
+    threads: usize,
     /// By run; the rows of a run come in order of miner and lead.
-    lead_scores: SortedTable,
+    lead_scores: Option<SortedTable>,
     /// By miner, `forecast_run_id` and run; units come in order of the second, rows of a unit in order of the third.
-    stats: SortedTable,
-    miners: SortedTable,
-    subnet: SortedTable,
-    findings: SortedTable,
+    stats: Option<SortedTable>,
 }
 
 impl Recomputed {
-    fn create(out: &Path) -> Result<Self> {
+    fn create(out: &Path, threads: usize) -> Result<Self> {
         let folder = Staging::create(out)?;
         let path = folder.path("");
-        let table = |columns, key| SortedTable::create(&path, schema_of(columns), key);
+        let table = |columns, key| Some(SortedTable::create(&path, schema_of(columns), key));
         Ok(Recomputed {
-            lead_scores: table(LeadScore::COLUMNS, Some("run_id")),
-            stats: table(ForecastStat::COLUMNS, Some("miner_uid")),
-            miners: table(MinerStat::COLUMNS, None),
-            subnet: table(SubnetStat::COLUMNS, None),
-            findings: table(FindingRow::COLUMNS, None),
+            lead_scores: table(LeadScore::COLUMNS, "run_id"),
+            stats: table(ForecastStat::COLUMNS, "miner_uid"),
             folder,
+            threads,
         })
-    }
-
-    fn finish(self, threads: usize) -> Result<()> {
-        let file = |table: &str| self.folder.path(&format!("{table}.parquet"));
-        let tables = [
-            (self.stats, file(ForecastStat::TABLE)),
-            (self.miners, file(MinerStat::TABLE)),
-            (self.subnet, file(SubnetStat::TABLE)),
-            (self.findings, file(FindingRow::TABLE)),
-            (self.lead_scores, file(LeadScore::TABLE)),
-        ];
-        SortedTable::write(tables.into(), threads)?;
-        self.folder.commit()
     }
 }
 
+const ONCE: &str = "invariant: what is left comes once, and last";
+
 impl Collect<Batches> for Recomputed {
     fn unit(&mut self, _unit: &mut UnitResult, batches: Batches) -> Result<()> {
-        self.lead_scores.push(batches.lead_scores)?;
-        self.stats.push(batches.stats)
+        self.lead_scores.as_mut().expect(ONCE).push(batches.lead_scores)?;
+        self.stats.as_mut().expect(ONCE).push(batches.stats)
     }
 
+    /// Writes all tables.
     fn rest(&mut self, rest: Rest<'_>) -> Result<()> {
-        self.miners.rows(rest.miners)?;
-        self.subnet.rows(rest.subnet)?;
-        self.findings.rows(&rest.findings.iter().map(FindingRow::from).collect::<Vec<_>>())
+        let sorted = [self.stats.take(), self.lead_scores.take()].map(|table| table.expect(ONCE));
+        let sorted = parallel::all(sorted.into(), SortedTable::sorted).into_iter().collect::<Result<Vec<_>>>()?;
+        let miners = in_order::<MinerStat, _>(rest.miners.len(), |rows| batch_of(&rest.miners[rows]));
+        let subnet = in_order::<SubnetStat, _>(rest.subnet.len(), |rows| batch_of(&rest.subnet[rows]));
+        let finding_rows = |rows: Range<usize>| rest.findings[rows].iter().map(FindingRow::from).collect::<Vec<_>>();
+        let findings = in_order::<FindingRow, _>(rest.findings.len(), |rows| batch_of(&finding_rows(rows)));
+        let tables: [(&str, &dyn RowGroups); 5] = [
+            (ForecastStat::TABLE, &sorted[0]),
+            (MinerStat::TABLE, &miners),
+            (SubnetStat::TABLE, &subnet),
+            (FindingRow::TABLE, &findings),
+            (LeadScore::TABLE, &sorted[1]),
+        ];
+        write(&tables.map(|(table, rows)| (self.folder.path(&format!("{table}.parquet")), rows)), self.threads)
     }
 }

@@ -326,8 +326,9 @@ impl<'j> Sweep<'j> {
     fn finish<P>(&self, mut sum: Sum, plan: &StatPlan, collect: &mut impl Collect<P>) -> Result<Outcome> {
         let (mut miners, mut subnet) = (Vec::new(), std::mem::take(&mut sum.subnet));
         if self.job.narrowing.lifetime {
-            let (all, life) = sum.lifetime.finish(&self.rules);
-            let mut strangers = sum.lifetime.unregistered(&self.snapshot.nodes);
+            let lifetime = std::mem::take(&mut sum.lifetime);
+            let (all, life) = lifetime.finish(&self.rules);
+            let mut strangers = lifetime.unregistered(&self.snapshot.nodes);
             strangers.retain(|finding| self.includes(None, finding.miner));
             sum.findings.extend(strangers);
             miners = all;

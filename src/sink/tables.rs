@@ -1,5 +1,6 @@
 //! Tables as Parquet files: explicit writer properties, rows in order of their key, the same bytes for the same rows.
 
+mod groups;
 mod sorted;
 
 use std::fs::File;
@@ -16,6 +17,7 @@ use crate::error::{Context, ErrorKind, Result};
 use crate::model::rollups::Rollup;
 use crate::model::rows::{batch_of, schema_of};
 
+pub use self::groups::{RowGroups, in_order, write};
 pub use self::sorted::SortedTable;
 
 /// Every property that has a say in the bytes, set here and nowhere else.

@@ -1,9 +1,8 @@
-//! Rows that come unit by unit, and are written in order of a key: put in order in parts, encoded on all threads.
+//! Rows that come unit by unit, and are written in order of a key: put in order in parts.
 //!
 //! The first batches are held in memory as they come. Later ones are gathered until they fill a *block*, which is put in order and
 //! waits on disk, cut into *slices*. A row group takes a stretch of each block, so it reads few slices however long the history is.
 
-use std::fs::File;
 use std::io::{self, BufReader, BufWriter};
 use std::path::{Path, PathBuf};
 
@@ -13,19 +12,12 @@ use arrow::datatypes::{Int32Type, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::ipc::reader::FileReader;
 use arrow::ipc::writer::FileWriter;
-use parquet::arrow::arrow_writer::ArrowColumnChunk;
-use parquet::file::writer::SerializedFileWriter;
 use tempfile::NamedTempFile;
 
-use super::{ROWS_AT_ONCE, properties};
-use crate::archive::row_group::{self, Encoder, append};
+use super::groups::{ROW_GROUP_CELLS, RowGroups};
 use crate::error::{Context, ErrorKind, Result};
-use crate::model::rollups::Rollup;
-use crate::model::rows::batch_of;
-use crate::parallel;
 
-/// Cells of a row group and of a block: so many are gathered at a time, on each thread. A megabyte or two, whatever the table.
-const ROW_GROUP_CELLS: usize = 1 << 17;
+/// Cells of a slice; a block has as many as a row group.
 const SLICE_CELLS: usize = 1 << 11;
 /// What a table holds in memory, in bytes; a history that is longer goes to disk.
 const HELD_BYTES: usize = 8 << 20;
@@ -34,7 +26,7 @@ const HELD_BYTES: usize = 8 << 20;
 pub struct SortedTable {
     folder: PathBuf,
     schema: SchemaRef,
-    key: Option<usize>,
+    key: usize,
     held: Vec<RecordBatch>,
     /// Bytes that may still be held.
     room: usize,
@@ -56,12 +48,11 @@ struct Segment {
 }
 
 impl SortedTable {
-    /// `folder` is where rows wait; `key` is the name of an `Int32` column, `None` where they come in their order.
-    pub fn create(folder: &Path, schema: SchemaRef, key: Option<&str>) -> Self {
-        let column = |key| schema.index_of(key).expect("invariant: the key is a column of the table");
+    /// `folder` is where rows wait; `key` is the name of an `Int32` column.
+    pub fn create(folder: &Path, schema: SchemaRef, key: &str) -> Self {
         SortedTable {
             folder: folder.to_owned(),
-            key: key.map(column),
+            key: schema.index_of(key).expect("invariant: the key is a column of the table"),
             schema,
             held: Vec::new(),
             room: HELD_BYTES,
@@ -93,16 +84,8 @@ impl SortedTable {
         if self.block_rows < rows_of(ROW_GROUP_CELLS, &self.schema) { Ok(()) } else { self.spool_block() }
     }
 
-    /// As [`SortedTable::push`].
-    pub fn rows<R: Rollup>(&mut self, rows: &[R]) -> Result<()> {
-        rows.chunks(ROWS_AT_ONCE).try_for_each(|rows| self.push(batch_of(rows)))
-    }
-
     fn keys(&self, batch: &RecordBatch) -> Vec<i32> {
-        match self.key {
-            Some(key) => batch.column(key).as_primitive::<Int32Type>().values().to_vec(),
-            None => vec![0; batch.num_rows()],
-        }
+        batch.column(self.key).as_primitive::<Int32Type>().values().to_vec()
     }
 
     fn spool_block(&mut self) -> Result<()> {
@@ -145,59 +128,43 @@ impl SortedTable {
         spool.write(rows)
     }
 
-    /// Writes the files of these tables, each in the order of its key.
-    pub fn write(tables: Vec<(SortedTable, PathBuf)>, threads: usize) -> Result<()> {
-        let files = parallel::all(tables, |(table, path)| table.file(path)).into_iter().collect::<Result<Vec<_>>>()?;
-        let (files, mut writers): (Vec<_>, Vec<_>) = files.into_iter().unzip();
-        let groups = files.iter().enumerate().flat_map(|(index, file)| file.groups.iter().map(move |group| (index, group)));
-        parallel::in_order(
-            threads,
-            &groups.collect::<Vec<_>>(),
-            |(index, segments)| Ok((*index, files[*index].encode(segments)?)),
-            |(index, chunks)| append(&mut writers[index], chunks).doing(ErrorKind::Io, || files[index].doing()),
-        )?;
-        files.iter().zip(writers).try_for_each(|(file, writer)| {
-            let sink = writer.into_inner().doing(ErrorKind::Io, || file.doing())?;
-            sink.into_inner().map_err(io::IntoInnerError::into_error).doing(ErrorKind::Io, || file.doing()).map(drop)
-        })
-    }
-
-    fn file(mut self, path: PathBuf) -> Result<(SortedFile, Writer)> {
+    /// Ends it: all rows are there.
+    pub fn sorted(mut self) -> Result<Sorted> {
         self.spool_block()?;
         self.segments.sort_unstable();
-        let doing = || format!("writing {}", path.display());
         let ended = |spool: FileWriter<BufWriter<NamedTempFile>>| -> std::result::Result<NamedTempFile, ArrowError> {
             Ok(spool.into_inner()?.into_inner().map_err(io::IntoInnerError::into_error)?)
         };
-        let spool = self.spool.map(ended).transpose().doing(ErrorKind::Io, doing)?;
-        let file = BufWriter::new(File::create(&path).doing(ErrorKind::Io, doing)?);
-        let (writer, encoder) = row_group::create(file, &self.schema, properties(&self.schema)).doing(ErrorKind::Io, doing)?;
+        let doing = format!("sorting rows in {}", self.folder.display());
+        let spool = self.spool.map(ended).transpose().doing(ErrorKind::Io, || doing)?;
         let groups = groups(&self.segments, rows_of(ROW_GROUP_CELLS, &self.schema) as u32);
-        Ok((SortedFile { path, held: self.held, spool, groups, encoder }, writer))
+        Ok(Sorted { schema: self.schema, held: self.held, spool, groups })
     }
 }
 
-type Writer = SerializedFileWriter<BufWriter<File>>;
-
 /// A table whose order is known.
-struct SortedFile {
-    path: PathBuf,
+pub struct Sorted {
+    schema: SchemaRef,
     held: Vec<RecordBatch>,
     spool: Option<NamedTempFile>,
     groups: Vec<Vec<Segment>>,
-    encoder: Encoder,
 }
 
-impl SortedFile {
-    fn doing(&self) -> String {
-        format!("writing {}", self.path.display())
+impl RowGroups for Sorted {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
     }
 
-    fn encode(&self, segments: &[Segment]) -> Result<Vec<ArrowColumnChunk>> {
-        let rows = self.gather(segments).doing(ErrorKind::Io, || self.doing())?;
-        self.encoder.encode(&rows).doing(ErrorKind::Data, || self.doing())
+    fn groups(&self) -> usize {
+        self.groups.len()
     }
 
+    fn rows(&self, group: usize) -> std::result::Result<RecordBatch, ArrowError> {
+        self.gather(&self.groups[group])
+    }
+}
+
+impl Sorted {
     /// The rows of these segments, in their order.
     fn gather(&self, segments: &[Segment]) -> std::result::Result<RecordBatch, ArrowError> {
         let mut parts: Vec<usize> = segments.iter().map(|segment| segment.part as usize).collect();
@@ -254,9 +221,12 @@ fn groups(segments: &[Segment], rows_max: u32) -> Vec<Vec<Segment>> {
 mod tests {
     use arrow::array::Int32Array;
     use arrow::datatypes::{DataType, Field, Schema};
+    use std::fs::File;
+
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
     use std::sync::Arc;
 
+    use super::super::groups;
     use super::*;
 
     fn batch(values: &[i32]) -> RecordBatch {
@@ -275,11 +245,11 @@ mod tests {
 
     fn sorted_with(batches: &[Vec<i32>], threads: usize, room: usize) -> (Vec<i32>, Vec<u8>) {
         let folder = tempfile::tempdir().unwrap();
-        let mut table = SortedTable::create(folder.path(), batch(&[]).schema(), Some("hundreds"));
+        let mut table = SortedTable::create(folder.path(), batch(&[]).schema(), "hundreds");
         table.room = room;
         batches.iter().for_each(|values| table.push(batch(values)).unwrap());
         let path = folder.path().join("t.parquet");
-        SortedTable::write(vec![(table, path.clone())], threads).unwrap();
+        groups::write(&[(path.clone(), &table.sorted().unwrap())], threads).unwrap();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "the rows that waited are gone");
         let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(&path).unwrap()).unwrap().build().unwrap();
         let rows = reader.flat_map(|batch| batch.unwrap().column(0).as_primitive::<Int32Type>().values().to_vec()).collect();

@@ -1,0 +1,91 @@
+//! The row groups of several tables: made and encoded on all threads, and put into their files in order.
+
+use std::fs::File;
+use std::io::{self, BufWriter};
+use std::ops::Range;
+use std::path::PathBuf;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
+
+use super::properties;
+use crate::archive::row_group::{self, append};
+use crate::error::{Context, ErrorKind, Result};
+use crate::model::columns::Type;
+use crate::model::rollups::Rollup;
+use crate::model::rows::schema_of;
+use crate::parallel;
+
+/// Cells of a row group: so many are put together at a time, on each thread. A megabyte or two, whatever the table.
+pub const ROW_GROUP_CELLS: usize = 1 << 17;
+/// A list of miners takes as much as so many cells.
+const JSON_CELLS: usize = 1 << 7;
+
+/// A table whose rows are known, and put together by row group when these have their turn.
+pub trait RowGroups: Send + Sync {
+    fn schema(&self) -> SchemaRef;
+    /// How many there are.
+    fn groups(&self) -> usize;
+    /// The rows of one, in their order.
+    fn rows(&self, group: usize) -> std::result::Result<RecordBatch, ArrowError>;
+}
+
+/// Rows that are in their order, and not in columns yet.
+pub struct Rows<B> {
+    schema: SchemaRef,
+    count: usize,
+    in_group: usize,
+    batch: B,
+}
+
+/// So many rows in the columns of `R`, a stretch of them as `batch` has it.
+pub fn in_order<R: Rollup, B: Fn(Range<usize>) -> RecordBatch + Send + Sync>(count: usize, batch: B) -> Rows<B> {
+    let cells = R::COLUMNS.iter().map(|column| if column.kind == Type::Json { JSON_CELLS } else { 1 });
+    Rows { schema: schema_of(R::COLUMNS), count, in_group: ROW_GROUP_CELLS / cells.sum::<usize>(), batch }
+}
+
+impl<B: Fn(Range<usize>) -> RecordBatch + Send + Sync> RowGroups for Rows<B> {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    fn groups(&self) -> usize {
+        self.count.div_ceil(self.in_group)
+    }
+
+    fn rows(&self, group: usize) -> std::result::Result<RecordBatch, ArrowError> {
+        let start = group * self.in_group;
+        Ok((self.batch)(start..self.count.min(start + self.in_group)))
+    }
+}
+
+/// Writes the files of these tables.
+pub fn write(tables: &[(PathBuf, &dyn RowGroups)], threads: usize) -> Result<()> {
+    let doing = |index: usize| format!("writing {}", tables[index].0.display());
+    let (mut writers, encoders): (Vec<_>, Vec<_>) = tables
+        .iter()
+        .enumerate()
+        .map(|(index, (path, table))| {
+            let file = BufWriter::new(File::create(path).doing(ErrorKind::Io, || doing(index))?);
+            let schema = table.schema();
+            row_group::create(file, &schema, properties(&schema)).doing(ErrorKind::Io, || doing(index))
+        })
+        .collect::<Result<Vec<_>>>()?
+        .into_iter()
+        .unzip();
+    let groups = tables.iter().enumerate().flat_map(|(index, (_, table))| (0..table.groups()).map(move |group| (index, group)));
+    parallel::in_order(
+        threads,
+        &groups.collect::<Vec<_>>(),
+        |&(index, group)| {
+            let rows = tables[index].1.rows(group).doing(ErrorKind::Io, || doing(index))?;
+            Ok((index, encoders[index].encode(&rows).doing(ErrorKind::Data, || doing(index))?))
+        },
+        |(index, chunks)| append(&mut writers[index], chunks).doing(ErrorKind::Io, || doing(index)),
+    )?;
+    writers.into_iter().enumerate().try_for_each(|(index, writer)| {
+        let sink = writer.into_inner().doing(ErrorKind::Io, || doing(index))?;
+        sink.into_inner().map_err(io::IntoInnerError::into_error).doing(ErrorKind::Io, || doing(index)).map(drop)
+    })
+}
