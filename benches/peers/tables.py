@@ -50,7 +50,9 @@ def from_snapshot(folder):
     file = pyarrow.ipc.open_file(f"{folder}/weather_miner_scores.arrow")
     for number in range(file.num_record_batches):
         batch = file.get_batch(number)
-        yield pa.RecordBatch.from_arrays([in_rows(column) for column in batch.columns], names=batch.schema.names)
+        columns = dict(zip(batch.schema.names, map(in_rows, batch.columns)))
+        columns["id"] = pc.add(columns.pop("id_less_row"), pa.array(range(batch.num_rows)))
+        yield pa.RecordBatch.from_pydict(columns)
 
 
 def in_rows(column):

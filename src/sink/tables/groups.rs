@@ -20,7 +20,7 @@ use crate::parallel;
 /// Cells of a row group: so many are put together at a time, on each thread. A megabyte or two, whatever the table.
 pub const ROW_GROUP_CELLS: usize = 1 << 17;
 /// A list of miners takes as much as so many cells.
-const JSON_CELLS: usize = 1 << 7;
+const JSON_CELLS: usize = 1 << 9;
 
 /// A table whose rows are known, and put together by row group when these have their turn.
 pub trait RowGroups: Send + Sync {
