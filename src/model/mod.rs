@@ -11,6 +11,7 @@ pub mod finding;
 pub mod fingerprint;
 pub mod ids;
 pub mod job;
+pub mod miner_list;
 pub mod outcome;
 pub mod rollups;
 pub mod rows;

@@ -5,8 +5,9 @@ use serde_json::Value as Json;
 use super::columns::{Column, Group, Type};
 use super::difference::Difference;
 use super::finding::Finding;
+use super::miner_list::MinerList;
 use super::time::Micros;
-use super::value::{Field, JsonText, Value};
+use super::value::{Field, Value};
 
 /// A rollup table: its name and the columns its rows have. Wide columns are beside these: see [`ForecastStat::wide`].
 pub trait Rollup: Default + Clone + PartialEq {
@@ -28,8 +29,8 @@ macro_rules! rollup {
     (@type Time) => { Micros };
     (@type Text) => { String };
     (@type Json) => { Json };
-    (@type JsonText) => { JsonText };
-    (@kind JsonText) => { Type::Json };
+    (@type MinerList) => { MinerList };
+    (@kind MinerList) => { Type::Json };
     (@kind $kind:ident) => { Type::$kind };
     ($(#[$doc:meta])* $name:ident, $table:literal, { $($field:ident: $kind:ident $group:ident,)* } $({ $(#[$extra_doc:meta])* $extra:ident: $extra_type:ty })?) => {
         $(#[$doc])*
@@ -170,8 +171,8 @@ rollup! {
         mean_completeness: Float64 Scores,
         mean_hosting_latency_ms: Float64 Hosting,
         host_reliability_ratio: Float64 Hosting,
-        top_miners: JsonText Ranks,
-        bottom_miners: JsonText Ranks,
+        top_miners: MinerList Ranks,
+        bottom_miners: MinerList Ranks,
     }
 }
 

@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use super::rows::parse_json;
 use super::serial;
 use super::time::Micros;
 
@@ -102,16 +101,6 @@ pub fn canonical_json(value: &Json) -> String {
     out
 }
 
-/// JSON as its canonical text, for rows that a job holds to its end: as a tree it takes ten times as much.
-#[derive(Debug, Clone, PartialEq)]
-pub struct JsonText(Box<str>);
-
-impl From<Json> for JsonText {
-    fn from(json: Json) -> JsonText {
-        JsonText(canonical_json(&json).into())
-    }
-}
-
 /// How a field of a rollup row becomes a cell and comes back from one.
 pub trait Field {
     fn value(&self) -> Value<'_>;
@@ -159,4 +148,3 @@ field!(f64, |x| Value::Float(*x), Value::Float(x) => Some(x));
 field!(Micros, |x| Value::Time(*x), Value::Time(x) => Some(x));
 field!(String, |x| Value::Text(Cow::Borrowed(x)), Value::Text(x) => Some(x.into_owned()));
 field!(Json, |x| Value::Json(Cow::Borrowed(x)), Value::Json(x) => Some(x.into_owned()));
-field!(JsonText, |x| Value::Json(Cow::Owned(parse_json(&x.0))), Value::Json(x) => Some(x.into_owned().into()));

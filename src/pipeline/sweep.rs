@@ -1,6 +1,7 @@
 //! One pass over a source: units are read, folded and compared in parallel, dropped, and their results put together in order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -444,6 +445,8 @@ struct Sum {
     hasher: Hasher,
     lifetime: Lifetime,
     subnet: Vec<SubnetStat>,
+    /// Those on the lists of `subnet`.
+    hotkeys: HashSet<Arc<str>>,
     findings: Vec<Finding>,
     stats: TableDiff,
     /// Where the strays' differences begin in those of `stats`.
@@ -456,6 +459,7 @@ impl Sum {
             hasher: Hasher::new(),
             lifetime: Lifetime::default(),
             subnet: Vec::new(),
+            hotkeys: HashSet::new(),
             findings: Vec::new(),
             stats,
             strays_from: 0,
@@ -465,6 +469,9 @@ impl Sum {
     fn add(&mut self, mut unit: UnitResult) {
         self.hasher.update(unit.digest.as_bytes());
         self.lifetime.absorb(unit.fold.history);
+        for list in unit.fold.subnet.iter_mut().flat_map(|row| [&mut row.top_miners, &mut row.bottom_miners]).flatten() {
+            list.share(&mut self.hotkeys);
+        }
         self.subnet.append(&mut unit.fold.subnet);
         self.findings.append(&mut unit.fold.findings);
         self.findings.append(&mut unit.diff.findings);

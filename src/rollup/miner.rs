@@ -61,15 +61,47 @@ impl Mean {
     }
 }
 
+/// What grows by pieces: it is not copied as it grows, and leaves no gaps behind.
+struct Pieces<T>(Vec<Vec<T>>);
+
+const PIECE: usize = 1 << 6;
+
+impl<T> Default for Pieces<T> {
+    fn default() -> Self {
+        Pieces(Vec::new())
+    }
+}
+
+impl<T> Pieces<T> {
+    fn push(&mut self, value: T) {
+        match self.0.last_mut() {
+            Some(piece) if piece.len() < PIECE => piece.push(value),
+            _ => {
+                let mut piece = Vec::with_capacity(PIECE);
+                piece.push(value);
+                self.0.push(piece);
+            }
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.0.last().map_or(0, |last| (self.0.len() - 1) * PIECE + last.len())
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &T> {
+        self.0.iter().flatten()
+    }
+}
+
 /// One miner's life so far. Per row it keeps a score and an outcome (9 bytes); all else is flat.
 #[derive(Default)]
 struct Life {
     rows: u64,
     /// M1
     newest: Option<(Micros, RunId, String)>,
-    combined: Vec<f64>,
+    combined: Pieces<f64>,
     /// M6: how each of [`Lifetime::runs`] ended, completed (true) or failed (false), as far as it has.
-    outcomes: Vec<Option<bool>>,
+    outcomes: Pieces<Option<bool>>,
     era5: Mean,
     completeness: Mean,
     day1: Mean,
@@ -91,7 +123,7 @@ impl Life {
         if self.newest.as_ref().is_none_or(|(init, run, _)| (*init, *run) < (row.init, row.run)) {
             self.newest = Some((row.init, row.run, row.hotkey));
         }
-        self.combined.extend(row.combined);
+        row.combined.into_iter().for_each(|score| self.combined.push(score));
         self.era5.add(Some(row.combined.unwrap_or(0.0)));
         self.completeness.add(Some(row.completeness));
         self.day1.add(row.day1);
@@ -100,7 +132,7 @@ impl Life {
         self.inference_total += row.inference_seconds.map_or(0, i64::from);
         if let Some(success) = row.success {
             debug_assert!(self.outcomes.len() <= run, "invariant: a miner has one row of a run that has the place");
-            self.outcomes.resize(run, None);
+            (self.outcomes.len()..run).for_each(|_| self.outcomes.push(None));
             self.outcomes.push(Some(success));
             let last = if success { &mut self.last_success } else { &mut self.last_failure };
             *last = (*last).max(row.end);
@@ -119,7 +151,7 @@ impl Life {
 
     /// The runs that ended so.
     fn ended<'r>(&self, success: bool, runs: &'r [(Micros, RunId)]) -> impl Iterator<Item = &'r (Micros, RunId)> {
-        runs.iter().zip(&self.outcomes).filter(move |(_, outcome)| **outcome == Some(success)).map(|(run, _)| run)
+        runs.iter().zip(self.outcomes.iter()).filter(move |(_, outcome)| **outcome == Some(success)).map(|(run, _)| run)
     }
 
     /// M6: completed runs that are newer than every failed one, and failed runs that are newer than every completed one.
@@ -148,13 +180,14 @@ impl Life {
     }
 
     fn stat(&self, uid: i32, runs: &[(Micros, RunId)], rules: &Rules) -> MinerStat {
+        let combined: Vec<f64> = self.combined.iter().copied().collect();
         let [completed, failed] = [true, false].map(|success| self.ended(success, runs).count() as i32);
         let (consecutive_successes, consecutive_failures) = self.streaks(runs);
         MinerStat {
             miner_uid: Some(uid),
             miner_hotkey: self.newest.as_ref().map(|(_, _, hotkey)| hotkey.clone()),
             miner_rank: None,
-            avg_forecast_score: super::exact::mean(&self.combined).and_then(output),
+            avg_forecast_score: super::exact::mean(&combined).and_then(output),
             successful_forecasts: Some(completed),
             failed_forecasts: Some(failed),
             forecast_success_ratio: output(f64::from(completed) / self.rows as f64),
@@ -165,9 +198,9 @@ impl Life {
             avg_day1_score: self.day1.mean(),
             avg_era5_score: self.era5.mean(),
             avg_era5_completeness: self.completeness.mean(),
-            best_forecast_score: self.combined.iter().copied().max_by(f64::total_cmp),
-            worst_forecast_score: self.combined.iter().copied().min_by(f64::total_cmp),
-            score_std_dev: stddev(&self.combined).and_then(output),
+            best_forecast_score: combined.iter().copied().max_by(f64::total_cmp),
+            worst_forecast_score: combined.iter().copied().min_by(f64::total_cmp),
+            score_std_dev: stddev(&combined).and_then(output),
             last_successful_forecast: self.last_success,
             last_failed_forecast: self.last_failure,
             consecutive_successes: Some(consecutive_successes),

@@ -1,8 +1,9 @@
 //! N: the subnet, in one run and for life.
 
-use serde_json::{Value as Json, json};
+use std::sync::Arc;
 
 use crate::model::ids::RunId;
+use crate::model::miner_list::{Listed, MinerList};
 use crate::model::rollups::{ForecastStat, MinerStat, SubnetStat};
 
 use super::exact::{mean, output, quantile, stddev};
@@ -93,13 +94,13 @@ fn distribution(mut scored: Vec<Scored<'_>>) -> SubnetStat {
         median_score: at(0.5),
         p90_score: at(0.9),
         max_score: scores.last().copied(),
-        top_miners: Some(list(&scored).into()),
-        bottom_miners: Some(bottom.into()),
+        top_miners: Some(list(&scored)),
+        bottom_miners: Some(bottom),
         ..SubnetStat::default()
     }
 }
 
-fn list(miners: &[Scored<'_>]) -> Json {
-    let entry = |m: &Scored<'_>| json!({"miner_uid": m.uid, "miner_hotkey": m.hotkey, "score": m.score, "rank": m.rank});
-    miners.iter().take(LISTED).map(entry).collect()
+fn list(miners: &[Scored<'_>]) -> MinerList {
+    let listed = |m: &Scored<'_>| Listed { uid: m.uid, hotkey: m.hotkey.map(Arc::from), score: m.score, rank: m.rank };
+    MinerList::Recomputed(miners.iter().take(LISTED).map(listed).collect())
 }
