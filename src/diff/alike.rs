@@ -1,6 +1,6 @@
 //! Stored rows, still in columns, that equal the recomputed ones bit by bit: nearly all of them, and none has to be made a row.
 
-use arrow::array::{Array, ArrayAccessor, AsArray, BooleanArray, Int32Array, RecordBatch};
+use arrow::array::{Array, ArrayAccessor, AsArray, BooleanArray, Int32Array, RecordBatch, StringArray};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 
@@ -51,12 +51,15 @@ impl StatPlan {
 
 /// In order of miner. None where a stored row has no miner, or a miner has several rows, which is an error of its own.
 fn pairs<'r>(miners: &Int32Array, recomputed: &[&'r ForecastStat]) -> Vec<Pair<'r>> {
-    if miners.null_count() > 0 || !miners.values().is_sorted_by(|a, b| a < b) {
+    let mut places: Vec<(i32, usize)> = miners.values().iter().copied().zip(0..).collect();
+    places.sort_unstable();
+    if miners.null_count() > 0 || !places.is_sorted_by(|(one, _), (next, _)| one < next) {
         return Vec::new();
     }
-    let place = |row: &&'r ForecastStat| Some((miners.values().binary_search(&row.miner_uid?).ok()?, *row));
-    let mut pairs: Vec<Pair<'r>> = recomputed.iter().filter_map(place).collect();
-    pairs.sort_unstable_by_key(|(row, _)| *row);
+    let place = |miner: i32| places.binary_search_by_key(&miner, |(miner, _)| *miner).ok().map(|index| places[index].1);
+    let pair = |row: &&'r ForecastStat| Some((place(row.miner_uid?)?, *row));
+    let mut pairs: Vec<Pair<'r>> = recomputed.iter().filter_map(pair).collect();
+    pairs.sort_unstable_by_key(|(_, row)| row.miner_uid);
     pairs
 }
 
@@ -87,13 +90,24 @@ fn keep_equal<'r>(cells: &dyn Array, kind: Type, pairs: &mut Vec<Pair<'r>>, valu
         Type::Time => {
             keep(cells.as_primitive::<TimestampMicrosecondType>(), pairs, value, |a, b| b == Value::Time(Micros(a)));
         }
-        Type::Text => keep(cells.as_string::<i32>(), pairs, value, |a, b| matches!(b, Value::Text(b) if a == b)),
-        Type::Json => keep(cells.as_string::<i32>(), pairs, value, |_, _| false),
+        Type::Text => {
+            let same = |a: &str, b| matches!(b, Value::Text(b) if a == b);
+            let coded = cells.as_dictionary_opt::<Int32Type>().and_then(|coded| coded.downcast_dict::<StringArray>());
+            match coded {
+                Some(coded) => keep(coded, pairs, value, same),
+                None => keep(cells.as_string::<i32>(), pairs, value, same),
+            }
+        }
+        Type::Json => pairs.retain(|&(at, row)| value(row).is_null() && cells.is_null(at)),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, DictionaryArray, UInt32Array};
+    use arrow::compute::take;
     use proptest::option;
     use proptest::prelude::*;
     use proptest::sample::select;
@@ -147,18 +161,40 @@ mod tests {
         (0..9).prop_flat_map(move |miners| (0..miners).map(miner).collect::<Vec<_>>())
     }
 
+    /// Texts as a database's come: in codes, and rows in any order.
+    fn coded(batch: &RecordBatch) -> RecordBatch {
+        let back: UInt32Array = (0..batch.num_rows() as u32).rev().collect();
+        let columns = batch
+            .schema()
+            .fields()
+            .iter()
+            .zip(batch.columns())
+            .map(|(field, column)| {
+                let column = take(column, &back, None).unwrap();
+                let column: ArrayRef = match column.as_string_opt::<i32>() {
+                    Some(texts) => Arc::new(texts.iter().collect::<DictionaryArray<Int32Type>>()),
+                    None => column,
+                };
+                (field.name().clone(), column, true)
+            })
+            .collect::<Vec<_>>();
+        RecordBatch::try_from_iter_with_nullable(columns).unwrap()
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, cases: 2000, ..ProptestConfig::default() })]
 
         #[test]
-        fn what_is_taken_as_columns_counts_as_rows_do(unit in unit(), narrow in any::<bool>()) {
+        fn what_is_taken_as_columns_counts_as_rows_do(unit in unit(), narrow in any::<bool>(), is_coded in any::<bool>()) {
             let included = |column: &Column| !narrow || column.name != "era5_score_24h";
             let plan = StatPlan::new(&LEADS, &LEADS, Tolerance::default(), included);
             let stored: Vec<StoredStat> = unit.iter().filter_map(|(stored, _)| stored.clone()).collect();
             let mut recomputed: Vec<&ForecastStat> = unit.iter().filter_map(|(_, recomputed)| recomputed.as_ref()).collect();
             let rows = plan.unit(&stored.iter().collect::<Vec<_>>(), &recomputed).unwrap();
 
-            let (alike, others) = plan.take_alike(&stats_batch(&stored, &LEADS), &mut recomputed).unwrap();
+            let batch = stats_batch(&stored, &LEADS);
+            let batch = if is_coded { coded(&batch) } else { batch };
+            let (alike, others) = plan.take_alike(&batch, &mut recomputed).unwrap();
             prop_assert_eq!(alike.rows.matching as usize + others.num_rows(), stored.len());
             let others = stats_from_batch(&others, &LEADS).unwrap();
             let mut columns = plan.unit(&others.iter().collect::<Vec<_>>(), &recomputed).unwrap();

@@ -162,24 +162,15 @@ pub fn stats_from_batch(batch: &RecordBatch, wide_leads: &[LeadHours]) -> Result
     Ok(rows)
 }
 
-/// A column of a batch, in the type of its cells.
+/// A column of a batch, in the type of its cells. Text may be a dictionary.
 pub fn cells_of<'a>(batch: &'a RecordBatch, table: &str, name: &str, kind: Type) -> Result<&'a dyn Array> {
-    column_of(batch, table, name, kind, |found| *found == kind.arrow())
-}
-
-fn column_of<'a>(
-    batch: &'a RecordBatch,
-    table: &str,
-    name: &str,
-    kind: Type,
-    is_right: impl Fn(&DataType) -> bool,
-) -> Result<&'a dyn Array> {
     let refuse = |detail: String| Error::new(ErrorKind::Data, format!("reading rows of {table}"), detail);
     let array = batch.column_by_name(name).ok_or_else(|| refuse(format!("column {name} is missing")))?;
-    match array.data_type() {
-        found if is_right(found) => Ok(array),
-        found => Err(refuse(format!("column {name} is {found}, expected {}", kind.arrow()))),
+    let found = array.data_type();
+    if *found != kind.arrow() && !(is_coded_text(found) && kind.arrow() == DataType::Utf8) {
+        return Err(refuse(format!("column {name} is {found}, expected {}", kind.arrow())));
     }
+    Ok(array)
 }
 
 /// The cells of one column of a batch.
@@ -190,8 +181,7 @@ struct Cells<'a> {
 
 impl<'a> Cells<'a> {
     fn of(batch: &'a RecordBatch, table: &str, name: &str, kind: Type) -> Result<Cells<'a>> {
-        let is_right = |found: &DataType| *found == kind.arrow() || is_coded_text(found) && kind.arrow() == DataType::Utf8;
-        Ok(Cells { array: column_of(batch, table, name, kind, is_right)?, kind })
+        Ok(Cells { array: cells_of(batch, table, name, kind)?, kind })
     }
 
     fn get(&self, row: usize) -> Value<'a> {

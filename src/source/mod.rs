@@ -122,8 +122,11 @@ impl Source {
     /// As [`Source::read`], with what the source has as columns left so: the stored rows in those of
     /// [`stats_schema`](crate::model::rows::stats_schema), with `stored` empty, and scores in stretches.
     pub fn read_columns(&self, unit: &Unit) -> Result<(UnitEvidence, Option<RecordBatch>)> {
-        let Source::Folder(source) = self else { return Ok((self.read(unit)?, None)) };
-        let (mut evidence, stored) = source.read_columns(unit)?;
+        let (mut evidence, stored) = match self {
+            Source::Postgres(source) => source.read_columns(unit)?,
+            Source::Folder(source) => source.read_columns(unit)?,
+            Source::Archive(_) | Source::United(_) => return Ok((self.read(unit)?, None)),
+        };
         self.snapshot().attach_legacy(&mut evidence);
         Ok((evidence, Some(stored)))
     }

@@ -117,7 +117,7 @@ impl Folder {
     }
 
     /// The runs of a unit, their scores in stretches where the file has them so, and the stored rows in the columns of
-    /// [`stats_schema`], in order of miner.
+    /// [`stats_schema`].
     pub fn read_columns(&self, unit: &Unit) -> Result<(UnitEvidence, RecordBatch)> {
         let runs = unit.runs.iter().map(|run| self.read_run(run, &self.score_columns)).collect::<Result<_>>()?;
         Ok((UnitEvidence { runs, stored: Vec::new() }, self.read_unit(unit)?))

@@ -34,7 +34,7 @@ use crate::model::changes::Position;
 use crate::model::evidence::{COMPONENTS, RESPONSES, Run, RunEvidence, SCORES, STEPS, Snapshot, StoredStat, Unit, UnitEvidence};
 use crate::model::ids::RunId;
 use crate::model::rollups::{ForecastStat, Rollup};
-use crate::model::rows::{rows_from_batch, stats_from_batch};
+use crate::model::rows::{rows_from_batch, stats_from_batch, stats_schema};
 use crate::model::time::Micros;
 
 /// So many rows of a spool are decoded before they are written.
@@ -116,25 +116,31 @@ impl Postgres {
     }
 
     pub fn read(&self, unit: &Unit) -> Result<UnitEvidence> {
+        let (evidence, stored) = self.read_columns(unit)?;
+        Ok(UnitEvidence { stored: self.rows(&stored)?, ..evidence })
+    }
+
+    /// The runs of a unit, and the stored rows in the columns of [`stats_schema`].
+    pub fn read_columns(&self, unit: &Unit) -> Result<(UnitEvidence, RecordBatch)> {
         let mut reader = self.readers.take()?;
         let runs = unit.runs.iter().map(|run| self.read_run(&mut reader, run)).collect::<Result<_>>()?;
         let stored = match &self.contract.stats {
             Some(stats) => {
                 self.read_stored(&mut reader, stats, &plan::stored(stats, &unit.forecast_run_id, &self.stored_miners))?
             }
-            None => Vec::new(),
+            None => RecordBatch::new_empty(stats_schema(&self.snapshot.wide_leads)),
         };
         reader.give_back();
-        Ok(UnitEvidence { runs, stored })
+        Ok((UnitEvidence { runs, stored: Vec::new() }, stored))
     }
 
     pub fn strays(&self) -> Result<Vec<StoredStat>> {
         let Some(stats) = &self.contract.stats else { return Ok(Vec::new()) };
         let units = self.snapshot.runs.iter().map(|run| run.forecast_run_id.as_str());
         let mut reader = self.readers.take()?;
-        let rows = self.read_stored(&mut reader, stats, &plan::strays(stats, units))?;
+        let stored = self.read_stored(&mut reader, stats, &plan::strays(stats, units))?;
         reader.give_back();
-        Ok(rows)
+        self.rows(&stored)
     }
 
     fn read_run(&self, reader: &mut Reader, run: &Run) -> Result<RunEvidence> {
@@ -167,14 +173,16 @@ impl Postgres {
         Ok(batch)
     }
 
-    fn read_stored(&self, reader: &mut Reader, stats: &Selection, sql: &str) -> Result<Vec<StoredStat>> {
+    fn read_stored(&self, reader: &mut Reader, stats: &Selection, sql: &str) -> Result<RecordBatch> {
         let batch = self.wait(reader, async |reader| copy(reader, sql, stats, ForecastStat::TABLE.to_owned()).await)?;
         self.counters.add(ForecastStat::TABLE, batch.num_rows());
-        let mut rows = stats_from_batch(&batch, &self.snapshot.wide_leads)?;
-        rows.sort_by(|a, b| {
-            let key = |stored: &StoredStat| (stored.row.miner_uid, stored.row.forecast_run_id.clone(), stored.id);
-            key(a).cmp(&key(b))
-        });
+        Ok(batch)
+    }
+
+    /// In order of miner and `forecast_run_id`.
+    fn rows(&self, stored: &RecordBatch) -> Result<Vec<StoredStat>> {
+        let mut rows = stats_from_batch(stored, &self.snapshot.wide_leads)?;
+        rows.sort_by_cached_key(|stored| (stored.row.miner_uid, stored.row.forecast_run_id.clone(), stored.id));
         Ok(rows)
     }
 
