@@ -15,7 +15,7 @@ use crate::model::rollups::{FindingRow, ForecastStat, LeadScore, MinerStat, Roll
 use crate::model::rows::{batch_of, batch_of_each, schema_of};
 use crate::parallel;
 use crate::rollup::UnitFold;
-use crate::sink::tables::{RowGroups, SortedTable, in_order, write};
+use crate::sink::tables::{RowGroups, SortedTable, ordered_rows, write};
 use crate::staging::Staging;
 
 /// Writes `lead_scores`, the three rollup tables and the findings, each in order of its key.
@@ -76,10 +76,10 @@ impl Collect<Batches> for Recomputed {
     fn rest(&mut self, rest: Rest<'_>) -> Result<()> {
         let sorted = [self.stats.take(), self.lead_scores.take()].map(|table| table.expect(ONCE));
         let sorted = parallel::all(sorted.into(), SortedTable::sorted).into_iter().collect::<Result<Vec<_>>>()?;
-        let miners = in_order::<MinerStat, _>(rest.miners.len(), |rows| batch_of(&rest.miners[rows]));
-        let subnet = in_order::<SubnetStat, _>(rest.subnet.len(), |rows| batch_of(&rest.subnet[rows]));
+        let miners = ordered_rows::<MinerStat, _>(rest.miners.len(), |rows| batch_of(&rest.miners[rows]));
+        let subnet = ordered_rows::<SubnetStat, _>(rest.subnet.len(), |rows| batch_of(&rest.subnet[rows]));
         let finding_rows = |rows: Range<usize>| rest.findings[rows].iter().map(FindingRow::from).collect::<Vec<_>>();
-        let findings = in_order::<FindingRow, _>(rest.findings.len(), |rows| batch_of(&finding_rows(rows)));
+        let findings = ordered_rows::<FindingRow, _>(rest.findings.len(), |rows| batch_of(&finding_rows(rows)));
         let tables: [(&str, &dyn RowGroups); 5] = [
             (ForecastStat::TABLE, &sorted[0]),
             (MinerStat::TABLE, &miners),

@@ -17,7 +17,7 @@ use crate::error::{Context, ErrorKind, Result};
 use crate::model::rollups::Rollup;
 use crate::model::rows::{batch_of, schema_of};
 
-pub use self::groups::{RowGroups, in_order, write};
+pub use self::groups::{RowGroups, ordered_rows, write};
 pub use self::sorted::SortedTable;
 
 /// Every property that has a say in the bytes, set here and nowhere else.

@@ -40,7 +40,7 @@ pub struct Rows<B> {
 }
 
 /// So many rows in the columns of `R`, a stretch of them as `batch` has it.
-pub fn in_order<R: Rollup, B: Fn(Range<usize>) -> RecordBatch + Send + Sync>(count: usize, batch: B) -> Rows<B> {
+pub fn ordered_rows<R: Rollup, B: Fn(Range<usize>) -> RecordBatch + Send + Sync>(count: usize, batch: B) -> Rows<B> {
     let cells = R::COLUMNS.iter().map(|column| if column.kind == Type::Json { JSON_CELLS } else { 1 });
     Rows { schema: schema_of(R::COLUMNS), count, in_group: ROW_GROUP_CELLS / cells.sum::<usize>(), batch }
 }
