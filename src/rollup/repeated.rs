@@ -134,3 +134,47 @@ impl<'a> Ids<'a> {
         if self.less_row { self.ids.value(row).wrapping_add(row as i64) } else { self.ids.value(row) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Int32Array, RunArray};
+    use proptest::collection::vec;
+    use proptest::option;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn stretches(rows: &[Option<i32>]) -> RunArray<Int32Type> {
+        let ends: Vec<usize> = (1..=rows.len()).filter(|&end| end == rows.len() || rows[end] != rows[end - 1]).collect();
+        let values: Int32Array = ends.iter().map(|&end| rows[end - 1]).collect();
+        RunArray::try_new(&ends.iter().map(|&end| end as i32).collect::<Int32Array>(), &values).unwrap()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn stretches_answer_as_rows_do(rows in vec(option::weighted(0.8, 0..2), 1..12), asked in vec(0..12usize, 0..12)) {
+            let (flat, run) = (rows.iter().copied().collect::<Int32Array>(), stretches(&rows));
+            let [flat, run]: [Repeated<'_, Int32Type>; 2] =
+                [&flat as &dyn Array, &run].map(|column| Repeated::of(column, |column| column.as_primitive()));
+            for row in asked.into_iter().filter(|row| *row < rows.len()) {
+                prop_assert_eq!((run.get(row), flat.get(row)), (rows[row], rows[row]));
+            }
+            for (one, other) in (0..rows.len()).flat_map(|one| (0..rows.len()).map(move |other| (one, other))) {
+                for count in 0..=rows.len() - one.max(other) {
+                    prop_assert_eq!(run.same(one, other, count), rows[one..one + count] == rows[other..other + count]);
+                    prop_assert_eq!(run.same(one, other, count), flat.same(one, other, count));
+                }
+            }
+            if !run.has_nulls() {
+                for start in 0..rows.len() {
+                    prop_assert_eq!(run.end(start), flat.end(start));
+                    for end in start..=rows.len() {
+                        prop_assert_eq!(run.within(start..end).iter().max(), flat.within(start..end).iter().max());
+                    }
+                }
+            }
+        }
+    }
+}

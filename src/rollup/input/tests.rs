@@ -172,6 +172,8 @@ fn by(way: Way, evidence: &RunEvidence, rules: &Rules) -> Option<String> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn stretches_come_to_what_rows_do(miners in miners(), longest in prop_oneof![1..5usize, Just(usize::MAX)]) {
         let scoring = Scoring { expected_variables: ["2t", "q"].map(str::to_owned).to_vec(), ..Scoring::default() };
