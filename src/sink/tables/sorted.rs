@@ -160,13 +160,7 @@ impl RowGroups for Sorted {
     }
 
     fn rows(&self, group: usize) -> std::result::Result<RecordBatch, ArrowError> {
-        self.gather(&self.groups[group])
-    }
-}
-
-impl Sorted {
-    /// The rows of these segments, in their order.
-    fn gather(&self, segments: &[Segment]) -> std::result::Result<RecordBatch, ArrowError> {
+        let segments = &self.groups[group];
         let mut parts: Vec<usize> = segments.iter().map(|segment| segment.part as usize).collect();
         parts.sort_unstable();
         parts.dedup();
@@ -179,7 +173,9 @@ impl Sorted {
         });
         interleave_record_batch(&batches, &places.collect::<Vec<_>>())
     }
+}
 
+impl Sorted {
     /// Parts that are on disk.
     fn slices(&self, parts: &[usize]) -> std::result::Result<Vec<RecordBatch>, ArrowError> {
         let spool = self.spool.as_ref().expect("invariant: what is not held is on disk");
@@ -219,12 +215,12 @@ fn groups(segments: &[Segment], rows_max: u32) -> Vec<Vec<Segment>> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+    use std::sync::Arc;
+
     use arrow::array::Int32Array;
     use arrow::datatypes::{DataType, Field, Schema};
-    use std::fs::File;
-
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-    use std::sync::Arc;
 
     use super::super::groups;
     use super::*;
