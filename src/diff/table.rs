@@ -95,7 +95,12 @@ impl TablePlan {
     }
 
     /// Compares whole tables by key.
-    pub fn table<R: Rollup>(&self, stored: &[R], recomputed: &[R], key: impl Fn(&R) -> RowKey) -> Result<TableDiff> {
+    pub fn table<'r, R: Rollup + 'r>(
+        &self,
+        stored: impl Iterator<Item = &'r R>,
+        recomputed: impl Iterator<Item = &'r R>,
+        key: impl Fn(&R) -> RowKey,
+    ) -> Result<TableDiff> {
         let indexes: Vec<usize> = self.columns.iter().map(|column| index_of::<R>(column)).collect();
         let mut diff = self.diff();
         for (key, (stored, recomputed)) in join(self.table, stored, recomputed, key)? {
@@ -120,10 +125,16 @@ pub fn index_of<R: Rollup>(column: &Column) -> usize {
     index.expect("invariant: a planned column is one of its table's")
 }
 
-type Joined<'r, S, R> = BTreeMap<RowKey, (Option<&'r S>, Option<&'r R>)>;
+/// Of each key the stored row and the recomputed one.
+type Joined<'r, R> = BTreeMap<RowKey, (Option<&'r R>, Option<&'r R>)>;
 
-fn join<'r, R>(table: &str, stored: &'r [R], recomputed: &'r [R], key: impl Fn(&R) -> RowKey) -> Result<Joined<'r, R, R>> {
-    let mut joined: Joined<'r, R, R> = BTreeMap::new();
+fn join<'r, R>(
+    table: &str,
+    stored: impl Iterator<Item = &'r R>,
+    recomputed: impl Iterator<Item = &'r R>,
+    key: impl Fn(&R) -> RowKey,
+) -> Result<Joined<'r, R>> {
+    let mut joined: Joined<'r, R> = BTreeMap::new();
     for row in stored {
         let key = key(row);
         if joined.insert(key.clone(), (Some(row), None)).is_some() {

@@ -4,15 +4,21 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use arrayvec::ArrayVec;
 use serde_json::{Value as Json, json};
 
 use super::rows::parse_json;
 use super::value::{Field, Value, canonical_json};
 
-/// A list, for rows that a job holds to its end: as JSON it takes ten times as much.
+/// So many miners are on a list.
+pub const LISTED: usize = 10;
+
+/// A list, for rows that a job holds to its end: as JSON it takes ten times as much. It lies within its row, since small things
+/// that stay leave memory in pieces behind.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "nearly all lists are recomputed")]
 pub enum MinerList {
-    Recomputed(Box<[Listed]>),
+    Recomputed(ArrayVec<Listed, LISTED>),
     /// As it was stored, which can be any JSON: its canonical text.
     Stored(Box<str>),
 }
@@ -20,29 +26,33 @@ pub enum MinerList {
 /// A miner on a list.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Listed {
-    pub uid: i32,
-    pub hotkey: Option<Arc<str>>,
+    pub miner: Arc<Named>,
     pub score: f64,
     pub rank: Option<i32>,
 }
 
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub struct Named {
+    pub uid: i32,
+    pub hotkey: Option<String>,
+}
+
 impl MinerList {
-    /// Exchanges hotkeys for those of other lists that are equal: mostly the same miners are listed, run after run.
-    pub fn share(&mut self, hotkeys: &mut HashSet<Arc<str>>) {
-        let MinerList::Recomputed(miners) = self else { return };
-        for hotkey in miners.iter_mut().filter_map(|miner| miner.hotkey.as_mut()) {
-            match hotkeys.get(hotkey) {
-                Some(known) => *hotkey = known.clone(),
-                None => drop(hotkeys.insert(hotkey.clone())),
+    /// Shares names with other lists: mostly the same miners are listed, run after run.
+    pub fn share(&mut self, names: &mut HashSet<Arc<Named>>) {
+        let MinerList::Recomputed(listed) = self else { return };
+        for Listed { miner, .. } in listed {
+            match names.get(miner) {
+                Some(known) => *miner = known.clone(),
+                None => drop(names.insert(miner.clone())),
             }
         }
     }
 
     fn json(&self) -> Json {
-        let entry =
-            |m: &Listed| json!({"miner_uid": m.uid, "miner_hotkey": m.hotkey.as_deref(), "score": m.score, "rank": m.rank});
+        let entry = |Listed { miner, score, rank }: &Listed| json!({"miner_uid": miner.uid, "miner_hotkey": miner.hotkey, "score": score, "rank": rank});
         match self {
-            MinerList::Recomputed(miners) => miners.iter().map(entry).collect(),
+            MinerList::Recomputed(listed) => listed.iter().map(entry).collect(),
             MinerList::Stored(text) => parse_json(text),
         }
     }
@@ -72,7 +82,8 @@ mod tests {
     use super::*;
 
     fn list() -> MinerList {
-        MinerList::Recomputed([Listed { uid: 3, hotkey: Some("5F…".into()), score: 0.5, rank: None }].into())
+        let miner = Arc::new(Named { uid: 3, hotkey: Some("5F…".to_owned()) });
+        MinerList::Recomputed(ArrayVec::from_iter([Listed { miner, score: 0.5, rank: None }]))
     }
 
     #[test]
@@ -83,12 +94,12 @@ mod tests {
     }
 
     #[test]
-    fn equal_hotkeys_are_one() {
-        let (mut one, mut other, mut hotkeys) = (list(), list(), HashSet::new());
-        one.share(&mut hotkeys);
-        other.share(&mut hotkeys);
+    fn equal_names_are_one() {
+        let (mut one, mut other, mut names) = (list(), list(), HashSet::new());
+        one.share(&mut names);
+        other.share(&mut names);
         let [MinerList::Recomputed(a), MinerList::Recomputed(b)] = [&one, &other] else { unreachable!("both are recomputed") };
-        assert!(a[0].hotkey.as_ref().zip(b[0].hotkey.as_ref()).is_some_and(|(a, b)| Arc::ptr_eq(a, b)));
+        assert!(Arc::ptr_eq(&a[0].miner, &b[0].miner));
         assert_eq!(one, list());
     }
 }

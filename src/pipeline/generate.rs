@@ -37,6 +37,6 @@ impl Engine for Fold<'_> {
     }
 
     fn lifetime(&mut self) -> Vec<MinerStat> {
-        self.lifetime.finish(&self.rules).0
+        std::mem::take(&mut self.lifetime).finish(&self.rules).0
     }
 }

@@ -3,6 +3,7 @@
 pub mod archive;
 mod correct;
 mod generate;
+mod history;
 mod incremental;
 pub mod legacy;
 mod recompute;

@@ -20,13 +20,15 @@ use crate::model::finding::{Code, Finding};
 use crate::model::fingerprint;
 use crate::model::ids::{MinerUid, RunId};
 use crate::model::job::{Job, RunRange, Watch};
+use crate::model::miner_list::Named;
 use crate::model::outcome::{Outcome, TableTally};
 use crate::model::rollups::{ForecastStat, MinerStat, Rollup, SubnetStat};
 use crate::model::rows::stats_from_batch;
 use crate::parallel;
-use crate::rollup::{Lifetime, Rules, UnitFold, fold_unit};
+use crate::rollup::{Rules, UnitFold, fold_unit};
 use crate::source::Source;
 
+use super::history::History;
 use super::incremental::Incremental;
 
 /// One unit, folded and compared.
@@ -173,7 +175,8 @@ impl<'j> Sweep<'j> {
         let start = Instant::now();
         let plan = self.stat_plan();
         let units = self.units();
-        let mut sum = Sum::new(plan.table.diff());
+        let runs = units.iter().map(|unit| unit.runs.len()).sum();
+        let mut sum = Sum::new(plan.table.diff(), runs);
         let mut done = 0;
         parallel::in_order(
             self.job.threads,
@@ -184,7 +187,7 @@ impl<'j> Sweep<'j> {
                     state.keep(&units[done], &unit)?;
                 }
                 collect.unit(&mut unit, prepared)?;
-                sum.add(unit);
+                sum.add(unit)?;
                 done += 1;
                 self.watch.progress("runs", done as u64, units.len() as u64);
                 Ok(())
@@ -327,11 +330,10 @@ impl<'j> Sweep<'j> {
     fn finish<P>(&self, mut sum: Sum, plan: &StatPlan, collect: &mut impl Collect<P>) -> Result<Outcome> {
         let (mut miners, mut subnet) = (Vec::new(), std::mem::take(&mut sum.subnet));
         if self.job.narrowing.lifetime {
-            let lifetime = std::mem::take(&mut sum.lifetime);
-            let (all, life) = lifetime.finish(&self.rules);
-            let mut strangers = lifetime.unregistered(&self.snapshot.nodes);
+            let mut strangers = sum.history.seen.unregistered(&self.snapshot.nodes);
             strangers.retain(|finding| self.includes(None, finding.miner));
             sum.findings.extend(strangers);
+            let (all, life) = std::mem::take(&mut sum.history).finish(&self.rules)?;
             miners = all;
             subnet.push(life);
         }
@@ -383,7 +385,7 @@ impl<'j> Sweep<'j> {
             if let Some(stored) = &self.snapshot.stored_miners {
                 let plan = TablePlan::of::<MinerStat>(self.job.tolerance, self.included(MinerStat::TABLE));
                 let keep = |row: &&MinerStat| self.includes(None, row.miner_uid.map(MinerUid));
-                let diff = plan.table(&only(stored, keep), &only(miners, keep), |row| RowKey {
+                let diff = plan.table(stored.iter().filter(keep), miners.iter().filter(keep), |row| RowKey {
                     miner_uid: row.miner_uid,
                     ..RowKey::default()
                 })?;
@@ -394,7 +396,7 @@ impl<'j> Sweep<'j> {
                 let keep = |row: &&SubnetStat| self.includes(row.run_id.map(RunId), None);
                 let stores = |row: &SubnetStat| stored.iter().any(|stored| stored.run_id == row.run_id);
                 let kept = |row: &&SubnetStat| keep(row) && (!self.is_archived(row.run_id) || stores(row));
-                let diff = plan.table(&only(stored, keep), &only(subnet, kept), |row| RowKey {
+                let diff = plan.table(stored.iter().filter(keep), subnet.iter().filter(kept), |row| RowKey {
                     scope: row.scope.clone(),
                     run_id: row.run_id,
                     ..RowKey::default()
@@ -421,10 +423,6 @@ impl<'j> Sweep<'j> {
     }
 }
 
-fn only<R: Clone>(rows: &[R], keep: impl Fn(&&R) -> bool) -> Vec<R> {
-    rows.iter().filter(keep).cloned().collect()
-}
-
 fn digest_of(fold: &UnitFold) -> blake3::Hash {
     let mut hasher = Hasher::new();
     feed(&mut hasher, &fold.lead_scores);
@@ -443,10 +441,10 @@ fn counted(findings: &[Finding]) -> BTreeMap<Code, u64> {
 /// The results of units, put together in order.
 struct Sum {
     hasher: Hasher,
-    lifetime: Lifetime,
+    history: History,
     subnet: Vec<SubnetStat>,
-    /// Those on the lists of `subnet`.
-    hotkeys: HashSet<Arc<str>>,
+    /// Of the miners on the lists of `subnet`.
+    names: HashSet<Arc<Named>>,
     findings: Vec<Finding>,
     stats: TableDiff,
     /// Where the strays' differences begin in those of `stats`.
@@ -454,23 +452,23 @@ struct Sum {
 }
 
 impl Sum {
-    fn new(stats: TableDiff) -> Self {
+    fn new(stats: TableDiff, runs: usize) -> Self {
         Sum {
             hasher: Hasher::new(),
-            lifetime: Lifetime::default(),
-            subnet: Vec::new(),
-            hotkeys: HashSet::new(),
+            history: History::default(),
+            subnet: Vec::with_capacity(runs + 1),
+            names: HashSet::new(),
             findings: Vec::new(),
             stats,
             strays_from: 0,
         }
     }
 
-    fn add(&mut self, mut unit: UnitResult) {
+    fn add(&mut self, mut unit: UnitResult) -> Result<()> {
         self.hasher.update(unit.digest.as_bytes());
-        self.lifetime.absorb(unit.fold.history);
+        self.history.absorb(unit.fold.history)?;
         for list in unit.fold.subnet.iter_mut().flat_map(|row| [&mut row.top_miners, &mut row.bottom_miners]).flatten() {
-            list.share(&mut self.hotkeys);
+            list.share(&mut self.names);
         }
         self.subnet.append(&mut unit.fold.subnet);
         self.findings.append(&mut unit.fold.findings);
@@ -479,6 +477,7 @@ impl Sum {
         unit.diff.table.differences.retain(|difference| difference.class != Class::Within);
         self.stats.add(unit.diff.table);
         self.strays_from = self.stats.differences.len();
+        Ok(())
     }
 
     fn strays(&mut self, strays: StatDiff) {

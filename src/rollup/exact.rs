@@ -25,12 +25,13 @@ pub fn mean(values: &[f64]) -> Option<f64> {
 
 /// A3: the sample standard deviation in two passes. `None` below two values.
 pub fn stddev(values: &[f64]) -> Option<f64> {
-    if values.len() < 2 {
-        return None;
-    }
     let m = mean(values)?;
-    let squares = values.iter().map(|x| (x - m) * (x - m));
-    Some((sum_of(squares) / (values.len() - 1) as f64).sqrt())
+    deviation(sum_of(values.iter().map(|x| (x - m) * (x - m))), values.len() as u64)
+}
+
+/// A3, where the second pass is done: from the sum of the squared distances of so many values from their mean.
+pub fn deviation(squares: f64, values: u64) -> Option<f64> {
+    (values > 1).then(|| (squares / (values - 1) as f64).sqrt())
 }
 
 /// A4: linear interpolation in values sorted ascending, with `p` in 0..=1. `None` where there are no values.

@@ -10,10 +10,9 @@ use crate::model::finding::{Code, Finding};
 use crate::model::ids::{MinerUid, RunId};
 use crate::model::rollups::{MinerStat, SubnetStat};
 use crate::model::time::Micros;
-use crate::parallel;
 
 use super::Rules;
-use super::exact::{ExactSum, output, stddev};
+use super::exact::{ExactSum, deviation, output};
 use super::rank::ranks;
 use super::stage::Hosting;
 use super::subnet::subnet_for_life;
@@ -61,55 +60,46 @@ impl Mean {
     }
 }
 
-/// What grows by pieces: it is not copied as it grows, and leaves no gaps behind.
-struct Pieces<T>(Vec<Vec<T>>);
-
-const PIECE: usize = 1 << 6;
-
-impl<T> Default for Pieces<T> {
-    fn default() -> Self {
-        Pieces(Vec::new())
-    }
+/// What the second pass takes of a row. Two things are known only once all rows were seen: the mean of the scores (A3), and which
+/// runs were the last to complete and to fail (M6).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Again {
+    pub miner: MinerUid,
+    pub init: Micros,
+    pub run: RunId,
+    pub combined: Option<f64>,
+    pub success: Option<bool>,
 }
 
-impl<T> Pieces<T> {
-    fn push(&mut self, value: T) {
-        match self.0.last_mut() {
-            Some(piece) if piece.len() < PIECE => piece.push(value),
-            _ => {
-                let mut piece = Vec::with_capacity(PIECE);
-                piece.push(value);
-                self.0.push(piece);
-            }
-        }
-    }
-
-    fn len(&self) -> usize {
-        self.0.last().map_or(0, |last| (self.0.len() - 1) * PIECE + last.len())
-    }
-
-    fn iter(&self) -> impl Iterator<Item = &T> {
-        self.0.iter().flatten()
-    }
+/// The runs that ended in one way.
+#[derive(Default)]
+struct Ended {
+    count: i32,
+    /// The newest by init time.
+    newest: Option<(Micros, RunId)>,
+    /// The latest to end (M5).
+    last: Option<Micros>,
 }
 
-/// One miner's life so far. Per row it keeps a score and an outcome (9 bytes); all else is flat.
+/// One miner's life so far, in flat memory.
 #[derive(Default)]
 struct Life {
     rows: u64,
+    /// Rows with a score.
+    scored: u64,
+    best: Option<f64>,
+    worst: Option<f64>,
     /// M1
     newest: Option<(Micros, RunId, String)>,
-    combined: Pieces<f64>,
-    /// M6: how each of [`Lifetime::runs`] ended, completed (true) or failed (false), as far as it has.
-    outcomes: Pieces<Option<bool>>,
+    completed: Ended,
+    failed: Ended,
+    /// Over all rows; a row without a score adds 0.0, so the sum is that of the scores as well.
     era5: Mean,
     completeness: Mean,
     day1: Mean,
     latency: Mean,
     inference: Mean,
     inference_total: i64,
-    last_success: Option<Micros>,
-    last_failure: Option<Micros>,
     hosting_successes: u64,
     hosting_failures: u64,
     errors: BTreeMap<String, u64>,
@@ -118,12 +108,14 @@ struct Life {
 }
 
 impl Life {
-    fn absorb(&mut self, row: MinerRun, run: usize) {
+    fn absorb(&mut self, row: MinerRun) {
         self.rows += 1;
         if self.newest.as_ref().is_none_or(|(init, run, _)| (*init, *run) < (row.init, row.run)) {
             self.newest = Some((row.init, row.run, row.hotkey));
         }
-        row.combined.into_iter().for_each(|score| self.combined.push(score));
+        self.scored += u64::from(row.combined.is_some());
+        self.best = self.best.into_iter().chain(row.combined).max_by(f64::total_cmp);
+        self.worst = self.worst.into_iter().chain(row.combined).min_by(f64::total_cmp);
         self.era5.add(Some(row.combined.unwrap_or(0.0)));
         self.completeness.add(Some(row.completeness));
         self.day1.add(row.day1);
@@ -131,11 +123,10 @@ impl Life {
         self.inference.add(row.inference_seconds.map(f64::from));
         self.inference_total += row.inference_seconds.map_or(0, i64::from);
         if let Some(success) = row.success {
-            debug_assert!(self.outcomes.len() <= run, "invariant: a miner has one row of a run that has the place");
-            (self.outcomes.len()..run).for_each(|_| self.outcomes.push(None));
-            self.outcomes.push(Some(success));
-            let last = if success { &mut self.last_success } else { &mut self.last_failure };
-            *last = (*last).max(row.end);
+            let ended = if success { &mut self.completed } else { &mut self.failed };
+            ended.count += 1;
+            ended.newest = ended.newest.max(Some((row.init, row.run)));
+            ended.last = ended.last.max(row.end);
         }
         match row.hosting {
             Some(Hosting::Accessible) => self.hosting_successes += 1,
@@ -149,18 +140,41 @@ impl Life {
         self.last_active = self.last_active.max(row.response_time);
     }
 
-    /// The runs that ended so.
-    fn ended<'r>(&self, success: bool, runs: &'r [(Micros, RunId)]) -> impl Iterator<Item = &'r (Micros, RunId)> {
-        runs.iter().zip(self.outcomes.iter()).filter(move |(_, outcome)| **outcome == Some(success)).map(|(run, _)| run)
+    /// A2, of the scores.
+    fn mean(&self) -> Option<f64> {
+        (self.scored > 0).then(|| self.era5.sum.total() / self.scored as f64)
     }
 
-    /// M6: completed runs that are newer than every failed one, and failed runs that are newer than every completed one.
-    fn streaks(&self, runs: &[(Micros, RunId)]) -> (i32, i32) {
-        let streak = |success: bool| {
-            let other = self.ended(!success, runs).max();
-            self.ended(success, runs).filter(|run| Some(*run) > other).count() as i32
-        };
-        (streak(true), streak(false))
+    fn stat(&self, uid: i32, second: &Second, rules: &Rules) -> MinerStat {
+        MinerStat {
+            miner_uid: Some(uid),
+            miner_hotkey: self.newest.as_ref().map(|(_, _, hotkey)| hotkey.clone()),
+            miner_rank: None,
+            avg_forecast_score: second.mean.and_then(output),
+            successful_forecasts: Some(self.completed.count),
+            failed_forecasts: Some(self.failed.count),
+            forecast_success_ratio: output(f64::from(self.completed.count) / self.rows as f64),
+            hosting_successes: Some(self.hosting_successes as i32),
+            hosting_failures: Some(self.hosting_failures as i32),
+            host_reliability_ratio: Some(reliability(self.hosting_successes, self.hosting_failures)),
+            avg_hosting_latency_ms: self.latency.mean(),
+            avg_day1_score: self.day1.mean(),
+            avg_era5_score: self.era5.mean(),
+            avg_era5_completeness: self.completeness.mean(),
+            best_forecast_score: self.best,
+            worst_forecast_score: self.worst,
+            score_std_dev: deviation(second.squares.total(), self.scored).and_then(output),
+            last_successful_forecast: self.completed.last,
+            last_failed_forecast: self.failed.last,
+            consecutive_successes: Some(second.successes),
+            consecutive_failures: Some(second.failures),
+            total_inference_time: Some(self.inference_total),
+            avg_inference_time: self.inference.mean(),
+            common_errors: self.common_errors(),
+            error_rate_by_type: self.error_rate(&rules.scoring.forecast_type),
+            first_seen: self.first_seen,
+            last_active: self.last_active,
+        }
     }
 
     /// M8
@@ -178,39 +192,29 @@ impl Life {
         let rate = errors as f64 / self.rows as f64;
         (errors > 0).then(|| Json::Object(Map::from_iter([(forecast_type.to_owned(), Json::from(rate))])))
     }
+}
 
-    fn stat(&self, uid: i32, runs: &[(Micros, RunId)], rules: &Rules) -> MinerStat {
-        let combined: Vec<f64> = self.combined.iter().copied().collect();
-        let [completed, failed] = [true, false].map(|success| self.ended(success, runs).count() as i32);
-        let (consecutive_successes, consecutive_failures) = self.streaks(runs);
-        MinerStat {
-            miner_uid: Some(uid),
-            miner_hotkey: self.newest.as_ref().map(|(_, _, hotkey)| hotkey.clone()),
-            miner_rank: None,
-            avg_forecast_score: super::exact::mean(&combined).and_then(output),
-            successful_forecasts: Some(completed),
-            failed_forecasts: Some(failed),
-            forecast_success_ratio: output(f64::from(completed) / self.rows as f64),
-            hosting_successes: Some(self.hosting_successes as i32),
-            hosting_failures: Some(self.hosting_failures as i32),
-            host_reliability_ratio: Some(reliability(self.hosting_successes, self.hosting_failures)),
-            avg_hosting_latency_ms: self.latency.mean(),
-            avg_day1_score: self.day1.mean(),
-            avg_era5_score: self.era5.mean(),
-            avg_era5_completeness: self.completeness.mean(),
-            best_forecast_score: combined.iter().copied().max_by(f64::total_cmp),
-            worst_forecast_score: combined.iter().copied().min_by(f64::total_cmp),
-            score_std_dev: stddev(&combined).and_then(output),
-            last_successful_forecast: self.last_success,
-            last_failed_forecast: self.last_failure,
-            consecutive_successes: Some(consecutive_successes),
-            consecutive_failures: Some(consecutive_failures),
-            total_inference_time: Some(self.inference_total),
-            avg_inference_time: self.inference.mean(),
-            common_errors: self.common_errors(),
-            error_rate_by_type: self.error_rate(&rules.scoring.forecast_type),
-            first_seen: self.first_seen,
-            last_active: self.last_active,
+/// What the second pass finds of one miner.
+#[derive(Default)]
+struct Second {
+    mean: Option<f64>,
+    /// A3: of the distances from the mean.
+    squares: ExactSum,
+    /// M6: completed runs that are newer than every failed one, and failed runs that are newer than every completed one.
+    successes: i32,
+    failures: i32,
+}
+
+impl Second {
+    fn absorb(&mut self, row: Again, life: &Life) {
+        if let (Some(score), Some(mean)) = (row.combined, self.mean) {
+            self.squares.add((score - mean) * (score - mean));
+        }
+        let run = Some((row.init, row.run));
+        match row.success {
+            Some(true) => self.successes += i32::from(run > life.failed.newest),
+            Some(false) => self.failures += i32::from(run > life.completed.newest),
+            None => {}
         }
     }
 }
@@ -220,42 +224,22 @@ pub fn reliability(successes: u64, failures: u64) -> f64 {
     if successes + failures == 0 { 0.0 } else { successes as f64 / (successes + failures) as f64 }
 }
 
-/// All miners over all runs. Takes rows in any order and always gives the same bits.
+/// All miners over all runs, seen once. Takes rows in any order and always gives the same bits, as [`SecondPass`] does.
 #[derive(Default)]
-pub struct Lifetime {
-    miners: BTreeMap<i32, Life>,
-    /// The runs of the rows in the order in which they came; one may be there twice.
-    runs: Vec<(Micros, RunId)>,
-}
+pub struct FirstPass(BTreeMap<i32, Life>);
 
-impl Lifetime {
-    pub fn absorb(&mut self, rows: impl IntoIterator<Item = MinerRun>) {
-        for row in rows {
-            let run = (row.init, row.run);
-            if self.runs.last() != Some(&run) {
-                self.runs.push(run);
-            }
-            self.miners.entry(row.miner.0).or_default().absorb(row, self.runs.len() - 1);
-        }
-    }
-
-    /// M10 and N1's `lifetime` row: all miners ascending, and the subnet.
-    pub fn finish(&self, rules: &Rules) -> (Vec<MinerStat>, SubnetStat) {
-        let miners: Vec<_> = self.miners.iter().collect();
-        let mut stats: Vec<MinerStat> = parallel::all(miners, |(uid, life)| life.stat(*uid, &self.runs, rules));
-        let averages: Vec<_> = stats.iter().map(|stat| stat.avg_forecast_score).collect();
-        for (stat, rank) in stats.iter_mut().zip(ranks(&averages, rules.scoring.rank_method)) {
-            stat.miner_rank = rank;
-        }
-        let rows = self.miners.values().map(|life| life.rows).sum();
-        let subnet = subnet_for_life(&stats, rows);
-        (stats, subnet)
+impl FirstPass {
+    /// What it gives back is for the second pass.
+    pub fn absorb(&mut self, row: MinerRun) -> Again {
+        let again = Again { miner: row.miner, init: row.init, run: row.run, combined: row.combined, success: row.success };
+        self.0.entry(row.miner.0).or_default().absorb(row);
+        again
     }
 
     /// Section 8: `unregistered_miner`.
     pub fn unregistered(&self, nodes: &[Node]) -> Vec<Finding> {
         let known: BTreeMap<i32, Option<&str>> = nodes.iter().map(|node| (node.uid.0, node.hotkey.as_deref())).collect();
-        let strangers = self.miners.iter().filter(|(uid, life)| {
+        let strangers = self.0.iter().filter(|(uid, life)| {
             let hotkey = life.newest.as_ref().map(|(_, _, hotkey)| hotkey.as_str());
             known.get(uid).is_none_or(|registered| *registered != hotkey)
         });
@@ -270,5 +254,60 @@ impl Lifetime {
                 detail: String::new(),
             })
             .collect()
+    }
+
+    /// All rows were seen.
+    pub fn end(self) -> SecondPass {
+        let seconds = self.0.iter().map(|(uid, life)| (*uid, Second { mean: life.mean(), ..Second::default() })).collect();
+        SecondPass { lives: self.0, seconds }
+    }
+}
+
+/// All miners over all runs, seen again.
+pub struct SecondPass {
+    lives: BTreeMap<i32, Life>,
+    /// Of the same miners.
+    seconds: BTreeMap<i32, Second>,
+}
+
+impl SecondPass {
+    /// A row that the first pass has seen.
+    pub fn absorb(&mut self, row: Again) {
+        let uid = row.miner.0;
+        self.seconds.get_mut(&uid).expect(SEEN).absorb(row, self.lives.get(&uid).expect(SEEN));
+    }
+
+    /// M10 and N1's `lifetime` row: all miners ascending, and the subnet.
+    pub fn finish(self, rules: &Rules) -> (Vec<MinerStat>, SubnetStat) {
+        let both = self.lives.iter().zip(self.seconds.values());
+        let mut stats: Vec<MinerStat> = both.map(|((uid, life), second)| life.stat(*uid, second, rules)).collect();
+        let averages: Vec<_> = stats.iter().map(|stat| stat.avg_forecast_score).collect();
+        for (stat, rank) in stats.iter_mut().zip(ranks(&averages, rules.scoring.rank_method)) {
+            stat.miner_rank = rank;
+        }
+        let subnet = subnet_for_life(&stats, self.lives.values().map(|life| life.rows).sum());
+        (stats, subnet)
+    }
+}
+
+const SEEN: &str = "invariant: the first pass has seen every miner";
+
+/// Both passes, for histories that memory can hold.
+#[derive(Default)]
+pub struct Lifetime {
+    first: FirstPass,
+    again: Vec<Again>,
+}
+
+impl Lifetime {
+    pub fn absorb(&mut self, rows: impl IntoIterator<Item = MinerRun>) {
+        self.again.extend(rows.into_iter().map(|row| self.first.absorb(row)));
+    }
+
+    /// See [`SecondPass::finish`].
+    pub fn finish(self, rules: &Rules) -> (Vec<MinerStat>, SubnetStat) {
+        let mut second = self.first.end();
+        self.again.into_iter().for_each(|row| second.absorb(row));
+        second.finish(rules)
     }
 }

@@ -33,7 +33,7 @@ mod steps;
 mod subnet;
 mod views;
 
-pub use miner::{Lifetime, MinerRun};
+pub use miner::{Again, FirstPass, Lifetime, MinerRun, SecondPass};
 pub use run::{PlacedStat, UnitFold, fold_unit};
 
 use crate::model::ids::LeadHours;

@@ -3,14 +3,11 @@
 use std::sync::Arc;
 
 use crate::model::ids::RunId;
-use crate::model::miner_list::{Listed, MinerList};
+use crate::model::miner_list::{LISTED, Listed, MinerList, Named};
 use crate::model::rollups::{ForecastStat, MinerStat, SubnetStat};
 
 use super::exact::{mean, output, quantile, stddev};
 use super::miner::reliability;
-
-/// N2
-const LISTED: usize = 10;
 
 /// The row of one run, over all its rollup rows.
 pub fn subnet_of_run(run: RunId, rows: &[&ForecastStat]) -> SubnetStat {
@@ -101,6 +98,10 @@ fn distribution(mut scored: Vec<Scored<'_>>) -> SubnetStat {
 }
 
 fn list(miners: &[Scored<'_>]) -> MinerList {
-    let listed = |m: &Scored<'_>| Listed { uid: m.uid, hotkey: m.hotkey.map(Arc::from), score: m.score, rank: m.rank };
+    let listed = |m: &Scored<'_>| Listed {
+        miner: Arc::new(Named { uid: m.uid, hotkey: m.hotkey.map(str::to_owned) }),
+        score: m.score,
+        rank: m.rank,
+    };
     MinerList::Recomputed(miners.iter().take(LISTED).map(listed).collect())
 }

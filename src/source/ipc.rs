@@ -18,6 +18,7 @@ use bytes::Bytes;
 use twox_hash::XxHash3_128;
 
 use super::decode::Interner;
+use super::parts::Parts;
 use super::stretches::{decoded, encoded};
 
 type Result<T> = std::result::Result<T, ArrowError>;
@@ -100,32 +101,15 @@ pub struct IpcFile {
     schema: SchemaRef,
     batches: Vec<Block>,
     dictionaries: Vec<Block>,
-    /// One for each batch, where they are checked.
-    parts: Vec<Checked>,
+    /// What stands before the batches, each of them, and what stands behind them, where they are checked.
+    parts: Option<Parts>,
     spare: Spare,
 }
 
 /// What is wrong with bytes that have another hash than they must.
 pub const NO_MATCH: &str = "does not match its hash";
 
-/// A part of a file, and the hash that it must have.
-#[derive(Debug, Clone)]
-pub struct Checked {
-    pub bytes: Range<u64>,
-    /// XXH3, 128 bits.
-    pub hash: u128,
-}
-
-/// What a file must have, so that nothing is made of bytes that are not as they were written.
-#[derive(Debug)]
-pub struct Checks {
-    /// What stands before the batches, each of them, and what stands behind them, in order and without a gap.
-    pub parts: Vec<Checked>,
-    /// See [`texts_hash`].
-    pub texts: u128,
-}
-
-/// The hash of the texts of all dictionaries, as they stand in a file.
+/// The hash of the texts of all dictionaries, as they stand in a file; each batch needs them.
 pub fn texts_hash(file: File) -> Result<u128> {
     Ok(hash_of(&IpcFile::of(file)?.texts()?))
 }
@@ -139,18 +123,19 @@ impl IpcFile {
         Ok(opened)
     }
 
-    /// As [`IpcFile::open`]; batches are checked as they are read.
-    pub fn open_checked(file: File, checks: Checks) -> Result<IpcFile> {
-        let [first, batches @ .., last] = &checks.parts[..] else { return Err(damaged()) };
-        check(&file, first, &Spare::default())?;
-        check(&file, last, &Spare::default())?;
-        let mut opened = IpcFile { parts: batches.to_vec(), ..IpcFile::of(file)? };
+    /// As [`IpcFile::open`], so that nothing is made of bytes that are not as they were written; batches are checked as they are read.
+    pub fn open_checked(file: File, parts: Parts) -> Result<IpcFile> {
+        for index in [0, parts.parts.len().saturating_sub(1)] {
+            let (range, hash) = parts.part(index).ok_or_else(damaged)?;
+            check(&file, range, hash, &Spare::default())?;
+        }
+        let mut opened = IpcFile::of(file)?;
         let texts = opened.texts()?;
-        if hash_of(&texts) != checks.texts {
+        if hash_of(&texts) != parts.texts_xxh3 {
             return Err(ArrowError::ParseError(NO_MATCH.to_owned()));
         }
         opened.take(&texts)?;
-        Ok(opened)
+        Ok(IpcFile { parts: Some(parts), ..opened })
     }
 
     /// Reads the footer.
@@ -165,9 +150,9 @@ impl IpcFile {
         let footer = root_as_footer(&footer).map_err(|e| ArrowError::ParseError(e.to_string()))?;
         let schema = Arc::new(fb_to_schema(footer.schema().ok_or_else(damaged)?));
         let decoder = FileDecoder::new(schema.clone(), footer.version());
-        let batches = footer.recordBatches().iter().flatten().copied().collect();
-        let dictionaries = footer.dictionaries().iter().flatten().copied().collect();
-        Ok(IpcFile { file, bytes, decoder, schema, batches, dictionaries, parts: Vec::new(), spare: Spare::default() })
+        let batches = footer.recordBatches().map_or_else(Vec::new, |blocks| blocks.iter().copied().collect());
+        let dictionaries = footer.dictionaries().map_or_else(Vec::new, |blocks| blocks.iter().copied().collect());
+        Ok(IpcFile { file, bytes, decoder, schema, batches, dictionaries, parts: None, spare: Spare::default() })
     }
 
     /// The messages of the dictionaries.
@@ -196,8 +181,8 @@ impl IpcFile {
     pub fn batch(&self, index: usize, schema: &SchemaRef) -> Result<RecordBatch> {
         let absent = || ArrowError::ParseError(format!("there is no batch {index}"));
         let block = self.batches.get(index).ok_or_else(absent)?;
-        let message = match self.parts.get(index) {
-            Some(part) => self.checked(part, block)?,
+        let message = match &self.parts {
+            Some(parts) => self.checked(parts.part(index + 1).ok_or_else(absent)?, block)?,
             None => self.block(block)?,
         };
         let batch = self.decoder.read_record_batch(block, &message)?;
@@ -216,13 +201,13 @@ impl IpcFile {
     }
 
     /// A block, from a part that has its hash.
-    fn checked(&self, part: &Checked, block: &Block) -> Result<Buffer> {
+    fn checked(&self, (part, hash): (Range<u64>, u128), block: &Block) -> Result<Buffer> {
         let (offset, _, length) = self.place(block)?;
-        let at = offset.checked_sub(part.bytes.start).ok_or_else(outside)?;
-        if offset + length as u64 > part.bytes.end {
+        let at = offset.checked_sub(part.start).ok_or_else(outside)?;
+        if offset + length as u64 > part.end {
             return Err(outside());
         }
-        Ok(check(&self.file, part, &self.spare)?.slice_with_length(at as usize, length))
+        Ok(check(&self.file, part, hash, &self.spare)?.slice_with_length(at as usize, length))
     }
 
     /// The header of a block, with its body or without.
@@ -257,9 +242,9 @@ fn outside() -> ArrowError {
 }
 
 /// The bytes of a part, which must have its hash.
-fn check(file: &File, part: &Checked, spare: &Spare) -> Result<Buffer> {
-    let bytes = read(file, part.bytes.start, (part.bytes.end - part.bytes.start) as usize, spare)?;
-    match XxHash3_128::oneshot(&bytes) == part.hash {
+fn check(file: &File, part: Range<u64>, hash: u128, spare: &Spare) -> Result<Buffer> {
+    let bytes = read(file, part.start, (part.end - part.start) as usize, spare)?;
+    match XxHash3_128::oneshot(&bytes) == hash {
         true => Ok(bytes),
         false => Err(ArrowError::ParseError(NO_MATCH.to_owned())),
     }
@@ -294,10 +279,9 @@ impl Drop for Lent {
 
 /// A part of a file, aligned as Arrow wants it. Many threads may read at once.
 fn read(file: &File, offset: u64, length: usize, spare: &Spare) -> Result<Buffer> {
-    let mut memory = spare.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
-    if memory.len() < length {
-        memory.resize(length, 0);
-    }
+    let known = spare.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    // To grow would double it.
+    let memory = known.filter(|memory| memory.len() >= length).unwrap_or_else(|| MutableBuffer::from_len_zeroed(length));
     let mut lent = Lent { memory, length, spare: spare.clone() };
     file.read_exact_at(&mut lent.memory[..length], offset)?;
     Ok(Bytes::from_owner(lent).into())

@@ -10,6 +10,7 @@ pub mod postgres;
 pub mod decode;
 mod ipc;
 pub mod layout;
+mod parts;
 pub mod small;
 mod stretches;
 pub mod united;

@@ -1,7 +1,7 @@
-//! Rows that come unit by unit, and are written in order of a key: put in order in parts.
+//! Rows that come unit by unit, and are written in order of a key.
 //!
-//! The first batches are held in memory as they come. Later ones are gathered until they fill a *block*, which is put in order and
-//! waits on disk, cut into *slices*. A row group takes a stretch of each block, so it reads few slices however long the history is.
+//! They wait in memory as they come. Once they are more than it should hold, they wait on disk, all of them: in *blocks*, each put
+//! in order and cut into *slices*. A row group takes a stretch of each block, so it reads few slices however long the history is.
 
 use std::io::{self, BufReader, BufWriter};
 use std::path::{Path, PathBuf};
@@ -19,26 +19,37 @@ use crate::error::{Context, ErrorKind, Result};
 
 /// Cells of a slice; a block has as many as a row group.
 const SLICE_CELLS: usize = 1 << 11;
-/// What a table holds in memory, in bytes; a history that is longer goes to disk.
-const HELD_BYTES: usize = 8 << 20;
+/// What a table holds in memory, in bytes.
+const HELD_BYTES: usize = 12 << 20;
 
 /// Rows that wait for their order.
 pub struct SortedTable {
     folder: PathBuf,
     schema: SchemaRef,
     key: usize,
+    /// Rows in memory as they came: all of them, or with a spool those of the next block.
     held: Vec<RecordBatch>,
-    /// Bytes that may still be held.
+    held_rows: usize,
+    /// Bytes that may still be held before there is a spool.
     room: usize,
-    block: Vec<RecordBatch>,
-    block_rows: usize,
-    spool: Option<FileWriter<BufWriter<NamedTempFile>>>,
-    /// Held batches and slices so far.
-    parts: u32,
-    segments: Vec<Segment>,
+    spool: Option<Spool>,
 }
 
-/// Rows of one key, side by side in a held batch or a slice. In the order in which they are to be written.
+/// Slices on disk.
+struct Spool {
+    file: FileWriter<BufWriter<NamedTempFile>>,
+    segments: Segments,
+}
+
+/// Where the rows of each key are.
+#[derive(Default)]
+struct Segments {
+    list: Vec<Segment>,
+    /// Parts so far.
+    parts: u32,
+}
+
+/// Rows of one key, side by side in a *part*: a batch as it came, or a slice. In the order in which they are to be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Segment {
     key: i32,
@@ -55,99 +66,127 @@ impl SortedTable {
             key: schema.index_of(key).expect("invariant: the key is a column of the table"),
             schema,
             held: Vec::new(),
+            held_rows: 0,
             room: HELD_BYTES,
-            block: Vec::new(),
-            block_rows: 0,
             spool: None,
-            parts: 0,
-            segments: Vec::new(),
         }
-    }
-
-    fn doing(&self) -> String {
-        format!("sorting rows in {}", self.folder.display())
     }
 
     /// Rows with the same key stay in the order in which they come.
     pub fn push(&mut self, batch: RecordBatch) -> Result<()> {
-        if let Some(room) = self.room.checked_sub(batch.get_array_memory_size()) {
-            self.room = room;
-            let keys = self.keys(&batch);
-            self.add_part(keys);
-            self.held.push(batch);
-            return Ok(());
-        }
-        // What is held comes before what is on disk.
-        self.room = 0;
-        self.block_rows += batch.num_rows();
-        self.block.push(batch);
-        if self.block_rows < rows_of(ROW_GROUP_CELLS, &self.schema) { Ok(()) } else { self.spool_block() }
-    }
-
-    fn keys(&self, batch: &RecordBatch) -> Vec<i32> {
-        batch.column(self.key).as_primitive::<Int32Type>().values().to_vec()
-    }
-
-    fn spool_block(&mut self) -> Result<()> {
-        let block = std::mem::take(&mut self.block);
-        self.block_rows = 0;
-        let mut order: Vec<(i32, usize, usize)> = Vec::new();
-        for (number, batch) in block.iter().enumerate() {
-            order.extend(self.keys(batch).into_iter().enumerate().map(|(row, key)| (key, number, row)));
-        }
-        order.sort_unstable();
-        let batches: Vec<&RecordBatch> = block.iter().collect();
-        for slice in order.chunks(rows_of(SLICE_CELLS, &self.schema)) {
-            self.add_part(slice.iter().map(|(key, ..)| *key));
-            let places: Vec<(usize, usize)> = slice.iter().map(|&(_, number, row)| (number, row)).collect();
-            let rows = interleave_record_batch(&batches, &places).doing(ErrorKind::Data, || self.doing())?;
-            self.spool(&rows).doing(ErrorKind::Io, || self.doing())?;
-        }
-        Ok(())
-    }
-
-    fn add_part(&mut self, keys: impl IntoIterator<Item = i32>) {
-        let first = self.segments.len();
-        for (row, key) in (0..).zip(keys) {
-            match self.segments[first..].last_mut() {
-                Some(segment) if segment.key == key => segment.rows += 1,
-                _ => self.segments.push(Segment { key, part: self.parts, start: row, rows: 1 }),
+        let room = self.room.checked_sub(batch.get_array_memory_size());
+        self.held_rows += batch.num_rows();
+        self.held.push(batch);
+        match room {
+            Some(room) if self.spool.is_none() => {
+                self.room = room;
+                Ok(())
             }
+            _ => self.spool_blocks(),
         }
-        self.parts += 1;
     }
 
-    fn spool(&mut self, rows: &RecordBatch) -> std::result::Result<(), ArrowError> {
+    /// Puts what is held on disk, but for the rows that don't fill a block.
+    fn spool_blocks(&mut self) -> Result<()> {
+        let doing = || sorting(&self.folder);
         let spool = match &mut self.spool {
             Some(spool) => spool,
-            none => {
-                let file = BufWriter::new(NamedTempFile::new_in(&self.folder)?);
-                none.insert(FileWriter::try_new(file, &self.schema)?)
-            }
+            none => none.insert(Spool::create(&self.folder, &self.schema).doing(ErrorKind::Io, doing)?),
         };
-        spool.write(rows)
+        let full = rows_of(ROW_GROUP_CELLS, &self.schema);
+        if self.held_rows < full {
+            return Ok(());
+        }
+        let (mut block, mut rows) = (Vec::new(), 0);
+        for batch in std::mem::take(&mut self.held) {
+            rows += batch.num_rows();
+            block.push(batch);
+            if rows >= full {
+                spool.block(&std::mem::take(&mut block), self.key).doing(ErrorKind::Io, doing)?;
+                rows = 0;
+            }
+        }
+        (self.held, self.held_rows) = (block, rows);
+        Ok(())
     }
 
     /// Ends it: all rows are there.
     pub fn sorted(mut self) -> Result<Sorted> {
-        self.spool_block()?;
-        self.segments.sort_unstable();
-        let ended = |spool: FileWriter<BufWriter<NamedTempFile>>| -> std::result::Result<NamedTempFile, ArrowError> {
-            Ok(spool.into_inner()?.into_inner().map_err(io::IntoInnerError::into_error)?)
+        let doing = || sorting(&self.folder);
+        let (parts, mut segments) = match self.spool {
+            Some(mut spool) => {
+                spool.block(&self.held, self.key).doing(ErrorKind::Io, doing)?;
+                (Parts::OnDisk(ended(spool.file).doing(ErrorKind::Io, doing)?), spool.segments)
+            }
+            None => {
+                let mut segments = Segments::default();
+                self.held.iter().for_each(|batch| segments.add_part(keys(batch, self.key).iter().copied()));
+                (Parts::Held(std::mem::take(&mut self.held)), segments)
+            }
         };
-        let doing = format!("sorting rows in {}", self.folder.display());
-        let spool = self.spool.map(ended).transpose().doing(ErrorKind::Io, || doing)?;
-        let groups = groups(&self.segments, rows_of(ROW_GROUP_CELLS, &self.schema) as u32);
-        Ok(Sorted { schema: self.schema, held: self.held, spool, groups })
+        segments.list.sort_unstable();
+        let groups = groups(&segments.list, rows_of(ROW_GROUP_CELLS, &self.schema) as u32);
+        Ok(Sorted { schema: self.schema, parts, groups })
+    }
+}
+
+fn sorting(folder: &Path) -> String {
+    format!("sorting rows in {}", folder.display())
+}
+
+fn keys(batch: &RecordBatch, key: usize) -> &[i32] {
+    batch.column(key).as_primitive::<Int32Type>().values()
+}
+
+impl Spool {
+    fn create(folder: &Path, schema: &SchemaRef) -> std::result::Result<Spool, ArrowError> {
+        let file = BufWriter::new(NamedTempFile::new_in(folder)?);
+        Ok(Spool { file: FileWriter::try_new(file, schema)?, segments: Segments::default() })
+    }
+
+    fn block(&mut self, block: &[RecordBatch], key: usize) -> std::result::Result<(), ArrowError> {
+        let mut order: Vec<(i32, usize, usize)> = Vec::new();
+        for (number, batch) in block.iter().enumerate() {
+            order.extend(keys(batch, key).iter().enumerate().map(|(row, key)| (*key, number, row)));
+        }
+        order.sort_unstable();
+        let batches: Vec<&RecordBatch> = block.iter().collect();
+        for slice in order.chunks(rows_of(SLICE_CELLS, self.file.schema())) {
+            self.segments.add_part(slice.iter().map(|(key, ..)| *key));
+            let places: Vec<(usize, usize)> = slice.iter().map(|&(_, number, row)| (number, row)).collect();
+            self.file.write(&interleave_record_batch(&batches, &places)?)?;
+        }
+        Ok(())
+    }
+}
+
+fn ended(spool: FileWriter<BufWriter<NamedTempFile>>) -> std::result::Result<NamedTempFile, ArrowError> {
+    Ok(spool.into_inner()?.into_inner().map_err(io::IntoInnerError::into_error)?)
+}
+
+impl Segments {
+    fn add_part(&mut self, keys: impl IntoIterator<Item = i32>) {
+        let first = self.list.len();
+        for (row, key) in (0..).zip(keys) {
+            match self.list[first..].last_mut() {
+                Some(segment) if segment.key == key => segment.rows += 1,
+                _ => self.list.push(Segment { key, part: self.parts, start: row, rows: 1 }),
+            }
+        }
+        self.parts += 1;
     }
 }
 
 /// A table whose order is known.
 pub struct Sorted {
     schema: SchemaRef,
-    held: Vec<RecordBatch>,
-    spool: Option<NamedTempFile>,
+    parts: Parts,
     groups: Vec<Vec<Segment>>,
+}
+
+enum Parts {
+    Held(Vec<RecordBatch>),
+    OnDisk(NamedTempFile),
 }
 
 impl RowGroups for Sorted {
@@ -164,24 +203,24 @@ impl RowGroups for Sorted {
         let mut parts: Vec<usize> = segments.iter().map(|segment| segment.part as usize).collect();
         parts.sort_unstable();
         parts.dedup();
-        let (held, spooled) = parts.split_at(parts.partition_point(|part| *part < self.held.len()));
-        let slices = if spooled.is_empty() { Vec::new() } else { self.slices(spooled)? };
-        let batches: Vec<&RecordBatch> = held.iter().map(|part| &self.held[*part]).chain(&slices).collect();
+        let batches = self.parts.read(&parts)?;
         let places = segments.iter().flat_map(|segment| {
             let batch = parts.partition_point(|part| *part < segment.part as usize);
             (segment.start..segment.start + segment.rows).map(move |row| (batch, row as usize))
         });
-        interleave_record_batch(&batches, &places.collect::<Vec<_>>())
+        interleave_record_batch(&batches.iter().collect::<Vec<_>>(), &places.collect::<Vec<_>>())
     }
 }
 
-impl Sorted {
-    /// Parts that are on disk.
-    fn slices(&self, parts: &[usize]) -> std::result::Result<Vec<RecordBatch>, ArrowError> {
-        let spool = self.spool.as_ref().expect("invariant: what is not held is on disk");
+impl Parts {
+    fn read(&self, parts: &[usize]) -> std::result::Result<Vec<RecordBatch>, ArrowError> {
+        let spool = match self {
+            Parts::Held(held) => return Ok(parts.iter().map(|part| held[*part].clone()).collect()),
+            Parts::OnDisk(spool) => spool,
+        };
         let mut reader = FileReader::try_new(BufReader::new(spool.reopen()?), None)?;
         let slice = |part: &usize| {
-            reader.set_index(part - self.held.len())?;
+            reader.set_index(*part)?;
             reader.next().expect("invariant: a segment is in a slice that was written")
         };
         parts.iter().map(slice).collect()
@@ -232,10 +271,10 @@ mod tests {
         RecordBatch::try_new(schema, vec![Arc::new(Int32Array::from(values.to_vec())), Arc::new(hundreds)]).unwrap()
     }
 
-    /// Writes batches that are in order within each key (the hundreds), and reads the file back; the same whatever is held in memory.
+    /// Writes batches that are in order within each key (the hundreds), and reads the file back; the same wherever rows wait.
     fn sorted(batches: &[Vec<i32>], threads: usize) -> (Vec<i32>, Vec<u8>) {
-        let [(rows, bytes), spooled, mixed] = [HELD_BYTES, 0, 1 << 21].map(|room| sorted_with(batches, threads, room));
-        assert!(spooled.1 == bytes && mixed.1 == bytes);
+        let [(rows, bytes), spooled, later] = [HELD_BYTES, 0, 1 << 21].map(|room| sorted_with(batches, threads, room));
+        assert!(spooled.1 == bytes && later.1 == bytes);
         (rows, bytes)
     }
 

@@ -6,10 +6,10 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use super::parts::Parts;
 use super::{damaged, refused};
 use crate::error::{Error, ErrorKind, Result};
 use crate::seal::{NO_HASH, is_intact, seal};
+use crate::source::parts::Parts;
 
 pub const MANIFEST: &str = "manifest.json";
 /// The format that this recount writes. In version 1 the large tables have a value for each row in every column, from version 2

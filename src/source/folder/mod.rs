@@ -1,7 +1,6 @@
 //! A snapshot folder: the database as it was at one moment, in Arrow IPC files beside a manifest.
 
 mod manifest;
-mod parts;
 mod writer;
 
 #[cfg(test)]
@@ -17,8 +16,7 @@ use arrow::error::ArrowError;
 use serde_json::Value as Json;
 
 use self::manifest::{FileEntry, Manifest};
-use self::parts::{Parts, from_digits};
-use super::ipc::{Checked, Checks, IpcFile, NO_MATCH};
+use super::ipc::{IpcFile, NO_MATCH};
 use super::stretches::in_stretches;
 use super::{Counters, TABLES, small};
 use crate::error::{Error, ErrorKind, Result};
@@ -64,14 +62,14 @@ impl Folder {
             let detail = if dir.exists() { "it is not a folder" } else { "there is no such folder" };
             return Err(refused(dir, detail).hint("give the path of a snapshot folder, or a postgres:// URL"));
         }
-        let manifest = Manifest::read(dir)?;
+        let mut manifest = Manifest::read(dir)?;
         let wide_leads: Vec<LeadHours> = manifest.wide_leads.iter().map(|&lead| LeadHours(lead)).collect();
-        let open = |table: &'static str| {
+        let entries = TABLES.iter().filter_map(|table| Some((*table, manifest.files.remove(&file_name(table))?))).collect();
+        let open = |(table, entry)| {
             let schema = file_schema(manifest.version, table, &wide_leads);
-            let entry = manifest.files.get(&file_name(table))?;
-            Some(open_file(dir, table, entry, &schema, check).map(|file| (table, file)))
+            open_file(dir, table, entry, &schema, check).map(|file| (table, file))
         };
-        let files: HashMap<_, _> = parallel::all(TABLES.to_vec(), open).into_iter().flatten().collect::<Result<_>>()?;
+        let files: HashMap<_, _> = parallel::all(entries, open).into_iter().collect::<Result<_>>()?;
         let snapshot = read_small(dir, &manifest, &files, wide_leads)?;
         check_batches(dir, &manifest, &files, &snapshot.runs)?;
         let counters = Counters::default();
@@ -203,7 +201,7 @@ enum Check {
     AsRead,
 }
 
-fn open_file(dir: &Path, table: &str, entry: &FileEntry, schema: &SchemaRef, check: Check) -> Result<IpcFile> {
+fn open_file(dir: &Path, table: &str, entry: FileEntry, schema: &SchemaRef, check: Check) -> Result<IpcFile> {
     let name = file_name(table);
     let path = dir.join(&name);
     let unreadable = |e: std::io::Error| match e.kind() {
@@ -215,10 +213,13 @@ fn open_file(dir: &Path, table: &str, entry: &FileEntry, schema: &SchemaRef, che
     if bytes != entry.bytes {
         return Err(damaged(dir, &name, format!("has {bytes} bytes, the manifest says {}", entry.bytes)));
     }
-    let checksums = entry.checksums.as_ref().filter(|_| check == Check::AsRead && is_read_by_batch(table));
-    let file = if let Some(parts) = checksums {
-        let uncut = || damaged(dir, manifest::MANIFEST, format!("does not cut {name} into parts"));
-        IpcFile::open_checked(file, checks_of(entry, parts).ok_or_else(uncut)?)
+    let parts = entry.checksums.filter(|_| check == Check::AsRead && is_read_by_batch(table));
+    let by_parts = parts.is_some();
+    let file = if let Some(parts) = parts {
+        if !parts.cover(entry.bytes, entry.batches) {
+            return Err(damaged(dir, manifest::MANIFEST, format!("does not cut {name} into parts")));
+        }
+        IpcFile::open_checked(file, parts)
     } else {
         if parallel::hash(&file, bytes).map_err(unreadable)?.to_hex().as_str() != entry.blake3 {
             return Err(damaged(dir, &name, NO_MATCH));
@@ -230,23 +231,11 @@ fn open_file(dir: &Path, table: &str, entry: &FileEntry, schema: &SchemaRef, che
         return Err(damaged(dir, &name, "does not have the columns that this recount reads"));
     }
     // Of a file that is checked as it is read, the manifest knows how many rows it has.
-    let rows = if checksums.is_some() { entry.rows } else { rows(dir, table, &file)? };
+    let rows = if by_parts { entry.rows } else { rows(dir, table, &file)? };
     if (rows, file.batches()) != (entry.rows, entry.batches) {
         return Err(damaged(dir, &name, "does not have the rows and batches that the manifest says"));
     }
     Ok(file)
-}
-
-/// The parts of a file, one behind the other: two more than it has batches. `None` where they are not so.
-fn checks_of(entry: &FileEntry, Parts { texts_xxh3, parts: found }: &Parts) -> Option<Checks> {
-    let mut parts: Vec<Checked> = Vec::with_capacity(found.len());
-    for part in found {
-        let start = parts.last().map_or(0, |before| before.bytes.end);
-        parts.push(Checked { bytes: start..part.end, hash: from_digits(&part.xxh3)? });
-    }
-    let in_order = parts.iter().all(|part| part.bytes.start <= part.bytes.end);
-    let whole = parts.last()?.bytes.end == entry.bytes && parts.len() == entry.batches + 2;
-    (in_order && whole).then_some(Checks { parts, texts: from_digits(texts_xxh3)? })
 }
 
 fn rows(dir: &Path, table: &str, file: &IpcFile) -> Result<u64> {

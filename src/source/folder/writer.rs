@@ -10,7 +10,6 @@ use arrow::error::ArrowError;
 use serde_json::Value as Json;
 
 use super::manifest::{FORMAT_VERSION, FileEntry, MANIFEST, Manifest};
-use super::parts::{PartedFile, Parts, in_digits};
 use super::{file_name, file_schema};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::hashed::Hashed;
@@ -18,6 +17,7 @@ use crate::model::evidence::{NODES, RUN_TABLES, RUNS, STEPS, Snapshot, StoredSta
 use crate::model::rollups::{ForecastStat, LegacyScore, MinerStat, Rollup, SubnetStat};
 use crate::model::rows::{batch_of, stats_batch};
 use crate::source::ipc::{IpcWriter, texts_hash};
+use crate::source::parts::{PartedFile, Parts};
 use crate::source::small;
 use crate::staging::Staging;
 
@@ -189,7 +189,7 @@ impl TableFile {
         let (rows, batches) = (self.writer.rows(), self.batches);
         let sink = self.writer.finish().map_err(|e| cannot_write(&self.doing, e))?;
         let (Hashed { bytes, blake3, file }, parts) = sink.finish().doing(ErrorKind::Io, || self.doing.clone())?;
-        let texts_xxh3 = in_digits(texts_hash(file).map_err(|e| cannot_write(&self.doing, e))?);
+        let texts_xxh3 = texts_hash(file).map_err(|e| cannot_write(&self.doing, e))?;
         Ok((self.name, FileEntry { rows, bytes, batches, blake3, checksums: Some(Parts { texts_xxh3, parts }) }))
     }
 }

@@ -6,6 +6,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_128;
@@ -15,23 +16,50 @@ use crate::hashed::{Hashed, HashedFile};
 /// The parts of a file, and the texts of its dictionaries, which stand in several of them and are needed for each.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parts {
-    pub texts_xxh3: String,
+    /// Of the messages of all dictionaries.
+    #[serde(with = "digits")]
+    pub texts_xxh3: u128,
     pub parts: Vec<Part>,
+}
+
+impl Parts {
+    /// Where a part lies, and the hash that it must have.
+    pub fn part(&self, index: usize) -> Option<(Range<u64>, u128)> {
+        let part = self.parts.get(index)?;
+        let start = index.checked_sub(1).map_or(0, |before| self.parts[before].end);
+        Some((start..part.end, part.xxh3))
+    }
+
+    /// Whether they are all of a file of so many bytes and batches, one behind the other.
+    pub fn cover(&self, bytes: u64, batches: usize) -> bool {
+        let ends_there = self.parts.last().is_some_and(|last| last.end == bytes);
+        ends_there && self.parts.is_sorted_by_key(|part| part.end) && self.parts.len() == batches + 2
+    }
 }
 
 /// One part; it begins where the one before it ends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
     pub end: u64,
-    pub xxh3: String,
+    #[serde(with = "digits")]
+    pub xxh3: u128,
 }
 
-pub fn in_digits(hash: u128) -> String {
-    format!("{hash:032x}")
-}
+/// A hash as hexadecimal digits.
+mod digits {
+    use std::borrow::Cow;
 
-pub fn from_digits(digits: &str) -> Option<u128> {
-    u128::from_str_radix(digits, 16).ok()
+    use serde::de::{Deserialize, Deserializer, Error};
+    use serde::ser::Serializer;
+
+    pub fn serialize<S: Serializer>(hash: &u128, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{hash:032x}"))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u128, D::Error> {
+        let digits = Cow::<str>::deserialize(deserializer)?;
+        u128::from_str_radix(&digits, 16).map_err(D::Error::custom)
+    }
 }
 
 /// A file that is hashed by parts, and as a whole.
@@ -49,7 +77,7 @@ impl PartedFile {
     /// Ends a part.
     pub fn cut(&mut self) {
         let hasher = std::mem::replace(&mut self.hasher, XxHash3_128::new());
-        self.parts.push(Part { end: self.file.bytes(), xxh3: in_digits(hasher.finish_128()) });
+        self.parts.push(Part { end: self.file.bytes(), xxh3: hasher.finish_128() });
     }
 
     pub fn finish(mut self) -> io::Result<(Hashed, Vec<Part>)> {
