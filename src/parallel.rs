@@ -1,5 +1,6 @@
 //! Units in parallel, results in order: what comes out never depends on who finished first.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
@@ -20,8 +21,8 @@ const WINDOW_PER_THREAD: usize = 2;
 /// Calls `work` for each item on so many threads of the pool, and `consume` with the results, in the items' order, one at a time.
 ///
 /// Whoever finds that the next result is there consumes it, so that no thread has to be woken for that; `consume` itself must not
-/// use the pool. By one thread all is done here, and so it is on a thread of the pool, which must not wait for others of it. The
-/// first error in the items' order ends it; a panic goes on here.
+/// use the pool. By one thread all is done here, and so it is within other work, which must not wait for threads that have work of
+/// their own. The first error in the items' order ends it; a panic goes on here.
 pub fn in_order<T: Sync, R: Send>(
     threads: usize,
     items: &[T],
@@ -29,7 +30,7 @@ pub fn in_order<T: Sync, R: Send>(
     mut consume: impl FnMut(R) -> Result<()> + Send,
 ) -> Result<()> {
     let threads = threads.min(items.len()).min(rayon::current_num_threads());
-    if threads <= 1 || rayon::current_thread_index().is_some() {
+    if threads <= 1 || AT_WORK.get() {
         return items.iter().try_for_each(|item| consume(work(item)?));
     }
     let order = Order {
@@ -41,9 +42,11 @@ pub fn in_order<T: Sync, R: Send>(
     rayon::in_place_scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|_| {
+                AT_WORK.set(true);
                 while let Some(index) = order.begin() {
                     order.finish(index, catch_unwind(AssertUnwindSafe(|| work(&items[index]))));
                 }
+                AT_WORK.set(false);
             });
         }
     });
@@ -52,6 +55,11 @@ pub fn in_order<T: Sync, R: Send>(
         Some(Ok(result)) => result,
         Some(Err(panic)) => resume_unwind(panic),
     }
+}
+
+thread_local! {
+    /// Whether this thread is within [`in_order`].
+    static AT_WORK: Cell<bool> = const { Cell::new(false) };
 }
 
 const NO_PANIC: &str = "invariant: no thread panics while it holds the line";
@@ -122,10 +130,11 @@ pub fn all<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync + Send)
     items.into_par_iter().map(work).collect()
 }
 
-/// How many threads the pool has. The first call of a process stands. All work is done by the same threads, so that the memory of
-/// one stage serves the next.
+/// How many threads the pool has, this one among them. The first call of a process stands. All work is done by the same threads, so
+/// that the memory of one stage serves the next.
 pub fn limit(threads: usize) {
-    let _ = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("work-{i}")).build_global();
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).use_current_thread();
+    let _ = pool.thread_name(|i| format!("work-{i}")).build_global();
 }
 
 /// BLAKE3 of the first bytes of a file, read and hashed with all threads, which never wait for one another: each takes subtrees of

@@ -337,7 +337,7 @@ impl<'j> Sweep<'j> {
             miners = all;
             subnet.push(life);
         }
-        subnet.sort_by(|a, b| (&a.scope, a.run_id).cmp(&(&b.scope, b.run_id)));
+        subnet.sort_unstable_by(|a, b| (&a.scope, a.run_id).cmp(&(&b.scope, b.run_id)));
         feed(&mut sum.hasher, &miners);
         feed(&mut sum.hasher, &subnet);
         sum.findings.sort_by(Finding::order);
