@@ -20,9 +20,9 @@ const WINDOW_PER_THREAD: usize = 2;
 
 /// Calls `work` for each item on so many threads of the pool, and `consume` with the results, in the items' order, one at a time.
 ///
-/// Whoever finds that the next result is there consumes it, so that no thread has to be woken for that; `consume` itself must not
-/// use the pool. By one thread all is done here, and so it is within other work, which must not wait for threads that have work of
-/// their own. The first error in the items' order ends it; a panic goes on here.
+/// Whoever finds that the next result is there consumes it, so that no thread has to be woken for that. Neither `work` nor
+/// `consume` may use the pool otherwise. By one thread all is done here, and so it is within other work, which must not wait for
+/// threads that have work of their own. The first error in the items' order ends it; a panic goes on here.
 pub fn in_order<T: Sync, R: Send>(
     threads: usize,
     items: &[T],
