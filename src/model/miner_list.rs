@@ -10,7 +10,7 @@ use serde_json::{Value as Json, json};
 use super::rows::parse_json;
 use super::value::{Field, Value, canonical_json};
 
-/// So many miners are on a list.
+/// N2: so many miners are on a list.
 pub const LISTED: usize = 10;
 
 /// A list, for rows that a job holds to its end: as JSON it takes ten times as much. It lies within its row, since small things
@@ -31,6 +31,7 @@ pub struct Listed {
     pub rank: Option<i32>,
 }
 
+/// Who a miner is.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Named {
     pub uid: i32,
@@ -50,7 +51,10 @@ impl MinerList {
     }
 
     fn json(&self) -> Json {
-        let entry = |Listed { miner, score, rank }: &Listed| json!({"miner_uid": miner.uid, "miner_hotkey": miner.hotkey, "score": score, "rank": rank});
+        let entry = |m: &Listed| {
+            let Named { uid, hotkey } = &*m.miner;
+            json!({"miner_uid": uid, "miner_hotkey": hotkey, "score": m.score, "rank": m.rank})
+        };
         match self {
             MinerList::Recomputed(listed) => listed.iter().map(entry).collect(),
             MinerList::Stored(text) => parse_json(text),

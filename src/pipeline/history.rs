@@ -23,13 +23,11 @@ pub struct History {
     folder: PathBuf,
 }
 
-impl Default for History {
-    fn default() -> Self {
+impl History {
+    pub fn new() -> Self {
         History::holding(HELD_BYTES, &std::env::temp_dir())
     }
-}
 
-impl History {
     /// A file in `folder` takes what does not fit. It has no name, so it is gone with the process, however that ends.
     fn holding(bytes: usize, folder: &Path) -> Self {
         let waiting = BufWriter::new(spooled_tempfile_in(bytes, folder));

@@ -176,7 +176,7 @@ impl<'j> Sweep<'j> {
         let plan = self.stat_plan();
         let units = self.units();
         let runs = units.iter().map(|unit| unit.runs.len()).sum();
-        let mut sum = Sum::new(plan.table.diff(), runs);
+        let mut sum = Sum::new(plan.table.diff(), runs, self.job.narrowing.lifetime);
         let mut done = 0;
         parallel::in_order(
             self.job.threads,
@@ -329,11 +329,11 @@ impl<'j> Sweep<'j> {
 
     fn finish<P>(&self, mut sum: Sum, plan: &StatPlan, collect: &mut impl Collect<P>) -> Result<Outcome> {
         let (mut miners, mut subnet) = (Vec::new(), std::mem::take(&mut sum.subnet));
-        if self.job.narrowing.lifetime {
-            let mut strangers = sum.history.seen.unregistered(&self.snapshot.nodes);
+        if let Some(history) = sum.history.take() {
+            let mut strangers = history.seen.unregistered(&self.snapshot.nodes);
             strangers.retain(|finding| self.includes(None, finding.miner));
             sum.findings.extend(strangers);
-            let (all, life) = std::mem::take(&mut sum.history).finish(&self.rules)?;
+            let (all, life) = history.finish(&self.rules)?;
             miners = all;
             subnet.push(life);
         }
@@ -441,7 +441,8 @@ fn counted(findings: &[Finding]) -> BTreeMap<Code, u64> {
 /// The results of units, put together in order.
 struct Sum {
     hasher: Hasher,
-    history: History,
+    /// Where lifetime rollups are wanted.
+    history: Option<History>,
     subnet: Vec<SubnetStat>,
     /// Of the miners on the lists of `subnet`.
     names: HashSet<Arc<Named>>,
@@ -452,10 +453,10 @@ struct Sum {
 }
 
 impl Sum {
-    fn new(stats: TableDiff, runs: usize) -> Self {
+    fn new(stats: TableDiff, runs: usize, lifetime: bool) -> Self {
         Sum {
             hasher: Hasher::new(),
-            history: History::default(),
+            history: lifetime.then(History::new),
             subnet: Vec::with_capacity(runs + 1),
             names: HashSet::new(),
             findings: Vec::new(),
@@ -466,7 +467,9 @@ impl Sum {
 
     fn add(&mut self, mut unit: UnitResult) -> Result<()> {
         self.hasher.update(unit.digest.as_bytes());
-        self.history.absorb(unit.fold.history)?;
+        if let Some(history) = &mut self.history {
+            history.absorb(unit.fold.history)?;
+        }
         for list in unit.fold.subnet.iter_mut().flat_map(|row| [&mut row.top_miners, &mut row.bottom_miners]).flatten() {
             list.share(&mut self.names);
         }

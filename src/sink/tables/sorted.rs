@@ -29,7 +29,6 @@ pub struct SortedTable {
     key: usize,
     /// Rows in memory as they came: all of them, or with a spool those of the next block.
     held: Vec<RecordBatch>,
-    held_rows: usize,
     /// Bytes that may still be held before there is a spool.
     room: usize,
     spool: Option<Spool>,
@@ -66,7 +65,6 @@ impl SortedTable {
             key: schema.index_of(key).expect("invariant: the key is a column of the table"),
             schema,
             held: Vec::new(),
-            held_rows: 0,
             room: HELD_BYTES,
             spool: None,
         }
@@ -75,7 +73,6 @@ impl SortedTable {
     /// Rows with the same key stay in the order in which they come.
     pub fn push(&mut self, batch: RecordBatch) -> Result<()> {
         let room = self.room.checked_sub(batch.get_array_memory_size());
-        self.held_rows += batch.num_rows();
         self.held.push(batch);
         match room {
             Some(room) if self.spool.is_none() => {
@@ -94,9 +91,6 @@ impl SortedTable {
             none => none.insert(Spool::create(&self.folder, &self.schema).doing(ErrorKind::Io, doing)?),
         };
         let full = rows_of(ROW_GROUP_CELLS, &self.schema);
-        if self.held_rows < full {
-            return Ok(());
-        }
         let (mut block, mut rows) = (Vec::new(), 0);
         for batch in std::mem::take(&mut self.held) {
             rows += batch.num_rows();
@@ -106,12 +100,12 @@ impl SortedTable {
                 rows = 0;
             }
         }
-        (self.held, self.held_rows) = (block, rows);
+        self.held = block;
         Ok(())
     }
 
     /// Ends it: all rows are there.
-    pub fn sorted(mut self) -> Result<Sorted> {
+    pub fn sorted(self) -> Result<Sorted> {
         let doing = || sorting(&self.folder);
         let (parts, mut segments) = match self.spool {
             Some(mut spool) => {
@@ -121,7 +115,7 @@ impl SortedTable {
             None => {
                 let mut segments = Segments::default();
                 self.held.iter().for_each(|batch| segments.add_part(keys(batch, self.key).iter().copied()));
-                (Parts::Held(std::mem::take(&mut self.held)), segments)
+                (Parts::Held(self.held), segments)
             }
         };
         segments.list.sort_unstable();
