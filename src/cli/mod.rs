@@ -35,6 +35,10 @@ mod output;
 mod phase2;
 mod phase3;
 mod progress;
+#[cfg(feature = "query")]
+mod query;
+#[cfg(not(feature = "query"))]
+#[path = "no_query.rs"]
 mod query;
 mod recompute;
 mod reconcile;

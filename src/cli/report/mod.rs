@@ -23,7 +23,7 @@ pub(crate) fn render(outcome: &Outcome, format: Format, quiet: bool, look: Look)
     if format == Format::Terminal && quiet {
         return Ok(terminal::headline(outcome, look));
     }
-    let patterns = patterns::patterns(&outcome.differences)?;
+    let patterns = patterns::patterns(&outcome.differences);
     match format {
         Format::Json => json::render(outcome, &patterns).doing(ErrorKind::Data, || "writing the report as JSON".to_owned()),
         Format::Terminal => Ok(terminal::render(outcome, &patterns, look)),

@@ -1,8 +1,8 @@
 //! Drift by pattern: a column that its writer never fills is one line of a report, however many rows it has.
 
-use polars::prelude::{DataFrame, IntoLazy, PolarsResult, SortMultipleOptions, col, df, len};
+use std::cmp::Reverse;
+use std::collections::HashMap;
 
-use crate::error::{Context, ErrorKind, Result};
 use crate::model::difference::Difference;
 
 use super::shape;
@@ -19,38 +19,22 @@ pub struct Pattern<'a> {
 }
 
 /// The patterns, most frequent first; equally frequent ones in order of their examples.
-pub fn patterns(differences: &[Difference]) -> Result<Vec<Pattern<'_>>> {
-    let groups = group(differences).doing(ErrorKind::Data, || "grouping the differences".to_owned())?;
-    groups
-        .into_iter()
-        .map(|(first, count)| {
-            let example = &differences[first];
-            Ok(Pattern { column: shape::column(example), shape: shape::shape(example), count, example })
-        })
-        .collect()
-}
-
-/// For each pattern the index of its first difference, and how many there are.
-fn group(differences: &[Difference]) -> PolarsResult<Vec<(usize, u64)>> {
-    // Not worth the start of polars' threads.
-    if differences.is_empty() {
-        return Ok(Vec::new());
+pub fn patterns(differences: &[Difference]) -> Vec<Pattern<'_>> {
+    let mut patterns: Vec<Pattern<'_>> = Vec::new();
+    let mut known: HashMap<(&str, &str, String), usize> = HashMap::new();
+    for difference in differences {
+        let (column, shape) = (shape::column(difference), shape::shape(difference));
+        match known.get(&(difference.table, column, shape.clone())) {
+            Some(&index) => patterns[index].count += 1,
+            None => {
+                known.insert((difference.table, column, shape.clone()), patterns.len());
+                patterns.push(Pattern { column, shape, count: 1, example: difference });
+            }
+        }
     }
-    let frame: DataFrame = df!(
-        "table" => differences.iter().map(|d| d.table).collect::<Vec<_>>(),
-        "column" => differences.iter().map(shape::column).collect::<Vec<_>>(),
-        "shape" => differences.iter().map(shape::shape).collect::<Vec<_>>(),
-        "index" => (0..differences.len() as u64).collect::<Vec<_>>(),
-    )?;
-    let groups = frame
-        .lazy()
-        .group_by([col("table"), col("column"), col("shape")])
-        .agg([col("index").min().alias("first"), len().alias("count")])
-        .sort(["count", "first"], SortMultipleOptions::new().with_order_descending_multi([true, false]))
-        .collect()?;
-    let first = groups.column("first")?.u64()?.into_no_null_iter();
-    let count = groups.column("count")?.u32()?.into_no_null_iter();
-    Ok(first.zip(count).map(|(first, count)| (first as usize, u64::from(count))).collect())
+    // A stable sort: the patterns stand in order of their examples.
+    patterns.sort_by_key(|pattern| Reverse(pattern.count));
+    patterns
 }
 
 #[cfg(test)]
@@ -79,7 +63,7 @@ mod tests {
             drift("weather_forecast_stats", 1, "era5_score_48h", 0.6, None),
             drift("weather_forecast_stats", 2, "avg_rmse", 2.0, Some(2.5)),
         ];
-        let found = patterns(&differences).unwrap();
+        let found = patterns(&differences);
         let lines: Vec<_> = found.iter().map(|p| (p.count, p.column, p.shape.as_str(), p.example)).collect();
         assert_eq!(
             lines,
@@ -89,6 +73,6 @@ mod tests {
                 (1, "avg_rmse", "number ≈ 1e-1 apart", &differences[3]),
             ]
         );
-        assert!(patterns(&[]).unwrap().is_empty());
+        assert!(patterns(&[]).is_empty());
     }
 }

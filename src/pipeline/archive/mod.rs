@@ -1,6 +1,7 @@
 //! `recount archive`: one pass over a source and over what an archive still has, into the files of its days.
 
 mod listing;
+#[cfg(feature = "query")]
 pub mod query;
 mod rows;
 pub mod verify;

@@ -1,0 +1,39 @@
+//! A program that was built without the feature `cloud` opens no bucket, and says so.
+
+use std::collections::BTreeMap;
+
+use crate::error::{Error, ErrorKind, Result};
+
+use super::Seen;
+
+/// There is none.
+#[derive(Debug)]
+pub enum Bucket {}
+
+impl Bucket {
+    pub fn open(url: &str, _scheme: &str) -> Result<Bucket> {
+        let detail = "this program was built without cloud stores";
+        Err(Error::new(ErrorKind::Usage, format!("opening the archive {url}"), detail)
+            .hint("build it with the feature cloud, which is on by default, or give a folder"))
+    }
+
+    pub fn look(&self, _path: &str) -> Result<Seen> {
+        match *self {}
+    }
+
+    pub fn list(&self) -> Result<BTreeMap<String, u64>> {
+        match *self {}
+    }
+
+    pub fn write(&self, _what: &str, _path: &str, _content: Vec<u8>) -> Result<()> {
+        match *self {}
+    }
+
+    pub fn replace(&self, _path: &str, _seen: &Seen, _content: &[u8]) -> Result<bool> {
+        match *self {}
+    }
+
+    pub fn remove(&self, _path: &str) -> Result<()> {
+        match *self {}
+    }
+}
