@@ -134,7 +134,7 @@ def database():
 
 def beside_pg_dump():
     with database() as (url, binaries):
-        recount("migrate", "--database-url", url)
+        recount("migrate", "--standalone", "--database-url", url)
         recount("generate", *shape, "--database-url", url)
         subprocess.run([binaries / "psql", "-qc", "VACUUM ANALYZE", url], check=True)
         live, dump = folder / "live", folder / "dump"

@@ -42,7 +42,7 @@ async fn main() {
     let url = cluster.url("postgres");
     let connection = PgConnection::connect(&url).await.expect("the server");
     let mut bench = Bench { url, leads, connection };
-    bench.recount(&["migrate", "--database-url", &bench.url.clone()], 0);
+    bench.recount(&["migrate", "--standalone", "--database-url", &bench.url.clone()], 0);
     let url = bench.url.clone();
     let size = ["--runs", &runs, "--miners", &miners, "--seed", "1", "--leads", &bench.leads.clone(), "--no-components"];
     bench.recount(&[&["generate", "--database-url", &url][..], &size].concat(), 0);

@@ -41,7 +41,7 @@ async fn main() {
     let url = cluster.url("postgres");
     let connection = PgConnection::connect(&url).await.expect("the server");
     let mut bench = Bench { url, state: tempfile::tempdir().expect("a temporary folder"), now: String::new(), connection };
-    bench.recount(&["migrate", "--database-url", &bench.url]);
+    bench.recount(&["migrate", "--standalone", "--database-url", &bench.url]);
     let size = [runs.to_string(), miners.to_string()];
     let size = ["--runs", &size[0], "--miners", &size[1], "--seed", "1", "--no-components"];
     bench.recount(&[&["generate", "--database-url", &bench.url][..], &size].concat());

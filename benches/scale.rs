@@ -44,7 +44,7 @@ fn main() {
         recount(&args)
     };
     generate(["--out", snapshot]);
-    recount(&["migrate", "--database-url", &url]);
+    recount(&["migrate", "--standalone", "--database-url", &url]);
     generate(["--database-url", &url]);
 
     println!("{runs} runs × {miners} miners, medians of {rounds}");

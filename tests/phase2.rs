@@ -13,7 +13,7 @@ const STATS: &str = "SELECT * FROM weather_forecast_stats ORDER BY miner_uid, fo
 /// A validator after Phase 1, its stored rollups right, all runs at rest.
 pub fn validator(seed: &str) -> Database<'static> {
     let db = database();
-    recount(["migrate", "--database-url", &db.url()]).run().succeeds();
+    recount(["migrate", "--standalone", "--database-url", &db.url()]).run().succeeds();
     recount(["generate", "--runs", "5", "--miners", "9", "--seed", seed, "--database-url", &db.url()]).run().succeeds();
     db
 }
@@ -418,7 +418,7 @@ fn statements_that_name_a_column_are_told() {
     if db.psql("SELECT count(*) FROM pg_available_extensions WHERE name = 'pg_stat_statements'") == "0" {
         return;
     }
-    recount(["migrate", "--database-url", &db.url()]).run().succeeds();
+    recount(["migrate", "--standalone", "--database-url", &db.url()]).run().succeeds();
     recount(["generate", "--runs", "3", "--miners", "5", "--seed", "11", "--database-url", &db.url()]).run().succeeds();
     // Created, but not loaded: there is nothing to read, and it stops nothing.
     db.execute("CREATE EXTENSION pg_stat_statements");

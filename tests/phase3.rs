@@ -9,7 +9,7 @@ pub fn phase3(db: &Database) {
 fn loaded(set: &str) -> Database<'static> {
     let db = database();
     conformance::load(&db, set);
-    recount(["migrate", "--database-url", &db.url()]).run().succeeds();
+    recount(["migrate", "--standalone", "--database-url", &db.url()]).run().succeeds();
     phase3(&db);
     db
 }

@@ -18,7 +18,7 @@ fn with_views(set: &str) -> Database<'static> {
     conformance::load(&db, set);
     let url = db.url();
     // Repeated steps are merged by Phase 1, which no rollup may notice.
-    recount(["migrate", "--database-url", &url]).run().succeeds();
+    recount(["migrate", "--standalone", "--database-url", &url]).run().succeeds();
     recount(["phase3", "apply", "--database-url", &url]).file("recount.toml", &settings(set)).run().succeeds();
     db
 }
@@ -119,7 +119,7 @@ fn the_views_agree_with_the_program_on_generated_data() {
     for (seed, extra) in [("11", vec!["--messy"]), ("12", vec!["--leads", "6,12,30,48"])] {
         let db = database();
         let url = db.url();
-        recount(["migrate", "--database-url", &url]).run().succeeds();
+        recount(["migrate", "--standalone", "--database-url", &url]).run().succeeds();
         let arguments = ["generate", "--runs", "5", "--miners", "12", "--seed", seed, "--database-url", &url];
         recount(arguments.iter().chain(extra.iter())).run().succeeds();
         let leads = if extra[0] == "--leads" { "[scoring]\nexpected_leads = [6, 12, 30, 48]\n" } else { "" };

@@ -2,16 +2,19 @@
 
 use crate::support::{Database, block_on, catalogue, cluster, conformance, database, nulls_not_distinct};
 use recount::error::{Error, ErrorKind};
-use recount::schema::{self, Outcome, Report, State};
+use recount::schema::{self, Migrating, Outcome, Report, State};
 use sqlx::Connection;
 use std::collections::BTreeSet;
 
+/// A database of the test's own, empty or not.
+pub const STANDALONE: Migrating = Migrating { standalone: true };
+
 pub fn migrate(db: &Database) -> Report {
-    block_on(schema::migrate(&db.url())).unwrap_or_else(|error| panic!("{error}\n{:?}", error.hint_text()))
+    block_on(schema::migrate(&db.url(), STANDALONE)).unwrap_or_else(|error| panic!("{error}\n{:?}", error.hint_text()))
 }
 
 fn refused(url: &str) -> Error {
-    block_on(schema::migrate(url)).expect_err("this should have failed")
+    block_on(schema::migrate(url, STANDALONE)).expect_err("this should have failed")
 }
 
 /// The versions that came out so.
@@ -90,6 +93,47 @@ fn an_empty_database_gets_the_tables_as_they_are_described() {
     // The indexes of the steps came with their table.
     assert_eq!(applied(&report), with(key().needed, &[101, 102, 103, 104, 106, 111, 112, 120, 121, 122]));
     assert_eq!(versions(&report, |o| *o == Outcome::NotNeeded), with(key().not_needed, &[108, 109, 110]));
+}
+
+/// The validator's own CREATE TABLE of the event log would fail if ours had come first.
+#[test]
+fn the_validators_own_migrations_come_first() {
+    let migrate = |db: &Database, more: &[&str]| {
+        let url = db.url();
+        crate::support::recount([&["migrate", "--database-url", &url], more].concat()).run()
+    };
+    let empty = database();
+    migrate(&empty, &[])
+        .ends_with(3)
+        .stderr_has("weather_forecast_runs")
+        .stderr_has("alembic upgrade head")
+        .stderr_has("--standalone");
+    assert_eq!(catalogue::names(&empty), [""; 0], "nothing was created");
+
+    // A validator before the revision that creates the event log, and one whose history nobody knows.
+    let older = database();
+    conformance::load(&older, "small");
+    older.execute("DROP TABLE weather_forecast_steps; CREATE TABLE alembic_version (version_num varchar(32) PRIMARY KEY)");
+    for revision in
+        ["", "INSERT INTO alembic_version VALUES ('0f9fe00f6e93')", "UPDATE alembic_version SET version_num = 'a_fork'"]
+    {
+        older.execute(revision);
+        let before = catalogue::names(&older);
+        migrate(&older, &[]).ends_with(3).stderr_has("803c6cff9b58").stderr_has("alembic upgrade head");
+        migrate(&older, &["--standalone"]).ends_with(3);
+        assert_eq!(catalogue::names(&older), before, "nothing was created");
+    }
+
+    // Its upgrade creates the event log; then ours may come.
+    older.execute(
+        "UPDATE alembic_version SET version_num = '803c6cff9b58';
+         CREATE TABLE weather_forecast_steps (
+             id bigserial PRIMARY KEY, run_id int NOT NULL, miner_uid int NOT NULL, miner_hotkey varchar(255) NOT NULL,
+             step_name varchar(32) NOT NULL, substep varchar(64), lead_hours int, status varchar(32) NOT NULL, started_at timestamptz,
+             completed_at timestamptz, retry_count int NOT NULL, next_retry_time timestamptz, latency_ms int, error_json jsonb, context jsonb,
+             UNIQUE (run_id, miner_uid, step_name, substep, lead_hours))",
+    );
+    migrate(&older, &[]).succeeds();
 }
 
 #[test]
@@ -201,7 +245,8 @@ fn several_runs_at_once_do_each_thing_once() {
     let db = database();
     conformance::load(&db, "production");
     let url = db.url();
-    let reports = block_on(async { tokio::join!(schema::migrate(&url), schema::migrate(&url), schema::migrate(&url)) });
+    let run = || schema::migrate(&url, STANDALONE);
+    let reports = block_on(async { tokio::join!(run(), run(), run()) });
     let mut done: Vec<_> = [reports.0, reports.1, reports.2].iter().flat_map(|r| applied(r.as_ref().unwrap())).collect();
     done.sort_unstable();
     assert_eq!(done, with(key().needed, &[101, 102, 103, 104, 106, 111, 112, 120, 121, 122]));
@@ -215,7 +260,7 @@ fn a_table_that_is_locked_is_waited_for_only_briefly() {
         let mut other = db.connect().await;
         let mut held = other.begin().await.unwrap();
         sqlx::raw_sql("LOCK TABLE weather_forecast_steps IN ROW EXCLUSIVE MODE").execute(&mut *held).await.unwrap();
-        let error = schema::migrate(&format!("{}?options=-c%20lock_timeout%3D100", db.url())).await.unwrap_err();
+        let error = schema::migrate(&format!("{}?options=-c%20lock_timeout%3D100", db.url()), STANDALONE).await.unwrap_err();
         held.rollback().await.unwrap();
         error
     });

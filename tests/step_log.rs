@@ -17,7 +17,7 @@ const STATUSES: [&str; 8] =
 /// A migrated database with a run and miners 0 to 7 that answered, registered but for miner 7.
 fn validator() -> Database<'static> {
     let db = database();
-    recount(["migrate", "--database-url", &db.url()]).run().succeeds();
+    recount(["migrate", "--standalone", "--database-url", &db.url()]).run().succeeds();
     phase3(&db);
     db.execute(
         "INSERT INTO node_table (uid, hotkey) SELECT n, 'hk' || n FROM generate_series(0, 7) n;
@@ -295,7 +295,7 @@ fn era5_steps_are_made_when_their_truth_is_due() {
 fn a_backfill_tells_what_responses_and_scores_know() {
     let db = database();
     let url = db.url();
-    recount(["migrate", "--database-url", &url]).run().succeeds();
+    recount(["migrate", "--standalone", "--database-url", &url]).run().succeeds();
     recount(["generate", "--runs", "4", "--miners", "8", "--seed", "21", "--database-url", &url]).run().succeeds();
     phase3(&db);
     // Of the first runs nothing is left, of others some.
@@ -335,7 +335,7 @@ fn a_backfill_tells_what_responses_and_scores_know() {
 #[test]
 fn a_long_history_is_backfilled_at_once() {
     let db = database();
-    recount(["migrate", "--database-url", &db.url()]).run().succeeds();
+    recount(["migrate", "--standalone", "--database-url", &db.url()]).run().succeeds();
     recount(["phase3", "apply", "--database-url", &db.url()]).run().succeeds();
     db.execute(
         "INSERT INTO node_table (uid, hotkey) SELECT g, 'hk' || g FROM generate_series(0, 255) g;

@@ -1,6 +1,6 @@
 //! One row per step: the writers of today, through the migration and after it, with and without NULLS NOT DISTINCT.
 
-use crate::schema::migrate;
+use crate::schema::{STANDALONE, migrate};
 use crate::support::{Database, block_on, conformance, database, nulls_not_distinct};
 use sqlx::{AssertSqlSafe, PgConnection};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -292,7 +292,7 @@ fn writers_go_on_while_the_migration_runs() {
             let migration = async {
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 if server == Server::NullsNotDistinct || !nulls_not_distinct() {
-                    recount::schema::migrate(&db.url()).await.unwrap();
+                    recount::schema::migrate(&db.url(), STANDALONE).await.unwrap();
                 } else {
                     let mut connection = db.connect().await;
                     for file in FOURTEEN {

@@ -45,7 +45,7 @@ def generate(recount, runs, miners, *target, components=False):
 
 def fill(data, miners, components=False):
     say(f"generating {data.runs} runs × {miners} miners into PostgreSQL")
-    run([data.recount, "migrate", "--database-url", data.url], tells=False)
+    run([data.recount, "migrate", "--standalone", "--database-url", data.url], tells=False)
     generate(data.recount, data.runs, miners, "--database-url", data.url, components=components)
 
 

@@ -93,8 +93,10 @@ const MIGRATE_EXAMPLES: &str = "\
 Examples:
   recount migrate status --database-url postgres://owner@db.example/validator
   recount migrate                                            (the database is DATABASE_URL)
+  recount migrate --standalone --database-url postgres://localhost/try
 
-Only Phase 1 is applied: it adds, and drops or renames nothing.";
+Only Phase 1 is applied: it adds, and drops or renames nothing. The validator's own migrations come first: an empty database, or one
+that they have not carried to the event log yet, is refused (status 3).";
 
 const CONFIG_EXAMPLES: &str = "\
 Examples:
@@ -346,6 +348,9 @@ pub struct Target {
 pub struct Migrate {
     #[command(subcommand)]
     pub action: Option<MigrateAction>,
+    /// The database is empty and no validator will use it: create the validator's tables too
+    #[arg(long)]
+    pub standalone: bool,
     /// The database; without it, DATABASE_URL is taken
     #[arg(long, value_name = "URL", global = true)]
     pub database_url: Option<String>,

@@ -5,9 +5,9 @@ use serde_json::{Value as Json, json};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::job::Location;
 use crate::schema::phase2::Stage;
-use crate::schema::{self, Outcome, State};
+use crate::schema::{self, Migrating, Outcome, State};
 
-use super::args::MigrateAction;
+use super::args::{Migrate, MigrateAction};
 use super::output::Look;
 use super::progress::interruptible;
 use super::report::table::Grid;
@@ -15,10 +15,13 @@ use super::settings::Settings;
 use super::values::Format;
 
 /// Migrates or shows the status, and gives what is to be printed. What an interrupted migration has not done, the next run does.
-pub fn run(action: Option<MigrateAction>, settings: &Settings) -> Result<String> {
+pub fn run(migrate: &Migrate, settings: &Settings) -> Result<String> {
     let url = database(settings)?;
-    Ok(match action {
-        None => render("migrate", &migrated(&interruptible(schema::migrate(url))?), settings),
+    Ok(match migrate.action {
+        None => {
+            let migrating = Migrating { standalone: migrate.standalone };
+            render("migrate", &migrated(&interruptible(schema::migrate(url, migrating))?), settings)
+        }
         Some(MigrateAction::Status) => {
             let mut lines = standing(&interruptible(schema::status(url))?);
             lines.push(change(interruptible(schema::phase2_stage(url))?));

@@ -145,7 +145,7 @@ fn execute(cli: Cli) -> Result<u8> {
         }
         Command::Migrate(migrate) => {
             let settings = resolve_with(global, None, migrate.database_url.as_deref())?;
-            output::print(&migrate::run(migrate.action, &settings)?).map(|()| IN_SYNC)
+            output::print(&migrate::run(migrate, &settings)?).map(|()| IN_SYNC)
         }
         Command::Phase2(phase2) => phase2::execute(phase2, global),
         Command::Phase3(phase3) => phase3::execute(phase3, global),

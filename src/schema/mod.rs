@@ -5,6 +5,7 @@
 //! A file that builds an index stands for itself alone, outside of a transaction (`CREATE INDEX CONCURRENTLY`); whether it is needed, and
 //! what an interrupted build left behind, is seen to in [`index`].
 
+mod guard;
 mod history;
 mod index;
 pub mod phase2;
@@ -98,12 +99,23 @@ pub async fn status(url: &str) -> Result<Vec<PhaseStatus>> {
     Ok(phases)
 }
 
+/// What a run of `migrate` is told beside the database.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Migrating {
+    /// The database is empty and meant to be: no validator's own migrations will ever run on it.
+    pub standalone: bool,
+}
+
 /// Applies what is pending of Phase 1. A second run finds nothing to do, and two at once wait for each other.
 ///
 /// A failure leaves what was applied before it in place; the next run goes on from there.
-pub async fn migrate(url: &str) -> Result<Report> {
+///
+/// # Errors
+/// Refused where the validator's own migrations have to run first: see [`guard`].
+pub async fn migrate(url: &str, migrating: Migrating) -> Result<Report> {
     let mut session = Session::open(url).await?;
     session.prepare().await?;
+    guard::check(&mut session.connection, migrating.standalone).await?;
     let migrations = migrate_phase(&mut session, &PHASE1).await?;
     // The lock of the migrations ends with the session.
     session.close().await;

@@ -7,7 +7,7 @@ use super::manifest;
 fn filled() -> Database<'static> {
     let db = database();
     let url = db.url();
-    recount(["migrate", "--database-url", &url]).run().succeeds();
+    recount(["migrate", "--standalone", "--database-url", &url]).run().succeeds();
     recount(["generate", "--runs", "8", "--miners", "6", "--seed", "3", "--no-components", "--database-url", &url])
         .run()
         .succeeds();

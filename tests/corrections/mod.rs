@@ -24,7 +24,7 @@ const LEADS: &str = "24,48";
 
 /// Migrates a database, and fills it by `recount generate`.
 pub fn generated(db: &Database, args: &[&str]) {
-    recount(["migrate", "--database-url", &db.url()]).run().succeeds();
+    recount(["migrate", "--standalone", "--database-url", &db.url()]).run().succeeds();
     let generate = ["generate", "--database-url", &db.url(), "--no-components", "--leads", LEADS];
     recount(generate.iter().chain(args)).run().succeeds();
 }

@@ -49,7 +49,7 @@ pub struct Read {
 impl<'d> Nights<'d> {
     /// A database of some runs, long over, and the state of a first night.
     pub fn begin(db: &'d Database<'d>, args: &[&str]) -> Nights<'d> {
-        recount(["migrate", "--database-url", &db.url()]).run().succeeds();
+        recount(["migrate", "--standalone", "--database-url", &db.url()]).run().succeeds();
         let generate =
             ["generate", "--database-url", &db.url(), "--runs", "12", "--miners", "5", "--seed", "3", "--leads", LEADS];
         recount(generate.iter().chain(args)).run().succeeds();
