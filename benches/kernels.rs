@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use blake3::Hasher;
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
-use recount::diff::StatPlan;
+use recount::diff::{StatPlan, UnitLoss};
 use recount::generate::{Generator, Plan};
 use recount::model::difference::Tolerance;
 use recount::model::digest::feed;
@@ -88,7 +88,10 @@ fn diff(bencher: Bencher<'_, '_>) {
         .map(|(id, row)| StoredStat { id, row: (*row).clone(), message_unsanitized: false, error_unsanitized: false })
         .collect();
     let leads = &CLEAN.rules.scoring.expected_leads;
+    let lost = UnitLoss::default();
     let plan = StatPlan::new(leads, leads, Tolerance::default(), |_| true);
     let stored: Vec<_> = stored.iter().collect();
-    bencher.counter(ItemsCount::new(rows.len())).bench_local(|| plan.unit(black_box(&stored), &rows).expect("unique keys"));
+    bencher
+        .counter(ItemsCount::new(rows.len()))
+        .bench_local(|| plan.unit(black_box(&stored), &rows, &lost).expect("unique keys"));
 }

@@ -171,6 +171,11 @@ fn production_conforms() {
     conforms("production");
 }
 
+#[test]
+fn purged_conforms() {
+    conforms("purged");
+}
+
 /// tests/conformance/production/README.md: these columns were written by the production validator's own code, and agree.
 #[test]
 fn every_score_column_agrees_with_the_production_validator() {

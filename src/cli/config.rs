@@ -111,6 +111,7 @@ mod tests {
                                         verification_timeout, era5_scoring_failed
      scoring.run_level_steps            seed                                        default
      scoring.forecast_type              10day                                       default
+     scoring.step_retention_days        30                                          default
      scoring.snapshot_time              -                                           default
     "#);
         assert!(!text.contains("secret"));

@@ -69,6 +69,7 @@ pub const KEYS: &[Key] = &[
     key("failed-response-statuses", Scoring, "NAME,…", "Statuses of a response that count as failed", |s| &mut s.scoring.failed_response_statuses),
     key("run-level-steps", Scoring, "NAME,…", "Steps that describe the run, not a miner", |s| &mut s.scoring.run_level_steps),
     key("forecast-type", Scoring, "NAME", "Name of the forecast in error_rate_by_type", |s| &mut s.scoring.forecast_type),
+    key("step-retention-days", Scoring, "DAYS", "Age in days at which the validator deletes finished steps; 0: it never does", |s| &mut s.scoring.step_retention_days),
     key("snapshot-time", Scoring, "TIME", "Take this as the time of the snapshot: 2025-01-31T06:00:00Z", |s| &mut s.scoring.snapshot_time),
 ];
 

@@ -96,6 +96,24 @@ impl Setting for NonZeroUsize {
     }
 }
 
+impl Setting for u32 {
+    fn expected(&self) -> &'static str {
+        "a whole number that is not negative"
+    }
+
+    fn set_text(&mut self, text: &str) -> bool {
+        put(self, text.trim().parse().ok())
+    }
+
+    fn set_toml(&mut self, value: &toml::Value) -> bool {
+        put(self, value.as_integer().and_then(|x| u32::try_from(x).ok()))
+    }
+
+    fn show(&self) -> Json {
+        json!(self)
+    }
+}
+
 impl Setting for String {
     fn expected(&self) -> &'static str {
         "a text"
@@ -326,6 +344,9 @@ mod tests {
         assert!(!x.set_toml(&toml("'0.5'")));
         let mut n = NonZeroUsize::MIN;
         assert!(n.set_toml(&toml("4")) && n.get() == 4);
+        let mut days = 0u32;
+        assert!(days.set_toml(&toml("30")) && days == 30 && days.set_text("0") && days == 0);
+        assert!(!days.set_toml(&toml("-1")) && !days.set_text("30d"));
         assert!(!n.set_toml(&toml("0")) && !n.set_toml(&toml("-1")) && !n.set_text("0") && !n.set_text("2.5"));
     }
 

@@ -93,6 +93,9 @@ pub struct Limits {
     /// Delete stored rows that have no evidence left
     #[arg(long)]
     pub prune_extra: bool,
+    /// Overwrite cells whose evidence is gone, mostly with NULL: the stored value is the last copy
+    #[arg(long)]
+    pub clear_unproven: bool,
     /// Leave alone runs initialised less than this ago: 6h, 2d
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub min_age: Option<Duration>,
@@ -113,6 +116,7 @@ impl Limits {
         let typed = [
             (self.exact, "--exact"),
             (self.prune_extra, "--prune-extra"),
+            (self.clear_unproven, "--clear-unproven"),
             (self.min_age.is_some(), "--min-age"),
             (self.max_rows.is_some(), "--max-rows"),
             (self.max_fraction.is_some(), "--max-fraction"),

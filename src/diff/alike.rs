@@ -18,34 +18,43 @@ use super::table::TableDiff;
 type Pair<'r> = (usize, &'r ForecastStat);
 
 impl StatPlan {
-    /// Takes the rows out of `recomputed` to which a stored row of the unit is equal in every compared cell (D2), and gives what
-    /// they come to, and the other stored rows.
-    pub fn take_alike(&self, stored: &RecordBatch, recomputed: &mut Vec<&ForecastStat>) -> Result<(TableDiff, RecordBatch)> {
+    /// Takes the rows out of `recomputed` to which a stored row of the unit is equal in every cell, compared or not (D2), and gives
+    /// them and the other stored rows.
+    pub fn take_alike<'r>(
+        &self,
+        stored: &RecordBatch,
+        recomputed: &mut Vec<&'r ForecastStat>,
+    ) -> Result<(Vec<&'r ForecastStat>, RecordBatch)> {
         let miners = cells_of(stored, ForecastStat::TABLE, "miner_uid", Type::Int32)?.as_primitive::<Int32Type>();
         let mut pairs = pairs(miners, recomputed);
         for name in [MESSAGE_UNSANITIZED, ERROR_UNSANITIZED] {
             keep_equal(cells_of(stored, ForecastStat::TABLE, name, Type::Bool)?, Type::Bool, &mut pairs, |_| Value::Bool(false));
         }
-        for cell in &self.cells {
+        for (_, cell) in &self.all {
             if let Cell::Column(index, _) = *cell {
                 let Column { name, kind, .. } = &ForecastStat::COLUMNS[index];
                 let cells = cells_of(stored, ForecastStat::TABLE, name, *kind)?;
                 keep_equal(cells, *kind, &mut pairs, |row| row.value(index));
             }
         }
-        // Also where they are not compared: a finding may be made of them.
         for &(lead, _, at) in &self.wide {
             let cells = cells_of(stored, ForecastStat::TABLE, &Column::wide(lead).name, Type::Float64)?;
             keep_equal(cells, Type::Float64, &mut pairs, |row| row.wide[at].value());
         }
-        let mut diff = self.table.diff();
-        diff.rows.matching = pairs.len() as u64;
-        diff.cells.equal = (pairs.len() * self.table.columns.len()) as u64;
         recomputed.retain(|row| pairs.binary_search_by_key(&row.miner_uid, |(_, alike)| alike.miner_uid).is_err());
         let mut others = vec![true; stored.num_rows()];
         pairs.iter().for_each(|(row, _)| others[*row] = false);
         let others = filter_record_batch(stored, &BooleanArray::from(others));
-        Ok((diff, others.doing(ErrorKind::Data, || format!("comparing rows of {}", ForecastStat::TABLE))?))
+        let others = others.doing(ErrorKind::Data, || format!("comparing rows of {}", ForecastStat::TABLE))?;
+        Ok((pairs.into_iter().map(|(_, row)| row).collect(), others))
+    }
+
+    /// The diff of this many rows of which every cell is equal.
+    pub fn alike(&self, rows: usize) -> TableDiff {
+        let mut diff = self.table.diff();
+        diff.rows.matching = rows as u64;
+        diff.cells.equal = (rows * self.table.columns.len()) as u64;
+        diff
     }
 }
 
@@ -113,6 +122,7 @@ mod tests {
     use proptest::sample::select;
     use serde_json::json;
 
+    use super::super::unproven::UnitLoss;
     use super::*;
     use crate::model::difference::Tolerance;
     use crate::model::evidence::StoredStat;
@@ -190,15 +200,16 @@ mod tests {
             let plan = StatPlan::new(&LEADS, &LEADS, Tolerance::default(), included);
             let stored: Vec<StoredStat> = unit.iter().filter_map(|(stored, _)| stored.clone()).collect();
             let mut recomputed: Vec<&ForecastStat> = unit.iter().filter_map(|(_, recomputed)| recomputed.as_ref()).collect();
-            let rows = plan.unit(&stored.iter().collect::<Vec<_>>(), &recomputed).unwrap();
+            let lost = UnitLoss::default();
+            let rows = plan.unit(&stored.iter().collect::<Vec<_>>(), &recomputed, &lost).unwrap();
 
             let batch = stats_batch(&stored, &LEADS);
             let batch = if is_coded { coded(&batch) } else { batch };
             let (alike, others) = plan.take_alike(&batch, &mut recomputed).unwrap();
-            prop_assert_eq!(alike.rows.matching as usize + others.num_rows(), stored.len());
+            prop_assert_eq!(alike.len() + others.num_rows(), stored.len());
             let others = stats_from_batch(&others, &LEADS).unwrap();
-            let mut columns = plan.unit(&others.iter().collect::<Vec<_>>(), &recomputed).unwrap();
-            columns.table.add(alike);
+            let mut columns = plan.unit(&others.iter().collect::<Vec<_>>(), &recomputed, &lost).unwrap();
+            columns.table.add(plan.alike(alike.len()));
             prop_assert_eq!(format!("{columns:?}"), format!("{rows:?}"));
         }
     }

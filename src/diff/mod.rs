@@ -4,7 +4,9 @@ mod alike;
 mod cell;
 mod stats;
 mod table;
+mod unproven;
 
 pub use cell::classify;
 pub use stats::{StatDiff, StatPlan};
 pub use table::{TableDiff, TablePlan};
+pub use unproven::{Retention, RowLoss, UnitLoss, covers_miner, covers_subnet};

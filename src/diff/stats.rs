@@ -11,9 +11,11 @@ use crate::model::evidence::StoredStat;
 use crate::model::finding::{Code, Finding};
 use crate::model::ids::{LeadHours, MinerUid, RunId};
 use crate::model::rollups::{ForecastStat, Rollup};
-use crate::model::value::Field;
+use crate::model::unproven::{Loss, RunMiner};
+use crate::model::value::{Field, Value};
 
-use super::table::{TableDiff, TablePlan, compared, index_of, repeated};
+use super::table::{Pair, TableDiff, TablePlan, compared, index_of, repeated};
+use super::unproven::UnitLoss;
 
 /// Where a compared cell is found in a row.
 #[derive(Debug, Clone, Copy)]
@@ -22,6 +24,19 @@ pub(super) enum Cell {
     Column(usize, Text),
     /// Index among the stored wide columns and among the expected leads.
     Wide(usize, usize),
+}
+
+impl Cell {
+    pub(super) fn pair<'v>(self, stored: &'v StoredStat, recomputed: &'v ForecastStat) -> Pair<'v> {
+        match self {
+            Cell::Column(index, text) => Pair {
+                stored: stored.row.value(index),
+                recomputed: recomputed.value(index),
+                unsanitized: unsanitized(stored, text),
+            },
+            Cell::Wide(a, b) => Pair::of(stored.row.wide[a].value(), recomputed.wide[b].value()),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -36,15 +51,19 @@ pub(super) enum Text {
 pub struct StatPlan {
     pub table: TablePlan,
     pub(super) cells: Vec<Cell>,
+    /// Every column that can be compared, whether it is or not (D6).
+    pub(super) all: Vec<(Column, Cell)>,
     /// Stored wide columns of expected leads: lead, index when stored, index when recomputed.
     pub(super) wide: Vec<(LeadHours, usize, usize)>,
 }
 
 /// The diff of some units, with the findings that stored rows give.
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct StatDiff {
     pub table: TableDiff,
     pub findings: Vec<Finding>,
+    /// D6: whose evidence is gone, also where it is not compared.
+    pub losses: Vec<(RunMiner, Loss)>,
 }
 
 impl StatPlan {
@@ -56,12 +75,14 @@ impl StatPlan {
         let fixed = ForecastStat::COLUMNS.iter().filter(|column| compared(column));
         let fixed = fixed.map(|column| (column.clone(), Cell::Column(index_of::<ForecastStat>(column), text(column))));
         let wide_cells = wide.iter().map(|&(lead, a, b)| (Column::wide(lead), Cell::Wide(a, b)));
-        let (columns, cells) = fixed.chain(wide_cells).filter(|(column, _)| included(column)).unzip();
-        StatPlan { table: TablePlan { table: ForecastStat::TABLE, columns, tolerance }, cells, wide }
+        let all: Vec<_> = fixed.chain(wide_cells).collect();
+        let (columns, cells) = all.iter().filter(|(column, _)| included(column)).cloned().unzip();
+        StatPlan { table: TablePlan { table: ForecastStat::TABLE, columns, tolerance }, cells, all, wide }
     }
 
     /// Compares the rows of one unit that have the place with the stored rows of the same `forecast_run_id`.
-    pub fn unit(&self, stored: &[&StoredStat], recomputed: &[&ForecastStat]) -> Result<StatDiff> {
+    /// `lost` is what [`StatPlan::losses`] gave for the whole unit.
+    pub fn unit(&self, stored: &[&StoredStat], recomputed: &[&ForecastStat], lost: &UnitLoss) -> Result<StatDiff> {
         let mut rows: BTreeMap<Option<i32>, (Option<&StoredStat>, Option<&ForecastStat>)> = BTreeMap::new();
         for row in stored {
             if rows.insert(row.row.miner_uid, (Some(row), None)).is_some() {
@@ -71,13 +92,14 @@ impl StatPlan {
         for row in recomputed {
             rows.entry(row.miner_uid).or_default().1 = Some(row);
         }
-        let mut diff = StatDiff { table: self.table.diff(), findings: Vec::new() };
+        let losses = lost.rows.iter().map(|(whose, row)| (*whose, row.loss)).collect();
+        let mut diff = StatDiff { table: self.table.diff(), losses, ..StatDiff::default() };
         for (stored, recomputed) in rows.into_values() {
             if let Some(stored) = stored {
                 self.check(stored, recomputed, &mut diff.findings);
             }
             match (stored, recomputed) {
-                (Some(a), Some(b)) => self.row(a, b, &mut diff.table),
+                (Some(a), Some(b)) => self.row(a, b, lost, &mut diff.table),
                 (Some(a), None) => self.table.lone(key(&a.row), Class::Extra, &mut diff.table),
                 (None, Some(b)) => self.table.lone(key(b), Class::Missing, &mut diff.table),
                 (None, None) => unreachable!("invariant: a joined row comes from one side at least"),
@@ -88,7 +110,7 @@ impl StatPlan {
 
     /// Stored rows of no unit: all are extra.
     pub fn strays(&self, stored: &[StoredStat]) -> StatDiff {
-        let mut diff = StatDiff { table: self.table.diff(), findings: Vec::new() };
+        let mut diff = StatDiff { table: self.table.diff(), ..StatDiff::default() };
         for row in stored {
             self.check(row, None, &mut diff.findings);
             self.table.lone(key(&row.row), Class::Extra, &mut diff.table);
@@ -96,12 +118,14 @@ impl StatPlan {
         diff
     }
 
-    fn row(&self, stored: &StoredStat, recomputed: &ForecastStat, diff: &mut TableDiff) {
-        let cells = self.cells.iter().map(|cell| match *cell {
-            Cell::Column(index, text) => (stored.row.value(index), recomputed.value(index), unsanitized(stored, text)),
-            Cell::Wide(a, b) => (stored.row.wide[a].value(), recomputed.wide[b].value(), false),
-        });
-        self.table.row(&key(recomputed), cells, diff);
+    fn row(&self, stored: &StoredStat, recomputed: &ForecastStat, lost: &UnitLoss, diff: &mut TableDiff) {
+        let cells = self.cells.iter().map(|cell| cell.pair(stored, recomputed));
+        let whose = recomputed.run_id.zip(recomputed.miner_uid);
+        // NaN and infinities are never outputs (A6): such a cell is wrong whatever its evidence was.
+        let unproven = |column: &str, stored: &Value<'_>| {
+            !matches!(stored, Value::Float(x) if !x.is_finite()) && whose.is_some_and(|whose| lost.covers(whose, column))
+        };
+        self.table.row(&key(recomputed), cells, unproven, diff);
     }
 
     /// Section 8: `wide_without_narrow`, `unsanitized_error`.

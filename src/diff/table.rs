@@ -32,6 +32,26 @@ pub struct TableDiff {
     pub differences: Vec<Difference>,
 }
 
+/// A stored cell and the recomputed one.
+#[derive(Debug, Clone)]
+pub struct Pair<'v> {
+    pub stored: Value<'v>,
+    pub recomputed: Value<'v>,
+    /// D5: the stored text was changed as it was read, so it is drift whatever it is compared with.
+    pub unsanitized: bool,
+}
+
+impl<'v> Pair<'v> {
+    pub fn of(stored: Value<'v>, recomputed: Value<'v>) -> Pair<'v> {
+        Pair { stored, recomputed, unsanitized: false }
+    }
+
+    /// D2, D5
+    pub fn class(&self, tolerance: Tolerance) -> CellClass {
+        if self.unsanitized { CellClass::Drift } else { classify(&self.stored, &self.recomputed, tolerance) }
+    }
+}
+
 impl TablePlan {
     /// The columns of `R` that are no part of the key and that `included` names.
     pub fn of<R: Rollup>(tolerance: Tolerance, included: impl Fn(&Column) -> bool) -> Self {
@@ -43,18 +63,24 @@ impl TablePlan {
         TableDiff { columns: vec![ColumnTally::default(); self.columns.len()], ..TableDiff::default() }
     }
 
-    /// Compares one row's cells, given in the order of the plan's columns: stored, recomputed, and whether the stored
-    /// cell is drift whatever it is compared with (D5).
-    pub fn row<'v>(&self, key: &RowKey, cells: impl Iterator<Item = (Value<'v>, Value<'v>, bool)>, diff: &mut TableDiff) {
-        let mut drifted = false;
-        for ((column, tally), (stored, recomputed, unsanitized)) in self.columns.iter().zip(&mut diff.columns).zip(cells) {
-            let class = if unsanitized { CellClass::Drift } else { classify(&stored, &recomputed, self.tolerance) };
-            let class = match class {
+    /// Compares one row's cells, given in the order of the plan's columns (D2). `unproven`: whether a drifted cell, by its column
+    /// and its stored value, rests on evidence that is gone (D6).
+    pub fn row<'v>(
+        &self,
+        key: &RowKey,
+        cells: impl Iterator<Item = Pair<'v>>,
+        unproven: impl Fn(&str, &Value<'_>) -> bool,
+        diff: &mut TableDiff,
+    ) {
+        let (mut has_drift, mut has_unproven) = (false, false);
+        for ((column, tally), pair) in self.columns.iter().zip(&mut diff.columns).zip(cells) {
+            let class = match pair.class(self.tolerance) {
                 CellClass::Equal => {
                     diff.cells.equal += 1;
                     continue;
                 }
                 CellClass::Within => Class::Within,
+                CellClass::Drift if !pair.unsanitized && unproven(&column.name, &pair.stored) => Class::Unproven,
                 CellClass::Drift => Class::Drift,
             };
             let difference = Difference {
@@ -62,24 +88,27 @@ impl TablePlan {
                 key: key.clone(),
                 column: Some(column.name.to_string()),
                 class,
-                stored: stored.into_owned(),
-                recomputed: recomputed.into_owned(),
+                stored: pair.stored.into_owned(),
+                recomputed: pair.recomputed.into_owned(),
             };
-            tally.max_abs_diff = tally.max_abs_diff.max(difference.delta().map_or(0.0, f64::abs));
-            if class == Class::Drift {
-                diff.cells.drift += 1;
-                tally.drift += 1;
-                drifted = true;
-            } else {
-                diff.cells.within += 1;
-                tally.within += 1;
+            let (cells, of_column) = match class {
+                Class::Drift => (&mut diff.cells.drift, &mut tally.drift),
+                Class::Unproven => (&mut diff.cells.unproven, &mut tally.unproven),
+                _ => (&mut diff.cells.within, &mut tally.within),
+            };
+            *cells += 1;
+            *of_column += 1;
+            has_drift |= class == Class::Drift;
+            has_unproven |= class == Class::Unproven;
+            if class != Class::Unproven {
+                tally.max_abs_diff = tally.max_abs_diff.max(difference.delta().map_or(0.0, f64::abs));
             }
             diff.differences.push(difference);
         }
-        if drifted {
-            diff.rows.drift += 1;
-        } else {
-            diff.rows.matching += 1;
+        match (has_drift, has_unproven) {
+            (true, _) => diff.rows.drift += 1,
+            (false, true) => diff.rows.unproven += 1,
+            (false, false) => diff.rows.matching += 1,
         }
     }
 
@@ -88,24 +117,30 @@ impl TablePlan {
         match class {
             Class::Missing => diff.rows.missing += 1,
             Class::Extra => diff.rows.extra += 1,
-            Class::Within | Class::Drift => unreachable!("invariant: only a row of one side alone is counted here"),
+            Class::Within | Class::Drift | Class::Unproven => {
+                unreachable!("invariant: only a row of one side alone is counted here")
+            }
         }
         let (stored, recomputed) = (Value::Null, Value::Null);
         diff.differences.push(Difference { table: self.table, key, column: None, class, stored, recomputed });
     }
 
-    /// Compares whole tables by key.
+    /// Compares whole tables by key. `unproven`: whether a drifted cell of the row and column rests on evidence that is gone (D6).
     pub fn table<'r, R: Rollup + 'r>(
         &self,
         stored: impl Iterator<Item = &'r R>,
         recomputed: impl Iterator<Item = &'r R>,
         key: impl Fn(&R) -> RowKey,
+        unproven: impl Fn(&RowKey, &str) -> bool,
     ) -> Result<TableDiff> {
         let indexes: Vec<usize> = self.columns.iter().map(|column| index_of::<R>(column)).collect();
         let mut diff = self.diff();
         for (key, (stored, recomputed)) in join(self.table, stored, recomputed, key)? {
             match (stored, recomputed) {
-                (Some(a), Some(b)) => self.row(&key, indexes.iter().map(|&i| (a.value(i), b.value(i), false)), &mut diff),
+                (Some(a), Some(b)) => {
+                    let pairs = indexes.iter().map(|&i| Pair::of(a.value(i), b.value(i)));
+                    self.row(&key, pairs, |column, _| unproven(&key, column), &mut diff);
+                }
                 (None, _) => self.lone(key, Class::Missing, &mut diff),
                 (_, None) => self.lone(key, Class::Extra, &mut diff),
             }
@@ -165,13 +200,16 @@ impl TableDiff {
     pub fn add(&mut self, other: TableDiff) {
         self.rows.matching += other.rows.matching;
         self.rows.drift += other.rows.drift;
+        self.rows.unproven += other.rows.unproven;
         self.rows.missing += other.rows.missing;
         self.rows.extra += other.rows.extra;
         self.cells.equal += other.cells.equal;
         self.cells.within += other.cells.within;
         self.cells.drift += other.cells.drift;
+        self.cells.unproven += other.cells.unproven;
         for (mine, theirs) in self.columns.iter_mut().zip(&other.columns) {
             mine.drift += theirs.drift;
+            mine.unproven += theirs.unproven;
             mine.within += theirs.within;
             mine.max_abs_diff = mine.max_abs_diff.max(theirs.max_abs_diff);
         }

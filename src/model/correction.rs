@@ -120,16 +120,19 @@ pub struct Selection {
     pub exact: bool,
     /// Rows without evidence are deleted.
     pub prune_extra: bool,
+    /// Cells whose evidence is gone (D6) get what is recomputed without it.
+    pub clear_unproven: bool,
 }
 
 impl Selection {
     /// Everything that can be corrected: what a diff folder holds.
-    pub const ALL: Selection = Selection { exact: true, prune_extra: true };
+    pub const ALL: Selection = Selection { exact: true, prune_extra: true, clear_unproven: true };
 
     fn includes(self, class: Class) -> bool {
         match class {
             Class::Drift | Class::Missing => true,
             Class::Within => self.exact,
+            Class::Unproven => self.clear_unproven,
             Class::Extra => self.prune_extra,
         }
     }
@@ -269,7 +272,9 @@ pub fn corrections_from(rows: &[CorrectionRow], table: impl Fn(&str) -> Option<&
         let last = corrections.last_mut().filter(|last| last.table == table && last.key == key);
         let change = match (row.change.as_deref()?, last) {
             ("update", last) => {
-                let class = [Class::Within, Class::Drift].into_iter().find(|class| Some(class.name()) == row.class.as_deref());
+                let class = [Class::Within, Class::Drift, Class::Unproven]
+                    .into_iter()
+                    .find(|class| Some(class.name()) == row.class.as_deref());
                 let stored = value(row.stored_int, row.stored_float, &row.stored_text)?;
                 let cell = Cell { column: row.column.clone()?, class: class?, stored, recomputed: recomputed()? };
                 if let Some(Correction { change: Change::Update(cells), .. }) = last {
@@ -368,7 +373,7 @@ mod tests {
         assert_eq!(rows[3].change, Change::Delete);
         let corrections = Corrections { rows, ..Corrections::default() };
         assert_eq!(corrections.clone().select(Selection::default()).rows.len(), 2, "neither within nor extra");
-        assert_eq!(corrections.select(Selection { exact: true, prune_extra: false }).rows.len(), 3);
+        assert_eq!(corrections.select(Selection { exact: true, ..Selection::default() }).rows.len(), 3);
     }
 
     #[test]

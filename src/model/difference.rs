@@ -13,13 +13,15 @@ pub enum CellClass {
     Drift,
 }
 
-/// D2, for what is not equal: a cell, or a whole row.
+/// D2 and D6, for what is not equal: a cell, or a whole row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Class {
     /// A cell within tolerance.
     Within,
     /// A drifted cell.
     Drift,
+    /// A drifted cell whose evidence is gone (D6): it is reported on its own, and corrected only where that is asked for.
+    Unproven,
     /// A row recomputed, not stored.
     Missing,
     /// A row stored, without evidence left.
@@ -31,6 +33,7 @@ impl Class {
         match self {
             Class::Within => "within",
             Class::Drift => "drift",
+            Class::Unproven => "unproven",
             Class::Missing => "missing",
             Class::Extra => "extra",
         }

@@ -19,5 +19,6 @@ pub mod sanitize;
 pub mod serial;
 pub mod settings;
 pub mod time;
+pub mod unproven;
 pub mod value;
 pub mod writing;

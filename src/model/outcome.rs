@@ -14,6 +14,8 @@ use super::time::Micros;
 pub struct RowCounts {
     pub matching: u64,
     pub drift: u64,
+    /// No cell drifted, but some cell's evidence is gone (D6).
+    pub unproven: u64,
     pub missing: u64,
     pub extra: u64,
 }
@@ -24,6 +26,7 @@ pub struct CellCounts {
     pub equal: u64,
     pub within: u64,
     pub drift: u64,
+    pub unproven: u64,
 }
 
 /// One column's drift.
@@ -31,6 +34,7 @@ pub struct CellCounts {
 pub struct ColumnTally {
     pub within: u64,
     pub drift: u64,
+    pub unproven: u64,
     /// Largest `|recomputed - stored|` of two finite numbers, drifted or within.
     pub max_abs_diff: f64,
 }
@@ -58,7 +62,7 @@ pub struct Outcome {
     /// The tables that were compared, by name. A table that the source lacks is not here but in `notes`.
     pub tables: BTreeMap<&'static str, TableTally>,
     pub findings: BTreeMap<Code, u64>,
-    /// All that drifted, is missing or is extra, in order of table and key. Cells within tolerance are only counted.
+    /// All that drifted, is unproven, is missing or is extra, in order of table and key. Cells within tolerance are only counted.
     pub differences: Vec<Difference>,
     /// Stages in order, with the time that passed in each.
     pub elapsed: Vec<(&'static str, Duration)>,
@@ -67,7 +71,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Nothing drifted, missing or extra in what was compared.
+    /// Nothing drifted, missing or extra in what was compared. What is unproven (D6) is no drift.
     pub fn in_sync(&self) -> bool {
         self.tables.values().all(|t| t.rows.drift + t.rows.missing + t.rows.extra == 0)
     }

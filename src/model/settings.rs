@@ -46,8 +46,15 @@ pub struct Scoring {
     pub failed_response_statuses: Vec<String>,
     pub run_level_steps: Vec<String>,
     pub forecast_type: String,
+    /// The validator deletes finished steps older than this (D6); 0: it never does.
+    #[serde(default = "default_retention")]
+    pub step_retention_days: u32,
     /// `None`: the snapshot's own time.
     pub snapshot_time: Option<Micros>,
+}
+
+fn default_retention() -> u32 {
+    30
 }
 
 impl Default for Scoring {
@@ -72,6 +79,7 @@ impl Default for Scoring {
             ]),
             run_level_steps: texts(&["seed"]),
             forecast_type: "10day".to_owned(),
+            step_retention_days: default_retention(),
             snapshot_time: None,
         }
     }

@@ -187,7 +187,7 @@ impl Incremental {
 
 impl UnitState {
     fn of(result: &UnitResult) -> postcard::Result<Vec<u8>> {
-        let mut diff = StatDiff { table: result.diff.table.clone(), findings: result.diff.findings.clone() };
+        let mut diff = result.diff.clone();
         diff.table.differences.retain(|difference| difference.class != Class::Within);
         postcard::to_stdvec(&UnitState {
             digest: *result.digest.as_bytes(),
@@ -213,13 +213,14 @@ impl UnitState {
 }
 
 fn kept(unit: &Unit, result: &UnitResult, bytes: usize) -> KeptUnit {
-    let has = |within: bool| result.diff.table.differences.iter().any(|found| (found.class == Class::Within) == within);
+    let has = |classes: &[Class]| result.diff.table.differences.iter().any(|found| classes.contains(&found.class));
     KeptUnit {
         runs: unit.runs.clone(),
         rows: result.rows.clone(),
         fresh_until: result.fold.fresh_until,
-        differs: has(false),
-        within: has(true),
+        differs: has(&[Class::Drift, Class::Missing, Class::Extra]),
+        unproven: has(&[Class::Unproven]),
+        within: has(&[Class::Within]),
         evidence: !result.evidence.is_empty(),
         bytes: bytes as u64,
     }
@@ -304,5 +305,6 @@ fn is_open(unit: &Unit, job: &Job, now: Micros) -> bool {
 
 /// Corrections are made from evidence: a unit that has any is read again.
 fn serves(kept: &KeptUnit, correcting: Option<Selection>) -> bool {
-    correcting.is_none_or(|selection| kept.evidence && !kept.differs && !(selection.exact && kept.within))
+    let asked = |selection: Selection| (selection.exact && kept.within) || (selection.clear_unproven && kept.unproven);
+    correcting.is_none_or(|selection| kept.evidence && !kept.differs && !asked(selection))
 }

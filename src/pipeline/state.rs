@@ -18,7 +18,7 @@ use crate::model::evidence::Run;
 use crate::model::time::Micros;
 
 /// Raised with every change of what is written, or of what it means.
-const MAGIC: &[u8; 16] = b"recount state 1\n";
+const MAGIC: &[u8; 16] = b"recount state 2\n";
 const HASH_BYTES: usize = 32;
 const LENGTH_BYTES: usize = 8;
 
@@ -51,6 +51,8 @@ pub struct KeptUnit {
     pub fresh_until: Option<Micros>,
     /// Something drifted, is missing or is extra.
     pub differs: bool,
+    /// A cell cannot be checked (D6).
+    pub unproven: bool,
     /// Something is within tolerance.
     pub within: bool,
     /// Fingerprints of the evidence are kept, as corrections need them.

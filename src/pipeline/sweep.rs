@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use arrow::array::RecordBatch;
 use blake3::Hasher;
 
-use crate::diff::{StatDiff, StatPlan, TableDiff, TablePlan};
+use crate::diff::{Retention, StatDiff, StatPlan, TableDiff, TablePlan, UnitLoss, covers_miner, covers_subnet};
 use crate::error::Result;
 use crate::model::changes::UnitRows;
 use crate::model::columns::Column;
@@ -24,8 +24,10 @@ use crate::model::miner_list::Named;
 use crate::model::outcome::{Outcome, TableTally};
 use crate::model::rollups::{ForecastStat, MinerStat, Rollup, SubnetStat};
 use crate::model::rows::stats_from_batch;
+use crate::model::time::Micros;
+use crate::model::unproven::Losses;
 use crate::parallel;
-use crate::rollup::{Rules, UnitFold, fold_unit};
+use crate::rollup::{Rules, UnitFold, fold_unit, remains};
 use crate::source::Source;
 
 use super::history::History;
@@ -235,11 +237,12 @@ impl<'j> Sweep<'j> {
         tracing::debug!(unit = unit.forecast_run_id, rows = fold.stats.len(), findings = fold.findings.len(), "folded");
         let prepared = prepare(&evidence, &fold)?;
         fold.findings.retain(|finding| self.includes(finding.run, finding.miner));
-        let diff = if self.snapshot.has_stored_stats {
-            self.diff.time(|| self.compare_unit(&evidence, columns.as_ref(), &fold, plan))?
-        } else {
-            StatDiff { table: plan.table.diff(), findings: Vec::new() }
-        };
+        let mut diff = StatDiff { table: plan.table.diff(), ..StatDiff::default() };
+        if self.snapshot.has_stored_stats {
+            let (compared, fresh_until) = self.diff.time(|| self.compare_unit(&evidence, columns.as_ref(), &fold, plan))?;
+            diff = compared;
+            fold.fresh_until = fold.fresh_until.into_iter().chain(fresh_until).min();
+        }
         let mut rows = UnitRows::of(&evidence);
         rows.stored += columns.map_or(0, |columns| columns.num_rows() as u64);
         fold.lead_scores = Vec::new();
@@ -248,38 +251,47 @@ impl<'j> Sweep<'j> {
         Ok((UnitResult { fold, diff, evidence, digest, rows }, prepared))
     }
 
+    /// The diff, and until when time alone does not change it.
     fn compare_unit(
         &self,
         evidence: &UnitEvidence,
         columns: Option<&RecordBatch>,
         fold: &UnitFold,
         plan: &StatPlan,
-    ) -> Result<StatDiff> {
-        let placed = || fold.stats.iter().filter(|placed| placed.placed).map(|placed| &placed.stat);
-        let mut recomputed: Vec<&ForecastStat> = placed().filter(|row| self.includes_row(row)).collect();
-        let Some(columns) = columns else { return self.compare_rows(&evidence.stored, recomputed, placed(), plan) };
-        let (alike, others) = plan.take_alike(columns, &mut recomputed)?;
+    ) -> Result<(StatDiff, Option<Micros>)> {
+        let mut recomputed: Vec<&ForecastStat> = fold.stats.iter().filter(|row| row.placed).map(|row| &row.stat).collect();
+        let Some(columns) = columns else { return self.compare_rows(evidence, &evidence.stored, recomputed, plan) };
+        let (mut alike, others) = plan.take_alike(columns, &mut recomputed)?;
+        alike.retain(|row| self.includes_row(row));
         let stored = stats_from_batch(&others, &self.snapshot.wide_leads)?;
-        let mut diff = self.compare_rows(&stored, recomputed, placed(), plan)?;
-        diff.table.add(alike);
-        Ok(diff)
+        let (mut diff, fresh_until) = self.compare_rows(evidence, &stored, recomputed, plan)?;
+        diff.table.add(plan.alike(alike.len()));
+        Ok((diff, fresh_until))
     }
 
-    /// `placed`: also those of `recomputed` that are not compared.
-    fn compare_rows<'f>(
+    /// Rows of a unit, narrowed only after it is known what is lost (D6).
+    fn compare_rows(
         &self,
+        evidence: &UnitEvidence,
         stored: &[StoredStat],
         mut recomputed: Vec<&ForecastStat>,
-        placed: impl Iterator<Item = &'f ForecastStat>,
         plan: &StatPlan,
-    ) -> Result<StatDiff> {
-        let runs: BTreeMap<Option<i32>, &ForecastStat> = placed.map(|row| (row.miner_uid, row)).collect();
+    ) -> Result<(StatDiff, Option<Micros>)> {
+        let lost = self.lost(evidence, stored, &recomputed, plan);
+        let runs: BTreeMap<Option<i32>, &ForecastStat> = recomputed.iter().map(|row| (row.miner_uid, *row)).collect();
         let mut stored: Vec<&StoredStat> = stored.iter().collect();
         stored.retain(|row| self.includes_row(runs.get(&row.row.miner_uid).unwrap_or(&&row.row)));
         // Of a run that it has deleted, a database stores nothing, and misses nothing.
         let stores = |row: &ForecastStat| stored.iter().any(|stored| stored.row.miner_uid == row.miner_uid);
-        recomputed.retain(|row| !self.is_archived(row.run_id) || stores(row));
-        plan.unit(&stored, &recomputed)
+        recomputed.retain(|row| self.includes_row(row) && (!self.is_archived(row.run_id) || stores(row)));
+        Ok((plan.unit(&stored, &recomputed, &lost)?, lost.fresh_until))
+    }
+
+    /// D6, for all rows of a unit. The evidence is gone through again only where a cell may rest on what is gone.
+    fn lost(&self, evidence: &UnitEvidence, stored: &[StoredStat], recomputed: &[&ForecastStat], plan: &StatPlan) -> UnitLoss {
+        let retention = Retention::new(self.job.scoring.step_retention_days, self.rules.snapshot_time);
+        let suspects = plan.suspects(stored, recomputed, retention);
+        plan.losses(stored, recomputed, &remains(&evidence.runs, &suspects, &self.rules), retention)
     }
 
     /// The evidence that the source itself still has: what a correction is held against when it is applied.
@@ -342,7 +354,7 @@ impl<'j> Sweep<'j> {
         feed(&mut sum.hasher, &subnet);
         sum.findings.sort_by(Finding::order);
 
-        let compared = self.compare_whole(&miners, &subnet)?;
+        let compared = self.compare_whole(&miners, &subnet, &sum.losses)?;
         collect.rest(Rest {
             miners: &miners,
             subnet: &subnet,
@@ -376,7 +388,7 @@ impl<'j> Sweep<'j> {
     }
 
     /// `miner_stats` and `weather_subnet_stats`, where they are stored and wanted.
-    fn compare_whole(&self, miners: &[MinerStat], subnet: &[SubnetStat]) -> Result<Vec<(TablePlan, TableDiff)>> {
+    fn compare_whole(&self, miners: &[MinerStat], subnet: &[SubnetStat], losses: &Losses) -> Result<Vec<(TablePlan, TableDiff)>> {
         let mut compared = Vec::new();
         if !self.job.narrowing.lifetime {
             return Ok(compared);
@@ -385,10 +397,9 @@ impl<'j> Sweep<'j> {
             if let Some(stored) = &self.snapshot.stored_miners {
                 let plan = TablePlan::of::<MinerStat>(self.job.tolerance, self.included(MinerStat::TABLE));
                 let keep = |row: &&MinerStat| self.includes(None, row.miner_uid.map(MinerUid));
-                let diff = plan.table(stored.iter().filter(keep), miners.iter().filter(keep), |row| RowKey {
-                    miner_uid: row.miner_uid,
-                    ..RowKey::default()
-                })?;
+                let key = |row: &MinerStat| RowKey { miner_uid: row.miner_uid, ..RowKey::default() };
+                let unproven = |key: &RowKey, column: &str| covers_miner(losses, key.miner_uid, column);
+                let diff = plan.table(stored.iter().filter(keep), miners.iter().filter(keep), key, unproven)?;
                 compared.push((plan, diff));
             }
             if let Some(stored) = &self.snapshot.stored_subnet {
@@ -396,11 +407,9 @@ impl<'j> Sweep<'j> {
                 let keep = |row: &&SubnetStat| self.includes(row.run_id.map(RunId), None);
                 let stores = |row: &SubnetStat| stored.iter().any(|stored| stored.run_id == row.run_id);
                 let kept = |row: &&SubnetStat| keep(row) && (!self.is_archived(row.run_id) || stores(row));
-                let diff = plan.table(stored.iter().filter(keep), subnet.iter().filter(kept), |row| RowKey {
-                    scope: row.scope.clone(),
-                    run_id: row.run_id,
-                    ..RowKey::default()
-                })?;
+                let key = |row: &SubnetStat| RowKey { scope: row.scope.clone(), run_id: row.run_id, ..RowKey::default() };
+                let unproven = |key: &RowKey, column: &str| covers_subnet(losses, key.run_id, column);
+                let diff = plan.table(stored.iter().filter(keep), subnet.iter().filter(kept), key, unproven)?;
                 compared.push((plan, diff));
             }
             Ok(compared)
@@ -448,6 +457,8 @@ struct Sum {
     names: HashSet<Arc<Named>>,
     findings: Vec<Finding>,
     stats: TableDiff,
+    /// D6
+    losses: Losses,
     /// Where the strays' differences begin in those of `stats`.
     strays_from: usize,
 }
@@ -461,6 +472,7 @@ impl Sum {
             names: HashSet::new(),
             findings: Vec::new(),
             stats,
+            losses: Losses::default(),
             strays_from: 0,
         }
     }
@@ -476,6 +488,7 @@ impl Sum {
         self.subnet.append(&mut unit.fold.subnet);
         self.findings.append(&mut unit.fold.findings);
         self.findings.append(&mut unit.diff.findings);
+        unit.diff.losses.iter().for_each(|(whose, loss)| self.losses.add(*whose, *loss));
         // Cells within tolerance are counted; only drift is kept.
         unit.diff.table.differences.retain(|difference| difference.class != Class::Within);
         self.stats.add(unit.diff.table);

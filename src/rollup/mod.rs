@@ -14,6 +14,7 @@
 //! | R one miner in one run, D1 the place | `run.rs` |
 //! | M one miner over all runs | `miner.rs` |
 //! | N the subnet | `subnet.rs` |
+//! | D6 what is left of the evidence | `remains.rs` |
 
 mod components;
 pub mod exact;
@@ -25,6 +26,7 @@ mod legacy;
 mod miner;
 mod pattern;
 mod rank;
+mod remains;
 mod repeated;
 mod roster;
 mod run;
@@ -34,6 +36,7 @@ mod subnet;
 mod views;
 
 pub use miner::{Again, FirstPass, Lifetime, MinerRun, SecondPass};
+pub use remains::remains;
 pub use run::{PlacedStat, UnitFold, fold_unit};
 
 use crate::model::ids::LeadHours;

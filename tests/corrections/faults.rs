@@ -90,7 +90,7 @@ fn rejected(setup: &str, named: &[&str]) {
     let db = database();
     drifted(&db, 4, 8, 0);
     db.execute(
-        "UPDATE weather_forecast_stats SET era5_completeness = 0.125; DELETE FROM weather_forecast_stats WHERE miner_uid = 6",
+        "UPDATE weather_forecast_stats SET forecast_inference_duration_seconds = 125; DELETE FROM weather_forecast_stats WHERE miner_uid = 6",
     );
     db.execute(setup);
     let before = dump(&db);
@@ -129,8 +129,11 @@ fn a_constraint_that_rejects_a_row_is_answered_with_its_name() {
 
 #[test]
 fn a_trigger_that_changes_or_skips_a_row_is_found_by_reading_back() {
-    let body = "IF NEW.miner_uid = 5 AND NEW.run_id = 3 THEN NEW.era5_completeness := 0.75; END IF;";
-    rejected(&trigger("UPDATE", "weather_forecast_stats", body), &["column era5_completeness", "miner_uid 5", "does not hold"]);
+    let body = "IF NEW.miner_uid = 5 AND NEW.run_id = 3 THEN NEW.forecast_inference_duration_seconds := 75; END IF;";
+    rejected(
+        &trigger("UPDATE", "weather_forecast_stats", body),
+        &["column forecast_inference_duration_seconds", "miner_uid 5", "does not hold"],
+    );
     let body = "IF NEW.miner_uid = 5 AND NEW.run_id = 3 THEN RETURN NULL; END IF;";
     rejected(&trigger("UPDATE", "weather_forecast_stats", body), &["miner_uid 5", "run_id 3", "does not hold"]);
     let body = "IF NEW.run_id = 2 THEN NEW.avg_rmse := 7; END IF;";

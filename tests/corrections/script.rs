@@ -40,17 +40,17 @@ fn psql_does_the_same() {
 fn the_guards_are_in_the_file() {
     let (db, folder) = (database(), tempfile::tempdir().unwrap());
     super::drifted(&db, 4, 8, 0);
-    db.execute("UPDATE weather_forecast_stats SET era5_completeness = 0.125 WHERE miner_uid IN (3, 5)");
+    db.execute("UPDATE weather_forecast_stats SET forecast_inference_duration_seconds = 125 WHERE miner_uid IN (3, 5)");
     let (out, file) = (folder.path().join("diff"), folder.path().join("night.sql"));
     diff(&db, &out);
     on(&db, &["apply", out.to_str().unwrap(), "--sql", file.to_str().unwrap()]).succeeds();
     db.execute(
-        "UPDATE weather_forecast_stats SET era5_completeness = 0.25 WHERE miner_uid = 3 AND run_id = 2;
+        "UPDATE weather_forecast_stats SET forecast_inference_duration_seconds = 250 WHERE miner_uid = 3 AND run_id = 2;
          UPDATE weather_miner_scores SET calculation_time = now() WHERE miner_uid = 5 AND run_id = 1",
     );
     assert!(psql(&db, file.to_str().unwrap()).status.success());
-    let wrong = "SELECT miner_uid, run_id, era5_completeness FROM weather_forecast_stats
-                 WHERE era5_completeness IN (0.125, 0.25) ORDER BY 1";
-    assert_eq!(db.psql(wrong), "3|2|0.25\n5|1|0.125");
+    let wrong = "SELECT miner_uid, run_id, forecast_inference_duration_seconds FROM weather_forecast_stats
+                 WHERE forecast_inference_duration_seconds IN (125, 250) ORDER BY 1";
+    assert_eq!(db.psql(wrong), "3|2|250\n5|1|125");
     assert_eq!(db.psql("SELECT outcome FROM rollup_jobs"), "partial");
 }

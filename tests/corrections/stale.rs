@@ -10,7 +10,7 @@ const KEY: &str = "run_id = 3 AND miner_uid = 5";
 /// A diff of one wrong number in each of some rows, and what `apply` says after `change`.
 fn apply_after(db: &Database, change: &str) -> Json {
     drifted(db, 6, 10, 0);
-    db.execute("UPDATE weather_forecast_stats SET era5_completeness = 0.125 WHERE miner_uid = 5 OR run_id = 3");
+    db.execute("UPDATE weather_forecast_stats SET forecast_inference_duration_seconds = 125 WHERE miner_uid = 5 OR run_id = 3");
     changed_since_diff(db, change)
 }
 
@@ -31,7 +31,7 @@ fn reasons(applied: &Json) -> Vec<String> {
 }
 
 fn wrong(db: &Database) -> String {
-    db.psql("SELECT count(*) FROM weather_forecast_stats WHERE era5_completeness = 0.125")
+    db.psql("SELECT count(*) FROM weather_forecast_stats WHERE forecast_inference_duration_seconds = 125")
 }
 
 #[test]
@@ -57,12 +57,15 @@ fn a_row_whose_scores_changed_is_left() {
 fn ranks_are_left_where_anyone_of_the_run_was_scored_again() {
     let db = database();
     drifted(&db, 6, 10, 0);
-    db.execute("UPDATE weather_forecast_stats SET era5_completeness = 0.125, miner_rank = 42 WHERE miner_uid IN (4, 5)");
+    db.execute(
+        "UPDATE weather_forecast_stats SET forecast_inference_duration_seconds = 125, miner_rank = 42 WHERE miner_uid IN (4, 5)",
+    );
     let rescored =
         "UPDATE weather_miner_scores SET calculation_time = now() WHERE run_id = 3 AND miner_uid = 7 AND lead_hours = 24";
     let applied = changed_since_diff(&db, rescored);
     assert_eq!(reasons(&applied), ["evidence miner_rank", "evidence miner_rank"], "{applied:#}");
-    let wrong = "SELECT count(*) FILTER (WHERE era5_completeness = 0.125), count(*) FILTER (WHERE miner_rank = 42),
+    let wrong =
+        "SELECT count(*) FILTER (WHERE forecast_inference_duration_seconds = 125), count(*) FILTER (WHERE miner_rank = 42),
                         min(run_id) FILTER (WHERE miner_rank = 42) FROM weather_forecast_stats";
     assert_eq!(db.psql(wrong), "0|2|3");
     on(&db, &["reconcile", "--apply"]).succeeds();
@@ -72,10 +75,10 @@ fn ranks_are_left_where_anyone_of_the_run_was_scored_again() {
 #[test]
 fn a_cell_that_someone_else_wrote_is_left() {
     let db = database();
-    let change = format!("UPDATE weather_forecast_stats SET era5_completeness = 0.25 WHERE {KEY}");
+    let change = format!("UPDATE weather_forecast_stats SET forecast_inference_duration_seconds = 250 WHERE {KEY}");
     let applied = apply_after(&db, &change);
     assert_eq!(reasons(&applied), ["changed -"]);
-    assert_eq!(db.psql(&format!("SELECT era5_completeness FROM weather_forecast_stats WHERE {KEY}")), "0.25");
+    assert_eq!(db.psql(&format!("SELECT forecast_inference_duration_seconds FROM weather_forecast_stats WHERE {KEY}")), "250");
 }
 
 #[test]
@@ -108,7 +111,7 @@ fn a_row_that_is_gone_or_came_by_itself_is_left() {
 fn a_row_that_someone_holds_is_left_and_waited_for_by_nobody() {
     let db = database();
     drifted(&db, 4, 8, 0);
-    db.execute("UPDATE weather_forecast_stats SET era5_completeness = 0.125 WHERE miner_uid IN (2, 5)");
+    db.execute("UPDATE weather_forecast_stats SET forecast_inference_duration_seconds = 125 WHERE miner_uid IN (2, 5)");
     let held = crate::support::block_on(async {
         use sqlx::Connection;
         let mut other = db.connect().await;
@@ -121,14 +124,17 @@ fn a_row_that_someone_holds_is_left_and_waited_for_by_nobody() {
     });
     let applied = held.ends_with(1).json();
     assert!(reasons(&applied["corrections"]).iter().all(|reason| reason == "busy -"), "{applied:#}");
-    assert_eq!(db.psql("SELECT DISTINCT miner_uid FROM weather_forecast_stats WHERE era5_completeness = 0.125"), "5");
+    assert_eq!(
+        db.psql("SELECT DISTINCT miner_uid FROM weather_forecast_stats WHERE forecast_inference_duration_seconds = 125"),
+        "5"
+    );
 }
 
 #[test]
 fn runs_under_way_and_young_runs_are_left() {
     let db = database();
     drifted(&db, 6, 10, 0);
-    db.execute("UPDATE weather_forecast_stats SET era5_completeness = 0.125");
+    db.execute("UPDATE weather_forecast_stats SET forecast_inference_duration_seconds = 125");
     db.execute("UPDATE weather_forecast_steps SET status = 'in_progress', started_at = now(), completed_at = NULL
                 WHERE id = (SELECT min(id) FROM weather_forecast_steps WHERE run_id = 2 AND step_name <> 'seed' AND lead_hours IS NULL)");
     // Initialised an hour ago, with everything done: not under way, but young.
@@ -137,11 +143,15 @@ fn runs_under_way_and_young_runs_are_left() {
     let applied = on(&db, &["reconcile", "--apply", "--min-age", "6h", "--format", "json"]).ends_with(1).json();
     let left = reasons(&applied["corrections"]);
     assert!(left.iter().any(|reason| reason == "in_flight -") && left.iter().any(|reason| reason == "young -"), "{applied:#}");
-    let wrong = db.psql("SELECT DISTINCT run_id FROM weather_forecast_stats WHERE era5_completeness = 0.125 ORDER BY 1");
+    let wrong =
+        db.psql("SELECT DISTINCT run_id FROM weather_forecast_stats WHERE forecast_inference_duration_seconds = 125 ORDER BY 1");
     assert_eq!(wrong, "2\n4");
     let applied = on(&db, &["reconcile", "--apply", "--prune-extra", "--format", "json"]).ends_with(1).json();
     assert!(reasons(&applied["corrections"]).iter().all(|reason| reason == "in_flight -"), "{applied:#}");
-    assert_eq!(db.psql("SELECT DISTINCT run_id FROM weather_forecast_stats WHERE era5_completeness = 0.125"), "2");
+    assert_eq!(
+        db.psql("SELECT DISTINCT run_id FROM weather_forecast_stats WHERE forecast_inference_duration_seconds = 125"),
+        "2"
+    );
 }
 
 #[test]

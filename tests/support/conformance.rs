@@ -8,7 +8,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// The sets, by the names of their folders.
-pub const SETS: [&str; 4] = ["small", "leads", "clean", "production"];
+pub const SETS: [&str; 5] = ["small", "leads", "clean", "purged", "production"];
 
 /// The tables of a set, in the order of their foreign keys.
 pub const TABLES: [&str; 8] = [

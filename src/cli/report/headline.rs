@@ -17,8 +17,10 @@ pub enum Standing {
 pub fn headline(outcome: &Outcome) -> (Standing, String) {
     let rows: u64 = outcome.tables.values().map(|table| all(&table.rows)).sum();
     let within: u64 = outcome.tables.values().map(|table| table.cells.within).sum();
+    let unproven: u64 = outcome.tables.values().map(|table| table.rows.unproven).sum();
     if !outcome.in_sync() {
-        let found: Vec<_> = outcome.tables.iter().filter_map(|(name, table)| deviation(name, &table.rows)).collect();
+        let mut found: Vec<_> = outcome.tables.iter().filter_map(|(name, table)| deviation(name, &table.rows)).collect();
+        found.extend((unproven > 0).then(|| unproven_rows(unproven)));
         return (Standing::Drift, format!("DRIFT: {}.", found.join("; ")));
     }
     if outcome.command == "recompute" {
@@ -32,6 +34,11 @@ pub fn headline(outcome: &Outcome) -> (Standing, String) {
         cells => format!(" ({} within tolerance, not equal to the bit)", counted(cells, "cell")),
     };
     let tables = counted(outcome.tables.len() as u64, "table");
+    if unproven > 0 {
+        let kept = counted(rows - unproven, "compared row");
+        let unproven = unproven_rows(unproven);
+        return (Standing::Good, format!("In sync: {kept} of {tables} match{within}; {unproven}."));
+    }
     (Standing::Good, format!("In sync: all {} of {tables} match{within}.", counted(rows, "compared row")))
 }
 
@@ -49,6 +56,11 @@ fn deviation(name: &str, rows: &RowCounts) -> Option<String> {
     Some(format!("{} of {stored} of {name} {verb}{lone}", grouped(rows.drift)))
 }
 
+/// D6
+fn unproven_rows(rows: u64) -> String {
+    format!("{} cannot be checked: their scores or steps are gone", counted(rows, "row"))
+}
+
 fn all(rows: &RowCounts) -> u64 {
-    rows.matching + rows.drift + rows.missing + rows.extra
+    rows.matching + rows.drift + rows.unproven + rows.missing + rows.extra
 }

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value as Json;
 
 use crate::model::difference::{Difference, RowKey};
-use crate::model::outcome::{Outcome, TableTally};
+use crate::model::outcome::{ColumnTally, Outcome, TableTally};
 
 use super::patterns::Pattern;
 
@@ -47,6 +47,7 @@ struct Rows {
     #[serde(rename = "match")]
     matching: u64,
     drift: u64,
+    unproven: u64,
     missing: u64,
     extra: u64,
 }
@@ -56,11 +57,13 @@ struct Cells {
     equal: u64,
     within: u64,
     drift: u64,
+    unproven: u64,
 }
 
 #[derive(Serialize)]
 struct Column {
     drift: u64,
+    unproven: u64,
     max_abs_diff: f64,
 }
 
@@ -115,14 +118,22 @@ impl<'a> From<&'a TableTally> for Table<'a> {
     fn from(tally: &'a TableTally) -> Self {
         let (rows, cells) = (tally.rows, tally.cells);
         Table {
-            rows: Rows { matching: rows.matching, drift: rows.drift, missing: rows.missing, extra: rows.extra },
-            cells: Cells { equal: cells.equal, within: cells.within, drift: cells.drift },
-            columns: tally
-                .columns
-                .iter()
-                .map(|(name, column)| (name.as_str(), Column { drift: column.drift, max_abs_diff: column.max_abs_diff }))
-                .collect(),
+            rows: Rows {
+                matching: rows.matching,
+                drift: rows.drift,
+                unproven: rows.unproven,
+                missing: rows.missing,
+                extra: rows.extra,
+            },
+            cells: Cells { equal: cells.equal, within: cells.within, drift: cells.drift, unproven: cells.unproven },
+            columns: tally.columns.iter().map(|(name, column)| (name.as_str(), column.into())).collect(),
         }
+    }
+}
+
+impl From<&ColumnTally> for Column {
+    fn from(column: &ColumnTally) -> Self {
+        Column { drift: column.drift, unproven: column.unproven, max_abs_diff: column.max_abs_diff }
     }
 }
 

@@ -32,11 +32,12 @@ fn forecast(run: i32, miner: i32, column: &str, stored: Value<'static>, recomput
 }
 
 fn tally(rows: [u64; 4], cells: [u64; 3], columns: &[(&str, u64, f64)]) -> TableTally {
-    let column =
-        |&(name, drift, max_abs_diff): &(&str, u64, f64)| (name.to_owned(), ColumnTally { within: 0, drift, max_abs_diff });
+    let column = |&(name, drift, max_abs_diff): &(&str, u64, f64)| {
+        (name.to_owned(), ColumnTally { drift, max_abs_diff, ..ColumnTally::default() })
+    };
     TableTally {
-        rows: RowCounts { matching: rows[0], drift: rows[1], missing: rows[2], extra: rows[3] },
-        cells: CellCounts { equal: cells[0], within: cells[1], drift: cells[2] },
+        rows: RowCounts { matching: rows[0], drift: rows[1], unproven: 0, missing: rows[2], extra: rows[3] },
+        cells: CellCounts { equal: cells[0], within: cells[1], drift: cells[2], unproven: 0 },
         columns: columns.iter().map(column).collect(),
     }
 }
@@ -214,33 +215,40 @@ fn the_json_report_of_a_drifted_source() {
           "rows": {
             "match": 3466,
             "drift": 37,
+            "unproven": 0,
             "missing": 1,
             "extra": 0
           },
           "cells": {
             "equal": 70000,
             "within": 0,
-            "drift": 9
+            "drift": 9,
+            "unproven": 0
           },
           "columns": {
             "avg_acc": {
               "drift": 0,
+              "unproven": 0,
               "max_abs_diff": 0.0
             },
             "era5_combined_score": {
               "drift": 1,
+              "unproven": 0,
               "max_abs_diff": 0.0042
             },
             "era5_completeness": {
               "drift": 3,
+              "unproven": 0,
               "max_abs_diff": 0.0
             },
             "forecast_status": {
               "drift": 2,
+              "unproven": 0,
               "max_abs_diff": 0.0
             },
             "hosting_latency_ms": {
               "drift": 1,
+              "unproven": 0,
               "max_abs_diff": 900.0
             }
           }
@@ -249,17 +257,20 @@ fn the_json_report_of_a_drifted_source() {
           "rows": {
             "match": 6,
             "drift": 1,
+            "unproven": 0,
             "missing": 0,
             "extra": 0
           },
           "cells": {
             "equal": 132,
             "within": 0,
-            "drift": 1
+            "drift": 1,
+            "unproven": 0
           },
           "columns": {
             "top_miners": {
               "drift": 1,
+              "unproven": 0,
               "max_abs_diff": 0.0
             }
           }
@@ -370,6 +381,7 @@ fn difference(line: &serde_json::Value) -> Difference {
             "within" => Class::Within,
             "missing" => Class::Missing,
             "extra" => Class::Extra,
+            "unproven" => Class::Unproven,
             _ => Class::Drift,
         },
         stored: cell(&line["stored"]),

@@ -132,14 +132,14 @@ fn recomputed(outcome: &Outcome, options: &Options, kept: &[LegacyScore]) -> Vec
     for difference in outcome.differences.iter().filter(|difference| difference.table == ForecastStat::TABLE) {
         match (difference.class, &difference.column) {
             (Class::Missing, _) => missing += 1,
-            (Class::Drift, Some(column)) if !is_derived_column(column) => {
+            (Class::Drift | Class::Unproven, Some(column)) if !is_derived_column(column) => {
                 // What is NULL in the wide column cannot be lost, and what has nothing behind it is counted as a finding.
                 let both = !matches!(difference.stored, Value::Null) && !matches!(difference.recomputed, Value::Null);
                 if both {
                     *drift.entry(column).or_default() += 1;
                 }
             }
-            (Class::Drift, Some(column)) => *drift.entry(column).or_default() += 1,
+            (Class::Drift | Class::Unproven, Some(column)) => *drift.entry(column).or_default() += 1,
             _ => {}
         }
     }
