@@ -21,6 +21,7 @@ mod hashed;
 pub mod model;
 mod parallel;
 pub mod pipeline;
+mod postgres;
 pub mod rollup;
 pub mod schema;
 mod seal;

@@ -1,10 +1,9 @@
 //! The connection of the migrations: its settings, its lock, and what its errors mean.
 
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::postgres::{MIGRATIONS_LOCK, Target, Task, close, failed};
 use sqlx::migrate::{MigrateError, Migration};
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection};
-use std::str::FromStr;
+use sqlx::{AssertSqlSafe, PgConnection};
 use std::time::{Duration, Instant};
 
 /// How long a migration in a transaction waits for a lock. Writers queue up behind one who waits, so not long.
@@ -16,9 +15,6 @@ const CONCURRENT_LOCK_TIMEOUT_MS: u32 = 600_000;
 /// How long one run of the migrations waits for another one to end, and how often it looks.
 const TURN_TIMEOUT: Duration = Duration::from_secs(600);
 const TURN_INTERVAL: Duration = Duration::from_millis(100);
-
-/// The advisory lock of the migrations: "recount" in ASCII.
-const LOCK_KEY: i64 = 0x72_65_63_6f_75_6e_74;
 
 /// CREATE OR REPLACE TRIGGER is known from here on, and no validator has an older one.
 const SERVER_MIN: u32 = 140_000;
@@ -34,12 +30,7 @@ pub(super) struct Session {
 impl Session {
     pub async fn open(url: &str) -> Result<Session> {
         let doing = || "connecting to the database for its migrations".to_owned();
-        // The parser's messages repeat parts of what they could not read, which may be a password.
-        let options = PgConnectOptions::from_str(url).map_err(|_| {
-            Error::new(ErrorKind::Usage, "reading the URL of the database", "it is not a valid PostgreSQL URL")
-                .hint("postgres://USER:PASSWORD@HOST:PORT/DATABASE")
-        })?;
-        let mut connection = options.application_name("recount migrate").connect().await.doing(ErrorKind::Database, doing)?;
+        let mut connection = Target::parse(url)?.connect(Task::Migrate, "recount migrate", "migrations").await?;
         let (server, lock_timeout): (i32, String) =
             sqlx::query_as("SELECT current_setting('server_version_num')::int, current_setting('lock_timeout')")
                 .fetch_one(&mut connection)
@@ -69,7 +60,7 @@ impl Session {
 
     pub async fn close(self) {
         // All is done; whether the farewell reaches the server changes nothing.
-        let _ = self.connection.close().await;
+        close(self.connection).await;
     }
 
     /// Asks again and again, never waiting inside of a statement: see `record` in the module above.
@@ -78,7 +69,7 @@ impl Session {
         let started = Instant::now();
         loop {
             let ours: bool = sqlx::query_scalar("SELECT pg_try_advisory_lock($1)")
-                .bind(LOCK_KEY)
+                .bind(MIGRATIONS_LOCK)
                 .fetch_one(&mut self.connection)
                 .await
                 .doing(ErrorKind::Database, doing)?;
@@ -108,17 +99,5 @@ pub(super) fn describe(error: MigrateError, migration: &Migration) -> Error {
         MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _) => cause,
         _ => return Error::new(ErrorKind::Database, doing, &error).caused_by(error),
     };
-    let code = cause.as_database_error().and_then(|e| e.code()).unwrap_or_default().into_owned();
-    let message = cause.as_database_error().map_or_else(|| cause.to_string(), |e| e.message().to_owned());
-    let (kind, hint) = match code.as_str() {
-        "55P03" => (
-            ErrorKind::Retry,
-            "another session holds a lock on its tables; run it again when that one is done, it goes on from here",
-        ),
-        "40P01" => (ErrorKind::Retry, "run it again"),
-        "42501" => (ErrorKind::Database, "connect as the owner of the validator's tables"),
-        "23505" => (ErrorKind::Data, "rows of equal key came in past the triggers; merge them and run it again"),
-        _ => return Error::new(ErrorKind::Database, doing, message).caused_by(error),
-    };
-    Error::new(kind, doing, message).hint(hint).caused_by(error)
+    failed(Task::Migrate, doing, cause).caused_by(error)
 }

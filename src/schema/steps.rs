@@ -10,8 +10,8 @@ use crate::model::time::Micros;
 use super::phase2::write_rules;
 use super::session::Session;
 
-/// The advisory lock of jobs that write, "recountw" in ASCII: a correction and a recovery take turns.
-const JOB_LOCK: i64 = 0x72_65_63_6f_75_6e_74_77;
+/// A correction and a recovery take turns.
+use crate::postgres::JOBS_LOCK as JOB_LOCK;
 
 /// A step, and what is to become of it, or became.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]

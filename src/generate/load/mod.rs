@@ -8,17 +8,17 @@ mod steps;
 mod tables;
 mod tuples;
 
-use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
+use sqlx::postgres::PgConnection;
+use sqlx::{AssertSqlSafe, Connection};
 
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::model::evidence::{COMPONENTS, NODES, Node, RESPONSES, RUNS, SCORES, STEPS};
 use crate::model::rollups::{ForecastStat, MinerStat, Rollup};
+use crate::postgres::{Judged, Target, Task};
 
 use self::indexes::Dropped;
 use self::tables::{Of, RunRow, Table};
@@ -55,17 +55,9 @@ pub struct Loader {
 impl Loader {
     /// Connects, checks the tables and makes them ready.
     pub fn start(url: &str, generator: &Generator) -> Result<Self> {
-        // The parser's messages repeat parts of what they could not read, which may be a password.
-        let options = PgConnectOptions::from_str(url).map_err(|_| {
-            Error::new(ErrorKind::Usage, "reading the URL of the database", "it is not a valid PostgreSQL URL")
-                .hint("postgres://USER:PASSWORD@HOST:PORT/DATABASE")
-        })?;
-        let task = Task {
-            options: options.application_name("recount generate"),
-            vocabulary: generator.shared_vocabulary(),
-            nodes: generator.nodes(),
-            runs: run_rows(generator),
-        };
+        let target = Target::parse(url)?;
+        let task =
+            Loading { target, vocabulary: generator.shared_vocabulary(), nodes: generator.nodes(), runs: run_rows(generator) };
         let (orders, inbox) = sync_channel(UNITS_AHEAD);
         let (ready, started) = sync_channel(1);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -119,24 +111,24 @@ fn run_rows(generator: &Generator) -> Vec<RunRow> {
 }
 
 /// What the thread does.
-struct Task {
-    options: PgConnectOptions,
+struct Loading {
+    target: Target,
     vocabulary: Arc<Vocabulary>,
     nodes: Vec<Node>,
     runs: Vec<RunRow>,
 }
 
-impl Task {
+impl Loading {
     async fn run(self, inbox: &Receiver<Order>, ready: &SyncSender<()>) -> Result<()> {
         let connecting = || "connecting to the database".to_owned();
-        let mut connection = self.options.connect().await.doing(ErrorKind::Database, connecting)?;
+        let mut connection = self.target.connect(Task::Load, "recount generate", "loading").await?;
         check(&mut connection).await?;
-        let mut transaction = connection.begin().await.doing(ErrorKind::Database, connecting)?;
+        let mut transaction = connection.begin().await.judged(Task::Load, connecting)?;
         let one_per_key = one_per_key(&mut transaction).await?;
         execute(&mut transaction, SETTINGS, "preparing the tables").await?;
         execute(&mut transaction, "ALTER TABLE weather_forecast_steps DISABLE TRIGGER USER", "preparing the tables").await?;
         let preparing = || "preparing the tables".to_owned();
-        let dropped = Dropped::from(&mut transaction).await.doing(ErrorKind::Database, preparing)?;
+        let dropped = Dropped::from(&mut transaction).await.judged(Task::Load, preparing)?;
         copy(&mut transaction, &tables::nodes(), self.nodes.iter()).await?;
         copy(&mut transaction, &tables::runs(), self.runs.iter()).await?;
         let _ = ready.send(());
@@ -152,14 +144,14 @@ impl Task {
             }
         }
         let indexing = || "building the indexes".to_owned();
-        dropped.restore(&mut transaction).await.doing(ErrorKind::Database, indexing)?;
+        dropped.restore(&mut transaction).await.judged(Task::Load, indexing)?;
         execute(&mut transaction, "ALTER TABLE weather_forecast_steps ENABLE TRIGGER USER", "building the indexes").await?;
         execute(&mut transaction, NEXT_IDS, "moving the sequences on").await?;
-        transaction.commit().await.doing(ErrorKind::Database, || "committing what was loaded".to_owned())?;
+        transaction.commit().await.judged(Task::Load, || "committing what was loaded".to_owned())?;
         // Now, and not by the autovacuum while somebody measures what was loaded.
         let vacuum = format!("VACUUM (ANALYZE) {}", TABLES.join(", "));
         let done = sqlx::raw_sql(AssertSqlSafe(vacuum)).execute(&mut connection).await;
-        done.map(drop).doing(ErrorKind::Database, || "analyzing the tables".to_owned())
+        done.map(drop).judged(Task::Load, || "analyzing the tables".to_owned())
     }
 
     async fn load(
@@ -211,12 +203,12 @@ async fn check(connection: &mut PgConnection) -> Result<()> {
     let mut filled = Vec::new();
     for table in TABLES {
         let there = query(format!("SELECT to_regclass('{table}') IS NOT NULL")).fetch_one(&mut *connection).await;
-        if !there.doing(ErrorKind::Database, || doing.to_owned())? {
+        if !there.judged(Task::Load, || doing.to_owned())? {
             missing.push(table);
             continue;
         }
         let rows = query(format!("SELECT EXISTS (SELECT FROM {table})")).fetch_one(&mut *connection).await;
-        if rows.doing(ErrorKind::Database, || doing.to_owned())? {
+        if rows.judged(Task::Load, || doing.to_owned())? {
             filled.push(table);
         }
     }
@@ -236,12 +228,12 @@ async fn one_per_key(connection: &mut PgConnection) -> Result<bool> {
     const GUARD: &str = "SELECT EXISTS (SELECT FROM pg_trigger
         WHERE tgrelid = 'weather_forecast_steps'::regclass AND tgname = 'recount_steps_row')";
     let found = sqlx::query_scalar(GUARD).fetch_one(connection).await;
-    found.doing(ErrorKind::Database, || "looking for the key of the steps".to_owned())
+    found.judged(Task::Load, || "looking for the key of the steps".to_owned())
 }
 
 async fn execute(connection: &mut PgConnection, sql: &'static str, doing: &str) -> Result<()> {
     let done = sqlx::raw_sql(sql).execute(connection).await;
-    done.map(drop).doing(ErrorKind::Database, || doing.to_owned())
+    done.map(drop).judged(Task::Load, || doing.to_owned())
 }
 
 /// Sends rows in the binary format, a chunk at a time.
@@ -255,17 +247,17 @@ async fn copy<R>(
     if rows.peek().is_none() {
         return Ok(());
     }
-    let mut copy = connection.copy_in_raw(&table.statement()).await.doing(ErrorKind::Database, doing)?;
+    let mut copy = connection.copy_in_raw(&table.statement()).await.judged(Task::Load, doing)?;
     let mut tuples = Tuples::new();
     for row in rows {
         tuples.row(table.columns.len());
         (table.write)(&mut tuples, row.borrow());
         if tuples.len() >= CHUNK_BYTES {
-            copy.send(tuples.part()).await.doing(ErrorKind::Database, doing)?;
+            copy.send(tuples.part()).await.judged(Task::Load, doing)?;
             tuples.clear();
         }
     }
     tuples.end();
-    copy.send(tuples.part()).await.doing(ErrorKind::Database, doing)?;
-    copy.finish().await.map(drop).doing(ErrorKind::Database, doing)
+    copy.send(tuples.part()).await.judged(Task::Load, doing)?;
+    copy.finish().await.map(drop).judged(Task::Load, doing)
 }

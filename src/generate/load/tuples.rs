@@ -3,11 +3,9 @@
 use crate::model::columns::Type;
 use crate::model::time::Micros;
 use crate::model::value::Value;
+use crate::postgres::wire::EPOCH_MICROS;
 
 const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
-
-/// 2000-01-01, where PostgreSQL's times begin, in microseconds since 1970.
-const EPOCH_MICROS: i64 = 946_684_800_000_000;
 
 /// The stream of one COPY, in parts.
 #[derive(Debug)]

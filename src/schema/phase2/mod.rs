@@ -128,13 +128,5 @@ async fn run(connection: &mut PgConnection, doing: &str, sql: String) -> Result<
 
 /// An error of the server, with the kind that tells whether to try again.
 fn describe(doing: &str, error: sqlx::Error) -> Error {
-    let code = error.as_database_error().and_then(|e| e.code()).unwrap_or_default().into_owned();
-    let message = error.as_database_error().map_or_else(|| error.to_string(), |e| e.message().to_owned());
-    let (kind, hint) = match code.as_str() {
-        "55P03" | "40P01" => (ErrorKind::Retry, "another session holds a lock on the table; run it again when that one is done"),
-        "42501" => (ErrorKind::Database, "connect as the owner of the validator's tables"),
-        "2BP01" => (ErrorKind::Refused, "something depends on it; `recount phase2 check` lists what"),
-        _ => return Error::new(ErrorKind::Database, doing, message).caused_by(error),
-    };
-    Error::new(kind, doing, message).hint(hint).caused_by(error)
+    crate::postgres::failed(crate::postgres::Task::Migrate, doing, &error).caused_by(error)
 }

@@ -8,11 +8,12 @@ use sqlx::{Arguments, Postgres};
 
 use crate::model::columns::Type;
 use crate::model::value::{Value, canonical_json};
+use crate::postgres::wire::EPOCH_MICROS;
+
+pub use crate::postgres::literal as quoted;
 
 /// How many rows a statement takes to the server.
 const ROWS_PER_STATEMENT: usize = 1 << 14;
-/// From Unix's epoch to that of PostgreSQL, 2000-01-01.
-const EPOCH_OFFSET_US: i64 = 946_684_800_000_000;
 const TIMESTAMPTZ: Oid = Oid(1184);
 const TIMESTAMPTZ_ARRAY: Oid = Oid(1185);
 
@@ -140,7 +141,7 @@ impl sqlx::Encode<'_, Postgres> for Timestamp {
 
 /// PostgreSQL keeps the two infinities at the ends of the numbers, as we do.
 fn since_2000(micros: i64) -> i64 {
-    if micros == i64::MIN || micros == i64::MAX { micros } else { micros.saturating_sub(EPOCH_OFFSET_US) }
+    if micros == i64::MIN || micros == i64::MAX { micros } else { micros.saturating_sub(EPOCH_MICROS) }
 }
 
 /// The value as a literal, for people and psql.
@@ -151,12 +152,6 @@ pub fn literal(value: &Value<'_>) -> String {
         // A bare -0 would lose its sign as an integer.
         other => quoted(&other.to_text().unwrap_or_default()),
     }
-}
-
-/// A text as a literal, whatever `standard_conforming_strings` says.
-pub fn quoted(text: &str) -> String {
-    let quoted = text.replace('\'', "''");
-    if quoted.contains('\\') { format!("E'{}'", quoted.replace('\\', "\\\\")) } else { format!("'{quoted}'") }
 }
 
 #[cfg(test)]

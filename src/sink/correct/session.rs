@@ -1,17 +1,18 @@
 //! The one connection of a job that writes: its settings, its interrupts, and what its errors mean.
 
 use std::future::Future;
-use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{AssertSqlSafe, Connection};
+use sqlx::AssertSqlSafe;
+use sqlx::postgres::PgConnection;
 use tokio::runtime::Builder;
 
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::model::job::Watch;
+use crate::postgres::{Target, Task, close};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub use crate::postgres::{code, is_rejection};
+
 /// How often a running statement looks for Ctrl-C.
 const INTERRUPT_INTERVAL: Duration = Duration::from_millis(50);
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -19,7 +20,7 @@ const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A connection that writes, with whoever may interrupt it.
 pub struct Session<'w> {
     pub connection: PgConnection,
-    options: PgConnectOptions,
+    target: Target,
     watch: &'w dyn Watch,
     pid: i32,
 }
@@ -32,16 +33,11 @@ pub fn run<T>(job: impl Future<Output = Result<T>>) -> Result<T> {
 
 impl<'w> Session<'w> {
     pub async fn open(url: &str, command: &str, watch: &'w dyn Watch) -> Result<Session<'w>> {
-        let options = PgConnectOptions::from_str(url).map_err(|_| {
-            // The parser's messages repeat parts of what they could not read, which may be a password.
-            Error::new(ErrorKind::Usage, "reading the URL of the database", "it is not a valid PostgreSQL URL")
-                .hint("postgres://USER:PASSWORD@HOST:PORT/DATABASE")
-        })?;
-        let options = options.application_name(&format!("recount {command}"));
-        let mut connection = connect(&options).await?;
+        let target = Target::parse(url)?;
+        let mut connection = target.connect(Task::Correct, &format!("recount {command}"), command).await?;
         let pid = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut connection).await;
         let pid = pid.map_err(|e| failed("connecting to the database", &e))?;
-        Ok(Session { connection, options, watch, pid })
+        Ok(Session { connection, target, watch, pid })
     }
 
     /// Makes the server reject every write of this session.
@@ -90,15 +86,16 @@ impl<'w> Session<'w> {
     /// rolls back as soon as it notices that we are gone: COMMIT was never sent.
     async fn terminate(&mut self) {
         let ask = async {
-            let mut other = connect(&self.options).await.ok()?;
+            let mut other = self.target.connect(Task::Correct, "recount", "ending a session").await.ok()?;
             let _ = sqlx::query("SELECT pg_terminate_backend($1)").bind(self.pid).execute(&mut other).await;
-            other.close().await.ok()
+            close(other).await;
+            Some(())
         };
         let _ = tokio::time::timeout(GOODBYE_TIMEOUT, ask).await;
     }
 
     pub async fn close(self) {
-        let _ = tokio::time::timeout(GOODBYE_TIMEOUT, self.connection.close()).await;
+        close(self.connection).await;
     }
 }
 
@@ -108,44 +105,7 @@ async fn interrupted(watch: &dyn Watch) {
     }
 }
 
-async fn connect(options: &PgConnectOptions) -> Result<PgConnection> {
-    let doing = format!("connecting to {}:{}", options.get_host(), options.get_port());
-    match tokio::time::timeout(CONNECT_TIMEOUT, PgConnection::connect_with(options)).await {
-        Ok(connected) => connected.map_err(|e| failed(&doing, &e)),
-        Err(_) => {
-            let detail = format!("no answer within {} s", CONNECT_TIMEOUT.as_secs());
-            Err(Error::new(ErrorKind::Database, doing, detail)
-                .hint("is this the right host, and does a firewall let it through?"))
-        }
-    }
-}
-
-/// The SQLSTATE of an error that the server sent.
-pub fn code(error: &sqlx::Error) -> Option<String> {
-    error.as_database_error().and_then(|e| e.code()).map(|code| code.into_owned())
-}
-
-/// True where the server refused the data of a statement: a constraint, a trigger, a value out of range.
-pub fn is_rejection(error: &sqlx::Error) -> bool {
-    code(error).is_some_and(|code| ["22", "23", "27", "44", "P0"].contains(&&code[..2]))
-}
-
 /// The error in our words. Only its message: the detail may quote whole rows, with addresses in them.
 pub fn failed(doing: &str, error: &sqlx::Error) -> Error {
-    let Some(server) = error.as_database_error() else {
-        let detail = format!("the connection was lost: {error}");
-        return Error::new(ErrorKind::Database, doing, detail).hint("nothing was written; run it again once the server is back");
-    };
-    let code = code(error).unwrap_or_default();
-    let (kind, hint) = match code.as_str() {
-        "40001" | "40P01" | "55P03" => (ErrorKind::Retry, "nothing was written; try again"),
-        "42501" => {
-            (ErrorKind::Database, "nothing was written; the role needs the rights of recount_corrector, see docs/corrections.md")
-        }
-        "25006" => (ErrorKind::Database, "nothing was written; connect to the primary, as a role that may write"),
-        "57P01" | "57P02" | "57P03" => (ErrorKind::Database, "nothing was written; the server ended the session"),
-        "28P01" | "28000" => (ErrorKind::Database, "check user and password in the URL"),
-        _ => (ErrorKind::Database, "nothing was written"),
-    };
-    Error::new(kind, doing, server.message()).hint(hint)
+    crate::postgres::failed(Task::Correct, doing, error)
 }

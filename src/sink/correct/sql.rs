@@ -10,6 +10,8 @@ use crate::model::rollups::{ForecastStat, MinerStat, Rollup};
 use super::load::quoted;
 use super::plan::{Cell, Guard, Stamp, TablePlan};
 
+pub use crate::postgres::identifier as name;
+
 /// What stands for the range of rows in a statement that may have to be narrowed down.
 pub const RANGE: &str = "/*range*/TRUE";
 
@@ -30,11 +32,6 @@ pub fn lock_parents(tables: &[TablePlan]) -> String {
              ARRAY(SELECT run_id FROM recount_rows WHERE change = 'insert' AND state IS NULL AND run_id IS NOT NULL{}))",
         moved.collect::<String>()
     )
-}
-
-/// A quoted name.
-pub fn name(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// D1: how two rows of the table have the same key.

@@ -21,8 +21,7 @@ const ATTEMPTS_MAX: u32 = 8;
 const BACKOFF: Duration = Duration::from_millis(25);
 const ROLLBACK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The advisory lock of jobs that write: "recountw" in ASCII. It ends with the transaction, however that ends.
-pub const LOCK_KEY: i64 = 0x72_65_63_6f_75_6e_74_77;
+pub use crate::postgres::JOBS_LOCK as LOCK_KEY;
 
 /// Runs a job. A deadlock, a lock that is not to be had and a serialization failure are tried again, and nothing else.
 pub async fn run(url: &str, work: &Work, command: &str, watch: &dyn Watch) -> Result<Applied> {

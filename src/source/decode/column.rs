@@ -12,9 +12,7 @@ use super::interner::Interner;
 use crate::model::columns::Type;
 use crate::model::evidence::Wire;
 use crate::model::sanitize::stored_json;
-
-/// From PostgreSQL's epoch, 2000-01-01, to that of Unix.
-const EPOCH_OFFSET_US: i64 = 946_684_800_000_000;
+use crate::postgres::wire::EPOCH_MICROS;
 
 /// A value that breaks its column's contract.
 #[derive(Debug)]
@@ -248,7 +246,7 @@ pub(super) fn unix_micros(micros: i64) -> Result<i64, Mismatch> {
     if micros == i64::MAX || micros == i64::MIN {
         return Ok(micros);
     }
-    match micros.checked_add(EPOCH_OFFSET_US) {
+    match micros.checked_add(EPOCH_MICROS) {
         Some(unix) if unix != i64::MAX => Ok(unix),
         _ => Err(mismatch(format!("a time {micros} µs after 2000-01-01"), "a time before the year 294247, or infinity")),
     }
@@ -348,12 +346,12 @@ mod tests {
 
     #[test]
     fn times_move_from_one_epoch_to_the_other() {
-        assert_eq!(unix_micros(0).unwrap(), EPOCH_OFFSET_US);
-        assert_eq!(unix_micros(-EPOCH_OFFSET_US).unwrap(), 0);
+        assert_eq!(unix_micros(0).unwrap(), EPOCH_MICROS);
+        assert_eq!(unix_micros(-EPOCH_MICROS).unwrap(), 0);
         assert_eq!(unix_micros(i64::MAX).unwrap(), i64::MAX);
         assert_eq!(unix_micros(i64::MIN).unwrap(), i64::MIN);
-        assert!(unix_micros(i64::MAX - EPOCH_OFFSET_US - 1).is_ok());
-        assert!(unix_micros(i64::MAX - EPOCH_OFFSET_US).is_err(), "would read as infinity");
+        assert!(unix_micros(i64::MAX - EPOCH_MICROS - 1).is_ok());
+        assert!(unix_micros(i64::MAX - EPOCH_MICROS).is_err(), "would read as infinity");
         assert!(unix_micros(i64::MAX - 1).is_err());
     }
 

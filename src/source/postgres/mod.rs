@@ -22,7 +22,7 @@ use arrow::array::RecordBatch;
 use futures_util::TryStreamExt;
 use sqlx::postgres::PgConnection;
 
-use self::connect::{Target, execute, failed};
+use self::connect::{NO_TRANSACTION_TIMEOUT, begin, connect, execute, failed};
 use self::contract::{Contract, Selection};
 use self::plan::Access;
 use self::pool::{Pool, Reader};
@@ -36,6 +36,7 @@ use crate::model::ids::RunId;
 use crate::model::rollups::{ForecastStat, Rollup};
 use crate::model::rows::{rows_from_batch, stats_from_batch, stats_schema};
 use crate::model::time::Micros;
+use crate::postgres::{Target, literal, schema_of, set_search_path};
 
 /// So many rows of a spool are decoded before they are written.
 const SPOOL_BATCH_ROWS: usize = 1 << 16;
@@ -68,13 +69,15 @@ struct Exported {
     sees: String,
     taken_at: Micros,
     server_version: String,
+    /// The validator's schema.
+    schema: Option<String>,
 }
 
 impl Postgres {
     pub fn open(url: &str, options: &Options) -> Result<Postgres> {
         let target = Target::parse(url)?;
         let counters = Counters::default();
-        let mut exporter = Reader::open(target.connect("snapshot", options))?;
+        let mut exporter = Reader::open(connect(&target, "snapshot"))?;
         let looked = exporter.run(async |exporter| look(exporter, options, &counters).await)?;
         let Looked { exported, contract, snapshot, stored_miners, position } = looked;
         let readers = std::thread::scope(|scope| {
@@ -231,8 +234,8 @@ struct Looked {
 
 /// Exports the snapshot, checks the schema, and reads the small tables.
 async fn look(exporter: &mut PgConnection, options: &Options, counters: &Counters) -> Result<Looked> {
-    let before = if options.position { Some(changes::before(exporter).await?) } else { None };
-    let exported = export(exporter).await?;
+    let before = if options.position { Some(count_before(exporter, options).await?) } else { None };
+    let exported = export(exporter, options).await?;
     let contract = contract::check(&catalogue::read(exporter).await?)?;
     check_runs(exporter, &contract).await?;
     let snapshot = read_small(exporter, &contract, &exported, counters).await?;
@@ -245,32 +248,57 @@ async fn look(exporter: &mut PgConnection, options: &Options, counters: &Counter
 }
 
 async fn pinned(target: &Target, options: &Options, number: usize, exported: &Exported) -> Result<PgConnection> {
-    let mut reader = target.connect(&format!("reader {number}"), options).await?;
-    pin(&mut reader, number, exported).await?;
+    let mut reader = connect(target, &format!("reader {number}")).await?;
+    pin(&mut reader, options, number, exported).await?;
     Ok(reader)
 }
 
-const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 /// The clock is read after the snapshot was taken: nothing in it is later. The transaction's own time is that of its BEGIN.
 const EXPORT: &str = "SELECT pg_export_snapshot(), pg_current_snapshot()::text,
                              (extract(epoch FROM clock_timestamp()) * 1000000)::int8,
                              split_part(current_setting('server_version'), ' ', 1)";
 
-async fn export(exporter: &mut PgConnection) -> Result<Exported> {
+/// The counters of the server, in a transaction that ends before the snapshot is taken.
+async fn count_before(exporter: &mut PgConnection, options: &Options) -> Result<changes::Before> {
+    let cannot = |e| failed("reading the server's counters", e);
+    execute(exporter, begin(options, "")).await.map_err(cannot)?;
+    find_schema(exporter).await?;
+    let before = changes::before(exporter).await?;
+    execute(exporter, "COMMIT").await.map_err(cannot)?;
+    Ok(before)
+}
+
+async fn export(exporter: &mut PgConnection, options: &Options) -> Result<Exported> {
     let cannot = |e| failed("exporting a snapshot", e);
-    execute(exporter, BEGIN).await.map_err(cannot)?;
-    let row: (String, String, i64, String) = sqlx::query_as(EXPORT).fetch_one(exporter).await.map_err(cannot)?;
+    execute(exporter, begin(options, "")).await.map_err(cannot)?;
+    let row: (String, String, i64, String) = sqlx::query_as(EXPORT).fetch_one(&mut *exporter).await.map_err(cannot)?;
     let (id, sees, taken_at, server_version) = row;
-    Ok(Exported { id, sees, taken_at: Micros(taken_at), server_version })
+    execute(exporter, NO_TRANSACTION_TIMEOUT).await.map_err(cannot)?;
+    let schema = find_schema(exporter).await?;
+    Ok(Exported { id, sees, taken_at: Micros(taken_at), server_version, schema })
+}
+
+/// Finds the validator's schema and sets the search path of the transaction. Where no schema has a run, the check of the catalogue
+/// will say what is missing.
+async fn find_schema(connection: &mut PgConnection) -> Result<Option<String>> {
+    let schema = schema_of(connection).await?;
+    if let Some(schema) = &schema {
+        set_search_path(connection, schema).await?;
+    }
+    Ok(schema)
 }
 
 /// Imports the snapshot; a reader that sees anything else must not read.
-async fn pin(reader: &mut PgConnection, number: usize, exported: &Exported) -> Result<()> {
+async fn pin(reader: &mut PgConnection, options: &Options, number: usize, exported: &Exported) -> Result<()> {
     const HINT: &str = "all connections must reach one server: with a connection pooler or a load balancer in between, give the \
                         server's own address";
     let doing = || format!("pinning the snapshot on reader {number}");
-    let pin = format!("{BEGIN}; SET TRANSACTION SNAPSHOT '{}'", exported.id.replace('\'', "''"));
+    let pin = begin(options, &format!("SET TRANSACTION SNAPSHOT {};", literal(&exported.id)));
     execute(reader, pin).await.map_err(|e| failed(doing(), e).hint(HINT))?;
+    execute(reader, NO_TRANSACTION_TIMEOUT).await.map_err(|e| failed(doing(), e))?;
+    if let Some(schema) = &exported.schema {
+        set_search_path(reader, schema).await?;
+    }
     let sees: String =
         sqlx::query_scalar("SELECT pg_current_snapshot()::text").fetch_one(reader).await.map_err(|e| failed(doing(), e))?;
     if sees == exported.sees {

@@ -5,6 +5,7 @@ use super::contract::type_id::{BPCHAR, JSON, JSONB};
 use crate::model::columns::Type;
 use crate::model::evidence::{COMPONENTS, RUNS, SCORES, Wire};
 use crate::model::ids::RunId;
+use crate::postgres::literal;
 use crate::source::decode::{MISSING_FLOAT, MISSING_INT, MISSING_TEXT, SEPARATOR, WITH_ID, is_key};
 use crate::source::layout::LayoutColumn;
 
@@ -145,10 +146,6 @@ pub fn orphans(table: &str) -> String {
 fn copy(selection: &Selection, clause: &str) -> String {
     let (columns, table) = (selection.expressions.join(", "), selection.layout.table);
     format!("COPY (SELECT {columns} FROM {table}{clause}) TO STDOUT (FORMAT binary)")
-}
-
-fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }
 
 #[cfg(test)]

@@ -1,0 +1,27 @@
+//! The ground floor of everything that speaks with PostgreSQL: where a server is, how it is reached, what its errors mean, how names and
+//! texts become SQL, and the numbers of its protocol.
+//!
+//! Stages open connections here and nowhere else, so that all commands read the same parameters, wait for the same time, and say the
+//! same about the same error.
+
+mod connect;
+mod environment;
+mod errors;
+mod parameters;
+mod place;
+mod settings;
+mod sql;
+mod url;
+pub mod wire;
+
+pub use connect::{close, execute};
+pub use errors::{Judged, Task, code, failed, is_rejection};
+pub use place::{schema_of, set_search_path};
+pub use settings::Target;
+pub use sql::{identifier, literal};
+
+/// The advisory lock of the migrations: "recount" in ASCII.
+pub const MIGRATIONS_LOCK: i64 = 0x72_65_63_6f_75_6e_74;
+
+/// The advisory lock of jobs that write: "recountw" in ASCII. It is taken within a transaction and ends with it.
+pub const JOBS_LOCK: i64 = 0x72_65_63_6f_75_6e_74_77;
