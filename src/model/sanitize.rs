@@ -15,36 +15,52 @@ use super::value::canonical_json;
 
 /// E1: code points that are kept of a text.
 const MAX_CODE_POINTS: usize = 500;
-/// E1: how often the replacements are repeated at most.
+/// E1: a text that the replacements still change in this round is withheld as a whole.
 const MAX_ROUNDS: usize = 8;
 const REDACTED: &str = "[REDACTED]";
 
 /// The replacements of E1, in order, as the specification writes them.
 ///
 /// They run over bytes, where classes, word boundaries and case folding are ASCII. A negated class then takes the bytes of
-/// other characters one by one, which comes to the same: each is repeated greedily and followed by an ASCII character or by
-/// nothing, so no match and no group ends inside a character.
-const RULES: [(&str, &str); 13] = [
+/// other characters one by one. No replacement can split a character by that: such a class is either repeated greedily and
+/// followed by an ASCII character or by nothing, or it takes a single byte that its replacement puts back.
+const RULES: [(&str, &str); 20] = [
+    (r"-----BEGIN [A-Z0-9 ]+-----[^-]*(?:-----END [A-Z0-9 ]+-----)?", "[REDACTED]"),
+    (
+        r"\b(?:(?:AKIA|ASIA)[0-9A-Z]{16}|eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)?|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,}|xox[a-z]-[A-Za-z0-9-]{10,}|sk-[A-Za-z0-9_-]{16,}|hf_[A-Za-z0-9]{20,}|AIza[0-9A-Za-z_-]{30,})",
+        "[REDACTED]",
+    ),
+    (
+        r#"(?i)\b((?:proxy-)?authorization|(?:set-)?cookie|mnemonic|seed[ _-]?phrase)(\\?["']?\s*[=:]\s*\\?["']?)[^\r\n"']+"#,
+        "$1$2[REDACTED]",
+    ),
     (r#"([A-Za-z][A-Za-z0-9+.-]*://)[^\s/?#"'<>]*"#, "$1[REDACTED]"),
     (r#"(://\[REDACTED\][^\s?#"'<>]*)\?[^\s#"'<>]*"#, "$1?[REDACTED]"),
     (r#"(://\[REDACTED\])/(?:[^\s/?#"'<>]+/)+([^\s/?#"'<>]*)"#, "$1/[REDACTED]/$2"),
     (r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{8,}", "$1 [REDACTED]"),
     (
-        r#"(?i)([\w.-]*(?:password|passwd|pwd|token|secret|api[_-]?key|access[_-]?key|private[_-]?key)[\w.-]*["']?\s*[=:]\s*)("[^"]*"|'[^']*'|[^\s,;&"'}]+)"#,
+        r#"(?i)([\w.-]*(?:password|passphrase|passwd|pwd|token|secret|credential|api[_-]?key|access[_-]?key|private[_-]?key)[\w.-]*\\?["']?\s*[=:]\s*|\bpass\\?["']?\s*[=:]\s*)(\\?"[^"]*"?|\\?'[^']*'?|[^\s,;&"'}]+)"#,
         "$1[REDACTED]",
     ),
-    // Rule 6 is `without_ipv6`. What stands here is in every IPv6 address, and in little else.
+    (r#"[^\s"'<>()@,;=/]+@(?:\[REDACTED\]|[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*)"#, "[REDACTED]"),
+    // Rule 10 is `without_ipv6`. This pattern is in every IPv6 address, and in little else.
     (r":[0-9A-Fa-f]{0,4}:", ""),
-    (r"\b(?:[0-9]{1,3}\.){3}[0-9]{1,3}\b", "[REDACTED]"),
-    (r#"(?i)\b(host(?:name)?[ =:]+)[^\s,;"']+"#, "$1[REDACTED]"),
+    (r"(^|[^0-9A-Za-z_.]|%[0-9A-Fa-f]{2})(?:[0-9]{1,3}\.){3}[0-9]{1,3}\b", "$1[REDACTED]"),
+    (r#"(?i)\b(host(?:name)?\\?["']?[ =:]+\\?["']?)[^\s,;"'\\]+"#, "$1[REDACTED]"),
+    (
+        r"(?i)\b(?:[a-z0-9_-]+\.)+(?:com|net|org|io|ai|dev|app|xyz|cloud|internal|local|lan|edu|gov|info|tech|network|eu|uk|de|fr|nl|us|ca|ch|se|pl|ru|cn|jp|kr|br|au|sg|hk|co|me)([^a-z0-9._-]|\.[^a-z0-9]|\.?$)",
+        "[REDACTED]$1",
+    ),
     (r"(?:\[REDACTED\]|[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+)(?::[0-9]{1,5}\b)+", "[REDACTED]"),
     (r"\b[A-Za-z][A-Za-z0-9-]*:[0-9]{4,5}\b", "[REDACTED]"),
-    (r"(?i)\b(port[ =:]+)[0-9]{1,5}\b", "$1[REDACTED]"),
-    (r#"(^|[\s"'(=,:\[<>|`])/(?:[^\s/"'`,;:()<>|=\[\]]+/)*([^\s/"'`,;:()<>|=\[\]]+)/?"#, "$1[REDACTED]/$2"),
-    (r#"\b[A-Za-z]:\\(?:[^\s\\"']+\\)*([^\s\\"']+)"#, "[REDACTED]/$1"),
+    (r#"(?i)\b(port\\?["']?[ =:]+)[0-9]{1,5}\b"#, "$1[REDACTED]"),
+    (r#"(\[REDACTED\]["'],\s*)[0-9]{1,5}\b"#, "$1[REDACTED]"),
+    (r#"(^|[\s"'(=,:\[<>|`~])/+(?:[^\s/"'`,;:()<>|=\[\]]+/)*([^\s/"'`,;:()<>|=\[\]]+)/?"#, "$1[REDACTED]/$2"),
+    (r#"\\/(?:[^\s\\"']+\\/)*([^\s\\"']+)"#, "[REDACTED]/$1"),
+    (r#"(?:\b[A-Za-z]:|\\)\\(?:[^\s\\"']+\\)*([^\s\\"']+)"#, "[REDACTED]/$1"),
 ];
-/// Where rule 6 stands in [`RULES`].
-const IPV6_RULE: usize = 5;
+/// Where rule 10 stands in [`RULES`].
+const IPV6_RULE: usize = 9;
 
 /// All patterns in one automaton: one pass tells which rules have any work.
 static ANY_RULE: LazyLock<RegexSet> = LazyLock::new(|| {
@@ -75,23 +91,22 @@ impl SanitizedError {
     }
 }
 
-/// E1
+/// E1: the text without addresses, ports, paths and credentials.
 pub fn sanitize(text: &str) -> String {
     sanitize_cow(text).into_owned()
 }
 
 /// E1: borrowed exactly where it changes nothing.
 pub fn sanitize_cow(text: &str) -> Cow<'_, str> {
-    let mut clean = Cow::Borrowed(text.as_bytes());
-    for _ in 0..MAX_ROUNDS {
-        let Some(next) = round(&clean) else { break };
-        clean = Cow::Owned(next);
+    let Some(mut clean) = round(text.as_bytes()) else { return Cow::Borrowed(text) };
+    for _ in 1..MAX_ROUNDS {
+        let Some(next) = round(&clean) else {
+            // The rules keep UTF-8 whole, as `RULES` says: nothing is lost here.
+            return Cow::Owned(String::from_utf8_lossy(&clean).into_owned());
+        };
+        clean = next;
     }
-    match clean {
-        // The rules keep UTF-8 whole, as `RULES` says: nothing is lost here.
-        Cow::Owned(bytes) if bytes != text.as_bytes() => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
-        _ => Cow::Borrowed(text),
-    }
+    Cow::Owned(REDACTED.to_owned())
 }
 
 /// All replacements once, and the cut; `None` where nothing changes.
@@ -122,7 +137,7 @@ fn apply(rule: usize, text: &[u8]) -> Cow<'_, [u8]> {
     }
 }
 
-/// Rule 6, for one match: an address goes with its zone, and with the brackets where both are there; what was cut off to
+/// Rule 10, for one match: an address goes with its zone, and with the brackets where both are there; what was cut off to
 /// find it stays.
 fn without_ipv6(found: &Captures) -> Vec<u8> {
     let (whole, run) = (&found[0], &found[1]);

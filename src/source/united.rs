@@ -15,7 +15,7 @@ use crate::model::evidence::{Run, Snapshot, StoredStat, Unit, UnitEvidence};
 use crate::model::ids::{LeadHours, RunId};
 use crate::model::job::Narrowing;
 use crate::model::rollups::Rollup;
-use crate::model::sanitize::{sanitize, sanitized};
+use crate::model::sanitize::{sanitize_cow, sanitized};
 use crate::model::value::Value;
 
 /// What the union is for.
@@ -66,7 +66,7 @@ impl United {
             snapshot.stored_subnet.iter_mut().flatten().for_each(clean_row);
             snapshot.legacy.iter_mut().for_each(clean_row);
             let hotkeys = snapshot.nodes.iter_mut().filter_map(|node| node.hotkey.as_mut());
-            hotkeys.for_each(|hotkey| *hotkey = cleaned(hotkey).into_owned());
+            hotkeys.for_each(|hotkey| *hotkey = sanitize_cow(hotkey).into_owned());
         }
         United { live, archive, purpose, snapshot, archived }
     }
@@ -159,7 +159,7 @@ fn clean(mut evidence: UnitEvidence) -> Result<UnitEvidence> {
 fn clean_row<R: Rollup>(row: &mut R) {
     for index in 0..R::COLUMNS.len() {
         let clean = match row.value(index) {
-            Value::Text(text) => match cleaned(&text) {
+            Value::Text(text) => match sanitize_cow(&text) {
                 Cow::Owned(clean) => Value::Text(Cow::Owned(clean)),
                 Cow::Borrowed(_) => continue,
             },
@@ -183,7 +183,7 @@ fn clean_batch(batch: &RecordBatch) -> Result<RecordBatch> {
 fn clean_column(column: &ArrayRef) -> std::result::Result<ArrayRef, arrow::error::ArrowError> {
     let coded = column.as_dictionary::<Int32Type>();
     let texts: Vec<Cow<'_, str>> =
-        coded.values().as_string::<i32>().iter().map(|text| cleaned(text.unwrap_or_default())).collect();
+        coded.values().as_string::<i32>().iter().map(|text| sanitize_cow(text.unwrap_or_default())).collect();
     if texts.iter().all(|text| matches!(text, Cow::Borrowed(_))) {
         return Ok(column.clone());
     }
@@ -192,14 +192,4 @@ fn clean_column(column: &ArrayRef) -> std::result::Result<ArrayRef, arrow::error
     let codes = texts.iter().map(|text| interner.code(text.as_bytes())).collect::<std::result::Result<Vec<_>, _>>()?;
     let keys = coded.keys().iter().map(|key| key.map(|key| codes[key as usize])).collect();
     Ok(Arc::new(DictionaryArray::<Int32Type>::try_new(keys, interner.values())?))
-}
-
-/// E1, sparing the texts in which no rule can find anything.
-fn cleaned(text: &str) -> Cow<'_, str> {
-    let plain = text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
-    if plain {
-        return Cow::Borrowed(text);
-    }
-    let clean = sanitize(text);
-    if clean == text { Cow::Borrowed(text) } else { Cow::Owned(clean) }
 }
