@@ -1,5 +1,7 @@
 //! Which columns are compared: an operator adopts them group by group.
 
+use std::fmt;
+
 use crate::error::{Error, ErrorKind, Result};
 
 use super::columns::{Column, Group, Type};
@@ -60,6 +62,32 @@ impl ColumnFilter {
     /// True where some column is left out.
     pub fn is_narrow(&self) -> bool {
         *self != ColumnFilter::default()
+    }
+}
+
+/// What is compared, in words: `columns scores, ranks`, `columns without miner_rank`.
+impl fmt::Display for ColumnFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |names: &[Name]| names.iter().map(Name::to_string).collect::<Vec<_>>().join(", ");
+        match (self.columns.is_empty(), self.ignore.is_empty()) {
+            (true, true) => f.write_str("all columns"),
+            (true, false) => write!(f, "columns without {}", list(&self.ignore)),
+            (false, true) => write!(f, "columns {}", list(&self.columns)),
+            (false, false) => write!(f, "columns {} without {}", list(&self.columns), list(&self.ignore)),
+        }
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Name::Group(group) => {
+                let name = Group::NAMED.iter().find(|(_, known)| known == group).map(|(name, _)| *name);
+                f.write_str(name.unwrap_or_default())
+            }
+            Name::Column { table: Some(table), column } => write!(f, "{table}.{column}"),
+            Name::Column { table: None, column } => f.write_str(column),
+        }
     }
 }
 

@@ -137,6 +137,22 @@ impl Narrowing {
     pub fn is_narrow(&self) -> bool {
         *self != Narrowing::default()
     }
+
+    /// Whether runs are chosen.
+    pub fn names_runs(&self) -> bool {
+        self.runs != RunRange::default() || self.since.is_some()
+    }
+}
+
+/// What is compared, in words: `runs 7..12, miner 3, without lifetime rollups`.
+impl fmt::Display for Narrowing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let runs = (self.runs != RunRange::default()).then(|| format!("runs {}", self.runs));
+        let since = self.since.map(|since| format!("runs initialised since {}", since.iso()));
+        let miner = self.miner.map(|miner| format!("miner {miner}"));
+        let lifetime = (!self.lifetime).then(|| "no lifetime rollups".to_owned());
+        f.write_str(&[runs, since, miner, lifetime].into_iter().flatten().collect::<Vec<_>>().join(", "))
+    }
 }
 
 /// Runs by id, both ends included: `7`, `7..12`, `7..`, `..12`.
@@ -149,6 +165,16 @@ pub struct RunRange {
 impl RunRange {
     pub fn contains(&self, run: RunId) -> bool {
         self.first.is_none_or(|first| first <= run) && self.last.is_none_or(|last| run <= last)
+    }
+}
+
+impl fmt::Display for RunRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let end = |run: Option<RunId>| run.map(|run| run.to_string()).unwrap_or_default();
+        match (self.first, self.last) {
+            (first, last) if first == last => f.write_str(&end(first)),
+            (first, last) => write!(f, "{}..{}", end(first), end(last)),
+        }
     }
 }
 

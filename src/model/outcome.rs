@@ -6,7 +6,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::difference::Difference;
+use super::filter::ColumnFilter;
 use super::finding::Code;
+use super::job::Narrowing;
 use super::time::Micros;
 
 /// Rows of one table by class (D2).
@@ -18,6 +20,13 @@ pub struct RowCounts {
     pub unproven: u64,
     pub missing: u64,
     pub extra: u64,
+}
+
+impl RowCounts {
+    /// All rows that either side has.
+    pub fn all(&self) -> u64 {
+        self.matching + self.drift + self.unproven + self.missing + self.extra
+    }
 }
 
 /// Cells of one table by class (D2).
@@ -55,6 +64,11 @@ pub struct Outcome {
     /// The source as the user may see it: never with a password.
     pub source: String,
     pub taken_at: Micros,
+    /// The time that rules take for that of the snapshot, where the settings say another than its own.
+    pub replay_of: Option<Micros>,
+    /// Which part of rows and columns was compared.
+    pub narrowing: Narrowing,
+    pub filter: ColumnFilter,
     /// Rows read, by table.
     pub rows: BTreeMap<&'static str, u64>,
     /// BLAKE3 over all recomputed rollups, hexadecimal.

@@ -1,6 +1,6 @@
 //! One pass over a source: units are read, folded and compared in parallel, dropped, and their results put together in order.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use arrow::array::RecordBatch;
 use blake3::Hasher;
 
 use crate::diff::{Retention, StatDiff, StatPlan, TableDiff, TablePlan, UnitLoss, covers_miner, covers_subnet};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::changes::UnitRows;
 use crate::model::columns::Column;
 use crate::model::correction::{Fingerprint, Whose};
@@ -371,20 +371,61 @@ impl<'j> Sweep<'j> {
             tables.insert(table.table, diff.tally(&table));
             differences.extend(diff.differences);
         }
+        self.check_compared(&tables)?;
         differences.retain(|difference| difference.class != Class::Within);
         differences.sort_by(|a, b| (a.table, &a.key).cmp(&(b.table, &b.key)));
         Ok(Outcome {
             command: self.command,
             source: self.source.display(),
             taken_at: self.snapshot.taken_at,
+            replay_of: self.job.scoring.snapshot_time,
+            narrowing: self.job.narrowing.clone(),
+            filter: self.job.filter.clone(),
             rows: self.source.rows_read(),
             digest: sum.hasher.finalize().to_hex().to_string(),
             tables,
             findings: counted(&sum.findings),
             differences,
             elapsed: Vec::new(),
-            notes: self.notes(),
+            notes: self.snapshot.notes.clone(),
         })
+    }
+
+    /// Refuses a narrowing that left nothing to compare: nobody may take that for "in sync".
+    fn check_compared(&self, tables: &BTreeMap<&'static str, TableTally>) -> Result<()> {
+        let narrowing = &self.job.narrowing;
+        if tables.is_empty() || !narrowing.is_narrow() {
+            return Ok(());
+        }
+        let rows =
+            |names: &[&str]| -> u64 { names.iter().filter_map(|name| tables.get(name)).map(|table| table.rows.all()).sum() };
+        let no_run = !self.snapshot.runs.iter().any(|run| narrowing.includes_run(run)) && rows(&[ForecastStat::TABLE]) == 0;
+        let no_miner = narrowing.miner.is_some() && rows(&[ForecastStat::TABLE, MinerStat::TABLE]) == 0;
+        let nothing = tables.values().all(|table| table.rows.all() == 0);
+        if !((narrowing.names_runs() && no_run) || no_miner || nothing) {
+            return Ok(());
+        }
+        let detail = format!("nothing was compared: the source has no stored or recomputed row of {narrowing}");
+        Err(Error::new(ErrorKind::Usage, "comparing", detail).hint(self.what_there_is()))
+    }
+
+    /// The runs and miners of the source, in one line.
+    fn what_there_is(&self) -> String {
+        let runs = &self.snapshot.runs;
+        let ids = (runs.iter().map(|run| run.id).min(), runs.iter().map(|run| run.id).max());
+        let times = (runs.iter().map(|run| run.gfs_init).min(), runs.iter().map(|run| run.gfs_init).max());
+        let mut parts = vec![match (ids, times) {
+            ((Some(first), Some(last)), (Some(from), Some(to))) => {
+                format!("the source has {} runs ({first} to {last}, initialised {} to {})", runs.len(), from.iso(), to.iso())
+            }
+            _ => "the source has no runs".to_owned(),
+        }];
+        let stored = self.snapshot.stored_miners.iter().flatten().filter_map(|row| row.miner_uid);
+        let miners: BTreeSet<i32> = self.snapshot.nodes.iter().map(|node| node.uid.0).chain(stored).collect();
+        if let (Some(first), Some(last)) = (miners.first(), miners.last()) {
+            parts.push(format!("and {} miners ({first} to {last})", miners.len()));
+        }
+        parts.join(" ")
     }
 
     /// `miner_stats` and `weather_subnet_stats`, where they are stored and wanted.
@@ -414,21 +455,6 @@ impl<'j> Sweep<'j> {
             }
             Ok(compared)
         })
-    }
-
-    /// What a reader must know of the source, and of what was left out.
-    fn notes(&self) -> Vec<String> {
-        let mut notes = self.snapshot.notes.clone();
-        if !self.job.narrowing.lifetime {
-            notes.push("lifetime and subnet rollups were left out (--no-lifetime)".to_owned());
-        }
-        if self.job.narrowing.is_narrow() {
-            notes.push("only part of the rows was compared (--runs, --since, --miner or --no-lifetime)".to_owned());
-        }
-        if self.job.filter.is_narrow() {
-            notes.push("only part of the columns was compared (--columns or --ignore)".to_owned());
-        }
-        notes
     }
 }
 

@@ -1,8 +1,11 @@
 //! The one sentence that a tired operator reads.
 
-use crate::model::outcome::{Outcome, RowCounts};
+use std::fmt::Write;
 
-use super::text::{counted, grouped};
+use crate::model::outcome::{Outcome, RowCounts};
+use crate::model::value::Value;
+
+use super::text::{counted, grouped, value};
 
 /// How things stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,9 +16,23 @@ pub enum Standing {
     Empty,
 }
 
-/// What the job found, in one sentence.
+/// What the job found, and of what: a part, or another night.
 pub fn headline(outcome: &Outcome) -> (Standing, String) {
-    let rows: u64 = outcome.tables.values().map(|table| all(&table.rows)).sum();
+    let (standing, mut text) = found(outcome);
+    let narrow = outcome.narrowing.is_narrow().then(|| outcome.narrowing.to_string());
+    let parts: Vec<String> = narrow.into_iter().chain(outcome.filter.is_narrow().then(|| outcome.filter.to_string())).collect();
+    if !parts.is_empty() && outcome.command != "recompute" {
+        let _ = write!(text, " Only a part was compared: {}.", parts.join("; "));
+    }
+    if let Some(time) = outcome.replay_of {
+        let _ = write!(text, " This is a replay of {} (snapshot_time).", value(&Value::Time(time)));
+    }
+    (standing, text)
+}
+
+/// What the job found, in one sentence.
+fn found(outcome: &Outcome) -> (Standing, String) {
+    let rows: u64 = outcome.tables.values().map(|table| table.rows.all()).sum();
     let within: u64 = outcome.tables.values().map(|table| table.cells.within).sum();
     let unproven: u64 = outcome.tables.values().map(|table| table.rows.unproven).sum();
     if !outcome.in_sync() {
@@ -28,6 +45,9 @@ pub fn headline(outcome: &Outcome) -> (Standing, String) {
     }
     if outcome.tables.is_empty() {
         return (Standing::Empty, "Nothing was compared: no stored rollups were read.".to_owned());
+    }
+    if rows == 0 {
+        return (Standing::Empty, "Nothing was compared: there is no stored and no recomputed row.".to_owned());
     }
     let within = match within {
         0 => String::new(),
@@ -50,7 +70,7 @@ fn deviation(name: &str, rows: &RowCounts) -> Option<String> {
     if rows.drift == 0 {
         return (!lone.is_empty()).then(|| format!("rows of {name}: {lone}"));
     }
-    let stored = counted(all(rows) - rows.missing, "row");
+    let stored = counted(rows.all() - rows.missing, "row");
     let verb = if rows.drift == 1 { "differs" } else { "differ" };
     let lone = if lone.is_empty() { lone } else { format!(" ({lone})") };
     Some(format!("{} of {stored} of {name} {verb}{lone}", grouped(rows.drift)))
@@ -59,8 +79,4 @@ fn deviation(name: &str, rows: &RowCounts) -> Option<String> {
 /// D6
 fn unproven_rows(rows: u64) -> String {
     format!("{} cannot be checked: their scores or steps are gone", counted(rows, "row"))
-}
-
-fn all(rows: &RowCounts) -> u64 {
-    rows.matching + rows.drift + rows.unproven + rows.missing + rows.extra
 }

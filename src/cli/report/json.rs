@@ -8,8 +8,9 @@ use serde_json::Value as Json;
 
 use crate::model::difference::{Difference, RowKey};
 use crate::model::outcome::{ColumnTally, Outcome, TableTally};
+use crate::model::time::Micros;
 
-use super::patterns::Pattern;
+use super::patterns::{Found, Pattern};
 
 /// Raised when a field changes its meaning or goes away.
 const VERSION: u32 = 1;
@@ -26,7 +27,29 @@ struct Report<'a> {
     #[serde(serialize_with = "in_order")]
     elapsed_ms: &'a [(&'static str, Duration)],
     patterns: Vec<PatternLine<'a>>,
+    unproven: Vec<PatternLine<'a>>,
+    /// Null where everything was compared.
+    compared: Option<Compared>,
+    replay_of: Option<String>,
     notes: &'a [String],
+    /// Of a job that corrects, beside what it found.
+    #[serde(flatten)]
+    corrected: Option<Corrected>,
+}
+
+/// Which part was compared, in words.
+#[derive(Serialize)]
+struct Compared {
+    rows: Option<String>,
+    columns: Option<String>,
+}
+
+/// What a job did about what it found.
+#[derive(Serialize)]
+pub struct Corrected {
+    /// It was only written down.
+    pub planned: bool,
+    pub corrections: Json,
 }
 
 #[derive(Serialize)]
@@ -98,7 +121,10 @@ struct Key<'a> {
 }
 
 /// The object, ending in a line feed.
-pub fn render(outcome: &Outcome, patterns: &[Pattern<'_>]) -> serde_json::Result<String> {
+pub fn render(outcome: &Outcome, found: &Found<'_>, corrected: Option<Corrected>) -> serde_json::Result<String> {
+    let (narrowing, filter) = (&outcome.narrowing, &outcome.filter);
+    let rows = narrowing.is_narrow().then(|| narrowing.to_string());
+    let columns = filter.is_narrow().then(|| filter.to_string());
     let report = Report {
         version: VERSION,
         command: outcome.command,
@@ -108,8 +134,12 @@ pub fn render(outcome: &Outcome, patterns: &[Pattern<'_>]) -> serde_json::Result
         tables: outcome.tables.iter().map(|(name, tally)| (*name, tally.into())).collect(),
         findings: outcome.findings.iter().map(|(code, count)| (code.name(), *count)).collect(),
         elapsed_ms: &outcome.elapsed,
-        patterns: patterns.iter().map(PatternLine::from).collect(),
+        patterns: found.drift.iter().map(PatternLine::from).collect(),
+        unproven: found.unproven.iter().map(PatternLine::from).collect(),
+        compared: (rows.is_some() || columns.is_some()).then_some(Compared { rows, columns }),
+        replay_of: outcome.replay_of.map(Micros::iso),
         notes: &outcome.notes,
+        corrected,
     };
     serde_json::to_string_pretty(&report).map(|text| text + "\n")
 }

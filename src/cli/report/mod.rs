@@ -7,6 +7,7 @@ use crate::model::writing::Applied;
 use super::correct;
 use super::output::Look;
 use super::values::Format;
+use patterns::Found;
 
 mod headline;
 mod json;
@@ -23,14 +24,14 @@ pub(crate) fn render(outcome: &Outcome, format: Format, quiet: bool, look: Look)
     if format == Format::Terminal && quiet {
         return Ok(terminal::headline(outcome, look));
     }
-    let patterns = patterns::patterns(&outcome.differences);
+    let found = Found::of(&outcome.differences);
     match format {
-        Format::Json => json::render(outcome, &patterns).doing(ErrorKind::Data, || "writing the report as JSON".to_owned()),
-        Format::Terminal => Ok(terminal::render(outcome, &patterns, look)),
+        Format::Json => as_json(outcome, &found, None),
+        Format::Terminal => Ok(terminal::render(outcome, &found, "nothing was changed", look)),
     }
 }
 
-/// The report of a job that corrected what it found.
+/// The report of a job that corrected what it found. What was found is told as of before the corrections.
 pub(crate) fn render_corrected(
     outcome: &Outcome,
     applied: &Applied,
@@ -39,17 +40,19 @@ pub(crate) fn render_corrected(
     quiet: bool,
     look: Look,
 ) -> Result<String> {
-    let doing = || "writing the report as JSON".to_owned();
-    let report = render(outcome, format, quiet, look)?;
-    if format == Format::Terminal {
-        // What was found is told as of before the corrections.
-        let report = report.replacen("; nothing was changed.", "; the corrections are below.", 1);
-        return Ok(report + "\n" + &correct::as_text(applied, planned, look));
+    let found = Found::of(&outcome.differences);
+    if format == Format::Json {
+        return as_json(outcome, &found, Some(json::Corrected { planned, corrections: correct::as_json(applied) }));
     }
-    let mut object: serde_json::Value = serde_json::from_str(&report).doing(ErrorKind::Data, doing)?;
-    object["planned"] = planned.into();
-    object["corrections"] = correct::as_json(applied);
-    Ok(format!("{object:#}\n"))
+    let report = match quiet {
+        true => terminal::headline(outcome, look),
+        false => terminal::render(outcome, &found, "the corrections are below", look),
+    };
+    Ok(report + "\n" + &correct::as_text(applied, planned, look))
+}
+
+fn as_json(outcome: &Outcome, found: &Found<'_>, corrected: Option<json::Corrected>) -> Result<String> {
+    json::render(outcome, found, corrected).doing(ErrorKind::Data, || "writing the report as JSON".to_owned())
 }
 
 #[cfg(test)]

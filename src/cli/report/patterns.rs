@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
-use crate::model::difference::Difference;
+use crate::model::difference::{Class, Difference};
 
 use super::shape;
 
@@ -18,8 +18,23 @@ pub struct Pattern<'a> {
     pub example: &'a Difference,
 }
 
+/// All patterns of a job.
+#[derive(Debug, PartialEq)]
+pub struct Found<'a> {
+    pub drift: Vec<Pattern<'a>>,
+    /// D6: of cells that cannot be checked.
+    pub unproven: Vec<Pattern<'a>>,
+}
+
+impl Found<'_> {
+    pub fn of(differences: &[Difference]) -> Found<'_> {
+        let (unproven, drift): (Vec<_>, Vec<_>) = differences.iter().partition(|found| found.class == Class::Unproven);
+        Found { drift: patterns(drift), unproven: patterns(unproven) }
+    }
+}
+
 /// The patterns, most frequent first; equally frequent ones in order of their examples.
-pub fn patterns(differences: &[Difference]) -> Vec<Pattern<'_>> {
+fn patterns<'a>(differences: impl IntoIterator<Item = &'a Difference>) -> Vec<Pattern<'a>> {
     let mut patterns: Vec<Pattern<'_>> = Vec::new();
     let mut known: HashMap<(&str, &str, String), usize> = HashMap::new();
     for difference in differences {
@@ -39,7 +54,7 @@ pub fn patterns(differences: &[Difference]) -> Vec<Pattern<'_>> {
 
 #[cfg(test)]
 mod tests {
-    use crate::model::difference::{Class, RowKey};
+    use crate::model::difference::RowKey;
     use crate::model::value::Value;
 
     use super::*;
@@ -74,5 +89,10 @@ mod tests {
             ]
         );
         assert!(patterns(&[]).is_empty());
+        let mut differences = differences;
+        differences[1].class = Class::Unproven;
+        let found = Found::of(&differences);
+        assert_eq!((found.drift.len(), found.unproven.len()), (3, 1));
+        assert_eq!(found.unproven[0].example, &differences[1]);
     }
 }

@@ -15,7 +15,7 @@ use crate::model::value::Value;
 use crate::cli::output::Look;
 
 use super::headline::Standing;
-use super::patterns::Pattern;
+use super::patterns::{Found, Pattern};
 use super::table::Grid;
 use super::text::{counted, elapsed, grouped, key, magnitude, value};
 
@@ -43,12 +43,15 @@ pub fn headline(outcome: &Outcome, look: Look) -> String {
 }
 
 /// The whole report.
-pub fn render(outcome: &Outcome, patterns: &[Pattern<'_>], look: Look) -> String {
-    let mut sections = vec![headline(outcome, look) + &provenance(outcome)];
+pub fn render(outcome: &Outcome, found: &Found<'_>, doing: &str, look: Look) -> String {
+    let mut sections = vec![headline(outcome, look) + &provenance(outcome, doing)];
     sections.extend(outcome.tables.iter().map(|(name, tally)| table(name, tally, look)));
-    if !patterns.is_empty() {
-        sections.push(drift_patterns(patterns, look));
+    if !found.drift.is_empty() {
+        sections.push(patterns("Drift by pattern", &found.drift, look));
         sections.push(worst(&outcome.differences, look));
+    }
+    if !found.unproven.is_empty() {
+        sections.push(patterns("Cannot be checked: what the cells rest on is gone", &found.unproven, look));
     }
     if !outcome.findings.is_empty() {
         sections.push(findings(outcome, look));
@@ -57,22 +60,21 @@ pub fn render(outcome: &Outcome, patterns: &[Pattern<'_>], look: Look) -> String
     sections.join("\n")
 }
 
-/// What was looked at.
-fn provenance(outcome: &Outcome) -> String {
+/// What was looked at; `doing` says what became of it.
+fn provenance(outcome: &Outcome, doing: &str) -> String {
     let rows = counted(outcome.rows.values().sum(), "row");
-    format!(
-        "{}: {}, as of {}, {rows} read; nothing was changed.\n",
-        outcome.command,
-        outcome.source,
-        value(&Value::Time(outcome.taken_at))
-    )
+    format!("{}: {}, as of {}, {rows} read; {doing}.\n", outcome.command, outcome.source, value(&Value::Time(outcome.taken_at)))
 }
 
 /// One rollup table: its rows by class, and its columns that drifted.
 fn table(name: &str, tally: &TableTally, look: Look) -> String {
     let rows = tally.rows;
-    let counts = [(rows.matching, "match"), (rows.drift, "drift"), (rows.missing, "missing"), (rows.extra, "extra")];
-    let counts = counts.map(|(count, class)| format!("{} {class}", grouped(count))).join(", ");
+    let mut counts = vec![(rows.matching, "match"), (rows.drift, "drift"), (rows.missing, "missing"), (rows.extra, "extra")];
+    if rows.unproven > 0 {
+        counts.insert(2, (rows.unproven, "cannot be checked"));
+    }
+    let counts: Vec<_> = counts.into_iter().map(|(count, class)| format!("{} {class}", grouped(count))).collect();
+    let counts = counts.join(", ");
     let mut text = format!("{}  rows: {counts}\n", look.paint(BOLD, name));
     let mut drifted: Vec<_> = tally.columns.iter().filter(|(_, column)| column.drift > 0).collect();
     if drifted.is_empty() {
@@ -88,7 +90,7 @@ fn table(name: &str, tally: &TableTally, look: Look) -> String {
     text
 }
 
-fn drift_patterns(patterns: &[Pattern<'_>], look: Look) -> String {
+fn patterns(title: &str, patterns: &[Pattern<'_>], look: Look) -> String {
     let mut grid = Grid::new(&["count", "table", "column", "stored → recomputed", "for example"], look).right([0]);
     for pattern in patterns.iter().take(PATTERNS_MAX) {
         let off_by = pattern.example.delta().map(|delta| format!(" (by {})", magnitude(delta))).unwrap_or_default();
@@ -103,12 +105,12 @@ fn drift_patterns(patterns: &[Pattern<'_>], look: Look) -> String {
     }
     let rest = patterns.len().saturating_sub(PATTERNS_MAX) as u64;
     let rest = if rest > 0 { format!(" and {} more: see --format json\n", grouped(rest)) } else { String::new() };
-    format!("{}\n{grid}{rest}", look.paint(BOLD, "Drift by pattern"))
+    format!("{}\n{grid}{rest}", look.paint(BOLD, title))
 }
 
 /// The differences that matter most: large errors of scores, then of other numbers, whole rows, the rest.
 fn worst(differences: &[Difference], look: Look) -> String {
-    let mut grid = Grid::new(&["table", "column", "row", "stored", "recomputed", "error"], look).right([5]);
+    let mut grid = Grid::new(&["table", "column", "row", "stored", "recomputed", "error"], look).right([5]).least([5, 0]);
     for difference in worst_first(differences).into_iter().take(WORST_MAX) {
         let (stored, recomputed) = match difference.class {
             Class::Missing => ("no row".to_owned(), "a row".to_owned()),
@@ -130,7 +132,8 @@ fn worst(differences: &[Difference], look: Look) -> String {
 /// Large errors first, a few of each column at a time, so that one column does not hide the others.
 fn worst_first(differences: &[Difference]) -> Vec<&Difference> {
     let by_size = |((a, small), _): &((u8, f64), _), ((b, large), _): &((u8, f64), _)| a.cmp(b).then(large.total_cmp(small));
-    let mut ranked: Vec<_> = differences.iter().map(|difference| (rank(difference), difference)).collect();
+    let drifted = differences.iter().filter(|difference| difference.class != Class::Unproven);
+    let mut ranked: Vec<_> = drifted.map(|difference| (rank(difference), difference)).collect();
     ranked.sort_by(by_size);
     let mut seen = BTreeMap::new();
     let mut rounds: Vec<_> = ranked

@@ -5,8 +5,9 @@ use serde_json::json;
 
 use crate::model::columns::Type;
 use crate::model::difference::{Class, Difference, RowKey};
-use crate::model::filter::{STORED_TABLES, stored_column};
+use crate::model::filter::{ColumnFilter, STORED_TABLES, stored_column};
 use crate::model::finding::Code;
+use crate::model::job::Narrowing;
 use crate::model::outcome::{CellCounts, ColumnTally, RowCounts, TableTally};
 use crate::model::time::Micros;
 use crate::model::value::Value;
@@ -52,6 +53,9 @@ fn clean() -> Outcome {
         command: "reconcile",
         source: "data/sample".to_owned(),
         taken_at: Micros::parse("2025-06-19T00:00:00Z").unwrap(),
+        replay_of: None,
+        narrowing: Narrowing::default(),
+        filter: ColumnFilter::default(),
         rows: BTreeMap::from([("weather_forecast_runs", 6), ("weather_miner_scores", 41_280)]),
         digest: "af1349b9f5f9a1a6a0404dea36dcc949".to_owned(),
         tables: BTreeMap::from([("weather_forecast_stats", tally([3504, 0, 0, 0], [70_000, 2, 0], &[("avg_rmse", 0, 1e-12)]))]),
@@ -339,6 +343,9 @@ fn the_json_report_of_a_drifted_source() {
           }
         }
       ],
+      "unproven": [],
+      "compared": null,
+      "replay_of": null,
       "notes": [
         "miner_stats is not in the source and was not compared"
       ]
@@ -400,36 +407,36 @@ fn a_first_night_in_production_is_a_page() {
         report.lines().skip_while(|line| *line != "Drift by pattern").take_while(|line| !line.is_empty()).collect();
     insta::assert_snapshot!(lines.join("\n"), @r#"
     Drift by pattern
-     count   table      column                               stored → recomputed       for example
-    ────────────────────────────────────────────────────────────────────────────────────────────────────
-       109   forecast   hosting_status                       NULL → accessible         run 4, miner 3
-       108   forecast   current_forecast_status              inference_complete →      run 4, miner 3
-                                                             completed
-        56   forecast   current_forecast_stage               completed → complete      run 4, miner 3
-        52   forecast   miner_rank                           number → NULL             run 4, miner 0
-        52   forecast   era5_completeness                    NULL → 0.0                run 4, miner 0
-        25   forecast   forecast_status                      seeded → pending          run 4, miner 0
-        25   forecast   current_forecast_stage               NULL → day1_scoring       run 4, miner 0
-        25   forecast   current_forecast_status              NULL → initialized        run 4, miner 0
-        20   miner      first_seen                           time → time               miner 3
-        20   miner      last_active                          time → time               miner 3
-        19   miner      hosting_successes                    0 → number                miner 3 (by 6)
-        19   miner      host_reliability_ratio               0.0 → number              miner 3 (by 1)
-        19   miner      last_successful_forecast             time → time               miner 3
-        17   forecast   forecast_status                      pending → day1_scored     run 4, miner 3
-        17   forecast   current_forecast_stage               pending → day1_scoring    run 4, miner 3
-        16   miner      consecutive_successes                0 → number                miner 3 (by 3)
-         9   forecast   forecast_status                      seeded → failed           run 4, miner 95
-         6   forecast   last_error_message                   text → text               run 4, miner 95
-         6   forecast   forecast_error_msg                   NULL → object             run 4, miner 104
-         6   forecast   current_forecast_status              polling_for_inference →   run 4, miner 150
-                                                             in_progress
-         5   forecast   forecast_inference_duration_second   NULL → number             run 4, miner 150
-                        s
-         5   forecast   hosting_status                       NULL → inaccessible       run 4, miner 150
-         5   miner      miner_rank                           number → NULL             miner 0
-         4   forecast   forecast_error_msg                   object → object           run 4, miner 95
-         4   forecast   last_error_message                   NULL → text               run 4, miner 104
+     count   table      column                                stored → recomputed     for example
+    ───────────────────────────────────────────────────────────────────────────────────────────────────
+       109   forecast   hosting_status                        NULL → accessible       run 4, miner 3
+       108   forecast   current_forecast_status               inference_complete →    run 4, miner 3
+                                                              completed
+        56   forecast   current_forecast_stage                completed → complete    run 4, miner 3
+        52   forecast   miner_rank                            number → NULL           run 4, miner 0
+        52   forecast   era5_completeness                     NULL → 0.0              run 4, miner 0
+        25   forecast   forecast_status                       seeded → pending        run 4, miner 0
+        25   forecast   current_forecast_stage                NULL → day1_scoring     run 4, miner 0
+        25   forecast   current_forecast_status               NULL → initialized      run 4, miner 0
+        20   miner      first_seen                            time → time             miner 3
+        20   miner      last_active                           time → time             miner 3
+        19   miner      hosting_successes                     0 → number              miner 3 (by 6)
+        19   miner      host_reliability_ratio                0.0 → number            miner 3 (by 1)
+        19   miner      last_successful_forecast              time → time             miner 3
+        17   forecast   forecast_status                       pending → day1_scored   run 4, miner 3
+        17   forecast   current_forecast_stage                pending →               run 4, miner 3
+                                                              day1_scoring
+        16   miner      consecutive_successes                 0 → number              miner 3 (by 3)
+         9   forecast   forecast_status                       seeded → failed         run 4, miner 95
+         6   forecast   last_error_message                    text → text             run 4, miner 95
+         6   forecast   forecast_error_msg                    NULL → object           run 4, miner 104
+         6   forecast   current_forecast_status               polling_for_inference   run 4, miner 150
+                                                              → in_progress
+         5   forecast   forecast_inference_duration_seconds   NULL → number           run 4, miner 150
+         5   forecast   hosting_status                        NULL → inaccessible     run 4, miner 150
+         5   miner      miner_rank                            number → NULL           miner 0
+         4   forecast   forecast_error_msg                    object → object         run 4, miner 95
+         4   forecast   last_error_message                    NULL → text             run 4, miner 104
      and 30 more: see --format json
     "#);
 }
