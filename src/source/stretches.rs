@@ -73,7 +73,16 @@ fn to_stretches(column: &ArrayRef) -> Result<ArrayRef> {
         other => return Err(unexpected(other)),
     };
     let starts = std::iter::once(0).chain(ends.iter().map(|&end| end as u32)).take(ends.len());
-    let values = take(column, &starts.collect::<UInt32Array>(), None)?;
+    let starts = starts.collect::<UInt32Array>();
+    let values: ArrayRef = match column.as_dictionary_opt::<Int32Type>() {
+        // `take` of no rows gives an empty dictionary. The writer of a file must be given the whole one with every batch, or it
+        // finds that the dictionary was replaced, which an IPC file cannot express.
+        Some(coded) => {
+            let codes = take(coded.keys(), &starts, None)?;
+            Arc::new(DictionaryArray::try_new(codes.as_primitive::<Int32Type>().clone(), coded.values().clone())?)
+        }
+        None => take(column, &starts, None)?,
+    };
     Ok(Arc::new(RunArray::try_new(&Int32Array::from(ends), &values)?))
 }
 
@@ -145,6 +154,15 @@ mod tests {
             assert_eq!(encoded.as_run::<Int32Type>().values().len(), stretches, "{column:?}");
             assert_eq!(&to_rows(&encoded).unwrap(), &column);
         }
+    }
+
+    #[test]
+    fn no_rows_keep_their_dictionary() {
+        let texts: DictionaryArray<Int32Type> = vec![Some("a"), Some("b")].into_iter().collect();
+        let none: ArrayRef = Arc::new(texts.slice(0, 0));
+        let encoded = to_stretches(&none).unwrap();
+        let values = encoded.as_run::<Int32Type>().values();
+        assert_eq!((encoded.len(), values.as_dictionary::<Int32Type>().values().len()), (0, 2));
     }
 
     #[test]
