@@ -20,6 +20,7 @@ mod phase3;
 mod properties;
 mod rules_in_sql;
 mod schema;
+mod shapes;
 mod source;
 mod step_log;
 mod steps;

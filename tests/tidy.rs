@@ -5,7 +5,7 @@ use crate::support::repository::{quoted, read, rust_files, table_rows};
 /// From the bottom to the top: a room imports rooms of the rows above its own, and none beside it.
 const LAYERS: [&[&str]; 7] = [
     &["error"],
-    &["postgres", "files", "model", "staging", "seal", "hashed", "parallel"],
+    &["postgres", "files", "model", "parallel"],
     &["archive"],
     &["source", "rollup", "diff", "sink", "schema"],
     &["generate"],
@@ -117,7 +117,7 @@ fn rooms_import_only_what_is_below_them() {
 fn a_wrong_import_is_seen() {
     let wrong = |path, text| wrong_imports(path, text).len();
     assert_eq!(wrong("src/rollup/a.rs", "use crate::diff::X;"), 1);
-    assert_eq!(wrong("src/model/a.rs", "use crate::staging::Staging;"), 1);
+    assert_eq!(wrong("src/model/a.rs", "use crate::files::staging::Staging;"), 1);
     assert_eq!(wrong("src/rollup/a.rs", "use crate::{error::Result, model::{a, b}, source::Source};"), 1);
     assert_eq!(wrong("src/source/a.rs", "fn f() { crate::pipeline::open() }"), 1);
     assert_eq!(wrong("src/cli/a.rs", "use crate::rollup::Rules;"), 1);

@@ -1,7 +1,5 @@
 //! How rows become Parquet: order, encodings, metadata. Everything that has a say in the bytes is set here.
 
-use std::fs::File;
-use std::io;
 use std::ops::{BitOr, Shl};
 use std::path::Path;
 use std::sync::Arc;
@@ -9,18 +7,15 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, SchemaRef};
-use parquet::arrow::arrow_writer::ArrowColumnChunk;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder, WriterVersion};
-use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::types::ColumnPath;
 
 use crate::error::{Context, ErrorKind, Result};
-use crate::hashed::{Hashed, HashedFile};
+use crate::files::parquet::{Encoder, ParquetFile, RowGroup};
 
 use super::manifest::FORMAT_VERSION;
-use super::row_group::{self, Encoder, append};
 use super::tables::Table;
 
 /// No file has more bytes of rows; with its footer it stays below 512 MB. A day that has more goes on in a further file.
@@ -103,19 +98,11 @@ pub fn properties(table: &Table, schema: &SchemaRef) -> WriterProperties {
     builder.build()
 }
 
-/// Rows as a finished row group: encoded and compressed, in memory.
-#[derive(Debug)]
-pub struct RowGroup {
-    pub rows: u64,
-    pub bytes: u64,
-    chunks: Vec<ArrowColumnChunk>,
-}
-
 /// Puts the rows in the table's order and encodes them. Where row groups are encoded in parallel, their bytes are the same.
 pub fn row_groups(table: &Table, schema: &SchemaRef, batch: &RecordBatch) -> Result<Vec<RowGroup>> {
     let doing = || format!("encoding {}", table.name);
     let batch = ordered(batch, table.order).doing(ErrorKind::Data, doing)?;
-    let (_, encoder) = row_group::create(io::sink(), schema, properties(table, schema)).doing(ErrorKind::Data, doing)?;
+    let encoder = Encoder::new(schema, properties(table, schema)).doing(ErrorKind::Data, doing)?;
     let mut groups = Vec::new();
     encode(&encoder, &batch, MAX_GROUP_BYTES, &mut groups).doing(ErrorKind::Data, doing)?;
     Ok(groups)
@@ -124,15 +111,14 @@ pub fn row_groups(table: &Table, schema: &SchemaRef, batch: &RecordBatch) -> Res
 /// Encodes rows that are in order; where they come to more than `max` bytes, each half of them for itself.
 fn encode(encoder: &Encoder, batch: &RecordBatch, max: u64, groups: &mut Vec<RowGroup>) -> parquet::errors::Result<()> {
     let rows = batch.num_rows();
-    let chunks = encoder.encode(batch)?;
-    let bytes = chunks.iter().map(|chunk| chunk.close().bytes_written).sum();
-    if bytes > max && rows > 1 {
+    let group = encoder.encode(batch)?;
+    if group.bytes > max && rows > 1 {
         let half = rows / 2;
         encode(encoder, &batch.slice(0, half), max, groups)?;
         return encode(encoder, &batch.slice(half, rows - half), max, groups);
     }
     if rows > 0 {
-        groups.push(RowGroup { rows: rows as u64, bytes, chunks });
+        groups.push(group);
     }
     Ok(())
 }
@@ -234,48 +220,14 @@ fn ranks(texts: &ArrayRef) -> Vec<i64> {
     ranks
 }
 
-/// A file in the making, hashed as it is written.
-pub struct TableFile {
-    writer: SerializedFileWriter<HashedFile>,
-    rows: u64,
-    doing: String,
+/// A new file of a table.
+pub fn create(path: &Path, table: &Table, schema: &SchemaRef) -> Result<ParquetFile> {
+    ParquetFile::create(path, schema, properties(table, schema)).map(|(file, _)| file)
 }
 
-/// What a finished file comes to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finished {
-    pub rows: u64,
-    pub bytes: u64,
-    pub blake3: String,
-}
-
-impl TableFile {
-    pub fn create(path: &Path, table: &Table, schema: &SchemaRef) -> Result<TableFile> {
-        let doing = format!("writing {}", path.display());
-        let file = File::create(path).doing(ErrorKind::Io, || doing.clone())?;
-        let file = row_group::create(HashedFile::new(file), schema, properties(table, schema));
-        let (writer, _) = file.doing(ErrorKind::Io, || doing.clone())?;
-        Ok(TableFile { writer, rows: 0, doing })
-    }
-
-    pub fn append(&mut self, group: RowGroup) -> Result<()> {
-        self.rows += group.rows;
-        append(&mut self.writer, group.chunks).doing(ErrorKind::Io, || self.doing.clone())
-    }
-
-    /// Whether this row group may stand in the file beside those that it has.
-    pub fn has_room(&self, group: &RowGroup) -> bool {
-        self.rows == 0 || self.writer.bytes_written() as u64 + group.bytes <= MAX_FILE_BYTES
-    }
-
-    /// Writes the footer and makes the file durable.
-    pub fn finish(self) -> Result<Finished> {
-        let doing = || self.doing.clone();
-        let Hashed { file, bytes, blake3 } =
-            self.writer.into_inner().doing(ErrorKind::Io, doing)?.finish().doing(ErrorKind::Io, doing)?;
-        file.sync_all().doing(ErrorKind::Io, doing)?;
-        Ok(Finished { rows: self.rows, bytes, blake3 })
-    }
+/// Whether this row group may stand in the file beside those that it has.
+pub fn has_room(file: &ParquetFile, group: &RowGroup) -> bool {
+    file.rows() == 0 || file.bytes() + group.bytes <= MAX_FILE_BYTES
 }
 
 /// Batches of one schema as one.
@@ -302,6 +254,7 @@ mod tests {
 
     use super::*;
     use crate::archive::tables::{COMPONENTS_TABLE, LEAD_SCORES, SCORES_TABLE, STATS};
+    use crate::files::parquet::Finished;
     use crate::model::rollups::{ForecastStat, LeadScore};
     use crate::model::rows::batch_of;
 
@@ -328,7 +281,7 @@ mod tests {
     fn file_of(table: &Table, groups: Vec<RowGroup>) -> (Bytes, Finished) {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a.parquet");
-        let mut file = TableFile::create(&path, table, &table.schema(&[])).unwrap();
+        let mut file = create(&path, table, &table.schema(&[])).unwrap();
         groups.into_iter().for_each(|group| file.append(group).unwrap());
         let done = file.finish().unwrap();
         (std::fs::read(path).unwrap().into(), done)
@@ -353,7 +306,7 @@ mod tests {
     fn rows_too_many_for_a_group_are_halved_and_keep_their_order_and_bits() {
         let schema = LEAD_SCORES.schema(&[]);
         let batch = ordered(&leads(1000), LEAD_SCORES.order).unwrap();
-        let (_, encoder) = row_group::create(io::sink(), &schema, properties(&LEAD_SCORES, &schema)).unwrap();
+        let encoder = Encoder::new(&schema, properties(&LEAD_SCORES, &schema)).unwrap();
         let mut groups = Vec::new();
         encode(&encoder, &batch, 2000, &mut groups).unwrap();
         assert!(groups.len() > 3 && groups.iter().all(|group| group.bytes <= 2000), "{}", groups.len());
@@ -372,16 +325,16 @@ mod tests {
     fn a_file_that_would_grow_too_large_has_no_room() {
         let folder = tempfile::tempdir().unwrap();
         let schema = LEAD_SCORES.schema(&[]);
-        let mut file = TableFile::create(&folder.path().join("a.parquet"), &LEAD_SCORES, &schema).unwrap();
+        let mut file = create(&folder.path().join("a.parquet"), &LEAD_SCORES, &schema).unwrap();
         let mut groups = row_groups(&LEAD_SCORES, &schema, &leads(8)).unwrap();
         groups[0].bytes = 2 * MAX_FILE_BYTES;
-        assert!(file.has_room(&groups[0]), "the first one always has");
+        assert!(has_room(&file, &groups[0]), "the first one always has");
         groups[0].bytes = MAX_FILE_BYTES - 100;
         file.append(groups.remove(0)).unwrap();
         let mut more = row_groups(&LEAD_SCORES, &schema, &leads(8)).unwrap().remove(0);
-        assert!(file.has_room(&more));
+        assert!(has_room(&file, &more));
         more.bytes = MAX_FILE_BYTES;
-        assert!(!file.has_room(&more));
+        assert!(!has_room(&file, &more));
     }
 
     #[test]

@@ -3,21 +3,24 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::files::manifest::{Fault, Format};
+use crate::files::path::is_hash;
 use crate::model::evidence::Run;
 use crate::model::ids::{LeadHours, RunId};
 use crate::model::settings::Scoring;
 use crate::model::time::Micros;
 
-use super::place::{Place, Seen};
+use super::LATEST;
+use super::paths::{self, manifest_path};
+use super::place::{FILE_BYTES, Place, Seen};
 use super::tables::Table;
-use super::{LATEST, MANIFESTS};
 
 /// The format that this recount writes; it reads this one and all before it.
 pub const FORMAT_VERSION: u64 = 1;
-const FORMAT: &str = "recount archive";
+/// Not sealed: whoever names a manifest names its hash.
+const FORMAT: Format = Format { name: "recount archive", newest: FORMAT_VERSION, is_sealed: false };
 
 /// What an archive holds, at one moment of its life.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -83,7 +86,7 @@ pub struct Link {
 impl Manifest {
     pub fn new(as_of: Micros, scoring: Scoring) -> Manifest {
         Manifest {
-            format: FORMAT.to_owned(),
+            format: FORMAT.name.to_owned(),
             version: FORMAT_VERSION,
             tool: concat!("recount ", env!("CARGO_PKG_VERSION")).to_owned(),
             as_of: as_of.0,
@@ -105,7 +108,7 @@ impl Manifest {
 
     /// The text of the file.
     pub fn text(&self) -> String {
-        serde_json::to_string_pretty(self).expect("plain data") + "\n"
+        FORMAT.text(self)
     }
 
     /// The runs, ascending by id.
@@ -139,31 +142,41 @@ impl Manifest {
     /// Reads a manifest and holds it against the hash in the link.
     pub fn at(place: &Place, link: &Link) -> Result<Manifest> {
         let path = &link.manifest;
-        if !path.starts_with(MANIFESTS) || path.contains("..") {
-            return Err(damaged(place, LATEST, "names a manifest that is none of an archive"));
+        if !manifest_path(path) {
+            return Err(damaged(place, LATEST, &format!("names {path:?}, which is no manifest of an archive")));
         }
         let content = place.read(path)?.ok_or_else(|| damaged(place, path, "is missing"))?;
         if blake3::hash(&content).to_hex().as_str() != link.blake3 {
             return Err(damaged(place, path, "does not match its hash: it was edited, or is damaged"));
         }
-        let json: Json = parse(place, path, &content)?;
-        if json.get("format").and_then(Json::as_str) != Some(FORMAT) {
-            return Err(damaged(place, path, "is not of a recount archive"));
-        }
-        match json.get("version").and_then(Json::as_u64) {
-            Some(1..=FORMAT_VERSION) => {}
-            Some(newer) if newer > FORMAT_VERSION => {
+        let manifest: Manifest = FORMAT.read(&content).map_err(|fault| match fault {
+            Fault::Damaged(detail) => damaged(place, path, &detail),
+            Fault::Newer(newer) => {
                 let detail = format!("it has format version {newer}, this recount reads up to version {FORMAT_VERSION}");
-                return Err(refused(place, detail).hint("read it with a newer recount"));
+                refused(place, detail).hint("read it with a newer recount")
             }
-            _ => return Err(damaged(place, path, "has no format version that was ever written")),
-        }
-        let manifest: Manifest =
-            serde_json::from_value(json).map_err(|e| damaged(place, path, &format!("does not have its fields: {e}")))?;
-        match manifest.files.keys().find(|path| path.starts_with('/') || path.split('/').any(|part| part == "..")) {
-            Some(outside) => Err(damaged(place, path, &format!("names {outside}, which lies outside"))),
+        })?;
+        match manifest.fault(path) {
+            Some(detail) => Err(damaged(place, path, &detail)),
             None => Ok(manifest),
         }
+    }
+
+    /// What in it no archiving writes.
+    fn fault(&self, path: &str) -> Option<String> {
+        let wrong = |(path, file): (&String, &FileEntry)| match paths::table_file(path) {
+            None => Some(format!("names {path:?}, which is no file of an archive")),
+            Some(found) if found != (&file.table, &file.partition) => Some(format!("has {path} in another table or partition")),
+            Some(_) if file.bytes > FILE_BYTES => Some(format!("says that {path} has {} bytes, more than any file", file.bytes)),
+            Some(_) if !is_hash(&file.blake3) => Some(format!("has no hash of {path}")),
+            Some(_) => None,
+        };
+        let previous = self.previous.as_ref().and_then(|link| match link.manifest.as_str() {
+            previous if previous == path => Some("names itself as the manifest before it".to_owned()),
+            previous if !manifest_path(previous) => Some(format!("names {previous:?}, which is no manifest of an archive")),
+            _ => None,
+        });
+        previous.or_else(|| self.files.iter().find_map(wrong))
     }
 }
 

@@ -15,9 +15,9 @@ pub mod day;
 pub mod docs;
 pub mod encoding;
 pub mod manifest;
+pub mod paths;
 pub mod place;
 pub mod read;
-pub mod row_group;
 pub mod tables;
 
 pub use day::Day;

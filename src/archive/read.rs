@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{ArrayRef, RecordBatch, new_null_array};
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
@@ -13,14 +13,16 @@ use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::statistics::Statistics;
 
 use crate::error::Result;
+use crate::files::bounds;
+use crate::files::decode::decoding;
 
 use super::encoding::concat;
 use super::manifest::{FileEntry, Manifest, damaged};
 use super::place::Place;
 use super::tables::Table;
 
-/// Rows of a batch while a file is decoded.
-const BATCH_ROWS: usize = 1 << 16;
+/// Rows of a batch while a file is decoded whose texts are coded.
+const CODED_ROWS: usize = 1 << 16;
 /// Bytes of files that are kept after their first use, so that a day of many runs is fetched once.
 const KEPT_BYTES: usize = 256 << 20;
 
@@ -51,8 +53,8 @@ impl Reader {
         let mut batches = Vec::new();
         for (path, entry) in self.manifest.partition(table, partition) {
             let content = self.content(path, entry)?;
-            let decoded = decode(&content, schema, run).map_err(|e| damaged(&self.place, path, &format!("cannot be read: {e}")));
-            batches.extend(decoded?);
+            let decoded = decoding(|| decode(&content, schema, run), ParquetError::General);
+            batches.extend(decoded.map_err(|e| damaged(&self.place, path, &format!("is damaged: {e}")))?);
         }
         concat(schema, &batches)
     }
@@ -78,8 +80,18 @@ impl Reader {
 
 /// The rows that a file counts in its footer.
 pub fn rows_in(content: &Bytes) -> std::result::Result<u64, ParquetError> {
-    let metadata = ArrowReaderMetadata::load(content, ArrowReaderOptions::new())?;
-    Ok(metadata.metadata().file_metadata().num_rows() as u64)
+    let count = || {
+        let metadata = ArrowReaderMetadata::load(content, ArrowReaderOptions::new())?;
+        let metadata = metadata.metadata();
+        bounds::check_footer(metadata, content.len() as u64).map_err(|e| ParquetError::External(Box::new(e)))?;
+        let groups: i64 = metadata.row_groups().iter().map(|group| group.num_rows()).sum();
+        let rows = metadata.file_metadata().num_rows();
+        u64::try_from(rows)
+            .ok()
+            .filter(|_| rows == groups)
+            .ok_or_else(|| ParquetError::General("its rows do not add up".to_owned()))
+    };
+    decoding(count, ParquetError::General)
 }
 
 /// The rows of a file. A nullable column that an older format lacks is NULL throughout.
@@ -93,6 +105,8 @@ fn decode(content: &Bytes, wanted: &SchemaRef, run: Option<i32>) -> std::result:
     let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true).with_schema(schema);
     let mut builder = ParquetRecordBatchReaderBuilder::try_new_with_options(content.clone(), options)?;
+    let external = |e| ParquetError::External(Box::new(e));
+    let mut room = bounds::check_footer(builder.metadata(), content.len() as u64).map_err(external)?;
     if let Some(run) = run {
         let groups = builder.metadata().row_groups().iter().enumerate().filter(|(_, group)| holds(group, run));
         let groups = groups.map(|(index, _)| index).collect();
@@ -100,8 +114,15 @@ fn decode(content: &Bytes, wanted: &SchemaRef, run: Option<i32>) -> std::result:
     }
     let names = wanted.fields().iter().map(|field| field.name().as_str());
     let mask = ProjectionMask::columns(builder.parquet_schema(), names);
-    let reader = builder.with_projection(mask).with_batch_size(BATCH_ROWS).build()?;
-    reader.map(|batch| Ok(fitted(&batch?, wanted)?)).collect()
+    let is_coded = wanted.fields().iter().all(|field| field.data_type() != &DataType::Utf8);
+    let rows = if is_coded { CODED_ROWS } else { bounds::BATCH_ROWS };
+    let reader = builder.with_projection(mask).with_batch_size(rows).build()?;
+    let fit = |batch: std::result::Result<RecordBatch, _>| {
+        let batch = batch?;
+        room.take(batch.get_array_memory_size()).map_err(external)?;
+        Ok(fitted(&batch, wanted)?)
+    };
+    reader.map(fit).collect()
 }
 
 fn fitted(batch: &RecordBatch, wanted: &SchemaRef) -> std::result::Result<RecordBatch, arrow::error::ArrowError> {

@@ -9,6 +9,7 @@ use arrow::array::RecordBatch;
 use super::Source;
 use super::sweep::{Collect, Rest, Sweep, UnitResult};
 use crate::error::Result;
+use crate::files::staging::Staging;
 use crate::model::job::{Job, Watch};
 use crate::model::outcome::Outcome;
 use crate::model::rollups::{FindingRow, ForecastStat, LeadScore, MinerStat, Rollup, SubnetStat};
@@ -16,7 +17,6 @@ use crate::model::rows::{batch_of, batch_of_each, schema_of};
 use crate::parallel;
 use crate::rollup::UnitFold;
 use crate::sink::tables::{RowGroups, SortedTable, ordered_rows, write};
-use crate::staging::Staging;
 
 /// Writes `lead_scores`, the three rollup tables and the findings, each in order of its key.
 pub fn recompute(job: &Job, source: &Source, out: &Path, watch: &dyn Watch) -> Result<Outcome> {

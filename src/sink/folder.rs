@@ -2,26 +2,30 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::model::correction::{Correction, Corrections, Fingerprint, Origin, Whose, correction_rows, corrections_from};
+use crate::files::decode::decoding;
+use crate::files::manifest::{Fault, Format};
+use crate::files::path::{self, SMALL_BYTES, is_hash};
+use crate::files::seal::NO_HASH;
+use crate::files::staging::Staging;
+use crate::files::{bounds, hash};
+use crate::model::columns::Group;
+use crate::model::correction::{Change, Correction, Corrections, Fingerprint, Origin, Whose, correction_rows, corrections_from};
 use crate::model::difference::Difference;
-use crate::model::filter::STORED_TABLES;
+use crate::model::filter::{STORED_TABLES, stored_column};
 use crate::model::rollups::{CorrectionRow, DifferenceRow, EvidenceRow, Rollup};
 use crate::model::rows::rows_from_batch;
-use crate::seal::{NO_HASH, is_intact, seal};
-use crate::staging::Staging;
 
-use super::tables::TableFile;
+use super::tables::RowFile;
 
 const MANIFEST: &str = "manifest.json";
-const FORMAT: &str = "recount diff";
-const VERSION: u64 = 1;
+const FORMAT: Format = Format { name: "recount diff", newest: 1, is_sealed: true };
 const FILES: [&str; 3] = ["differences.parquet", "corrections.parquet", "evidence.parquet"];
 const HINT: &str = "give the path of a folder that `recount diff --out` wrote, as it was written";
 
@@ -42,15 +46,15 @@ struct Manifest {
 /// A diff folder in the making.
 pub struct DiffFolder {
     folder: Staging,
-    differences: TableFile,
-    corrections: TableFile,
+    differences: RowFile,
+    corrections: RowFile,
 }
 
 impl DiffFolder {
     pub fn create(out: &Path) -> Result<Self> {
         let folder = Staging::create(out)?;
-        let differences = TableFile::create::<DifferenceRow>(&folder.path(FILES[0]))?;
-        let corrections = TableFile::create::<CorrectionRow>(&folder.path(FILES[1]))?;
+        let differences = RowFile::create::<DifferenceRow>(&folder.path(FILES[0]))?;
+        let corrections = RowFile::create::<CorrectionRow>(&folder.path(FILES[1]))?;
         Ok(DiffFolder { folder, differences, corrections })
     }
 
@@ -63,44 +67,42 @@ impl DiffFolder {
     }
 
     pub fn finish(self, evidence: &BTreeMap<Whose, Fingerprint>, origin: &Origin) -> Result<()> {
-        self.differences.finish()?;
-        self.corrections.finish()?;
+        let hashes = [self.differences.finish()?, self.corrections.finish()?];
         let rows: Vec<EvidenceRow> = evidence.iter().map(evidence_row).collect();
-        let mut file = TableFile::create::<EvidenceRow>(&self.folder.path(FILES[2]))?;
+        let mut file = RowFile::create::<EvidenceRow>(&self.folder.path(FILES[2]))?;
         file.rows(&rows)?;
-        file.finish()?;
-        let hash = |name: &str| Ok((name.to_owned(), hash_of(&self.folder.path(name))?));
+        let hashes = hashes.into_iter().chain([file.finish()?]);
         let manifest = Manifest {
-            format: FORMAT.to_owned(),
-            version: VERSION,
+            format: FORMAT.name.to_owned(),
+            version: FORMAT.newest,
             source: origin.source.clone(),
             taken_at_us: origin.taken_at,
             digest: origin.digest.clone(),
             settings: origin.settings.clone(),
-            files: FILES.iter().map(|name| hash(name)).collect::<Result<_>>()?,
+            files: FILES.map(str::to_owned).into_iter().zip(hashes).collect(),
             manifest_blake3: NO_HASH.to_owned(),
         };
-        let text = serde_json::to_string_pretty(&manifest).expect("plain data") + "\n";
         let path = self.folder.path(MANIFEST);
-        std::fs::write(&path, seal(&text)).doing(ErrorKind::Io, || format!("writing {}", path.display()))?;
+        std::fs::write(&path, FORMAT.text(&manifest)).doing(ErrorKind::Io, || format!("writing {}", path.display()))?;
         self.folder.commit()
     }
 }
 
-/// Reads the corrections of a folder; refuses one that is not ours, damaged or edited.
+/// Reads the corrections of a folder; refuses one that is not ours, damaged or edited. A seal is no signature, so what the folder
+/// asks for is checked too: a correction changes only what a diff of ours can change.
 pub fn read(folder: &Path) -> Result<Corrections> {
     let manifest = read_manifest(folder)?;
     for name in FILES {
-        let (found, stated) = (hash_of(&folder.join(name))?, manifest.files.get(name));
-        if stated != Some(&found) {
+        if manifest.files.get(name) != Some(&hash_of(folder, name)?) {
             return Err(refused(folder, format!("{name} is not as it was written: its BLAKE3 is another than {MANIFEST} says")));
         }
     }
-    let rows = rows_of::<CorrectionRow>(&folder.join(FILES[1]))?;
+    let rows = rows_of::<CorrectionRow>(folder, FILES[1])?;
     let table = |name: &str| STORED_TABLES.iter().map(|(known, _)| *known).find(|known| *known == name);
     let rows = corrections_from(&rows, table)
         .ok_or_else(|| refused(folder, format!("{} has a row that recount never writes", FILES[1])))?;
-    let evidence = rows_of::<EvidenceRow>(&folder.join(FILES[2]))?;
+    rows.iter().try_for_each(|row| check_columns(folder, row))?;
+    let evidence = rows_of::<EvidenceRow>(folder, FILES[2])?;
     let Manifest { source, taken_at_us: taken_at, digest, settings, .. } = manifest;
     let origin = Origin { source, taken_at, digest, settings };
     let mut corrections = Corrections { origin, rows, evidence: evidence.iter().map(evidence_of).collect() };
@@ -108,32 +110,52 @@ pub fn read(folder: &Path) -> Result<Corrections> {
     Ok(corrections)
 }
 
-fn read_manifest(folder: &Path) -> Result<Manifest> {
-    let path = folder.join(MANIFEST);
-    let text = std::fs::read_to_string(&path).map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => refused(folder, format!("there is no {MANIFEST} in it")),
-        _ => Error::new(ErrorKind::Io, format!("reading {}", path.display()), &e).caused_by(e),
-    })?;
-    let json: Json = serde_json::from_str(&text).map_err(|e| refused(folder, format!("{MANIFEST} is not JSON: {e}")))?;
-    if json.get("format").and_then(Json::as_str) != Some(FORMAT) {
-        return Err(refused(folder, format!("{MANIFEST} is not of a {FORMAT}")));
-    }
-    if json.get("version").and_then(Json::as_u64) != Some(VERSION) {
-        return Err(refused(folder, format!("{MANIFEST} has another format version than {VERSION}, which this recount reads")));
-    }
-    if !is_intact(&text) {
-        return Err(refused(folder, format!("{MANIFEST} does not match its own hash: it was edited or damaged")));
-    }
-    serde_json::from_value(json).map_err(|e| refused(folder, format!("{MANIFEST} does not have its fields: {e}")))
+/// An update sets columns that are compared (D4), an insert those of a recomputed row.
+fn check_columns(folder: &Path, correction: &Correction) -> Result<()> {
+    let table = correction.table;
+    let is_compared = |name: &str| stored_column(table, name).is_some_and(|column| column.group != Group::Key);
+    let unknown = match &correction.change {
+        Change::Update(cells) => cells.iter().map(|cell| &cell.column).find(|name| !is_compared(name)),
+        Change::Insert(cells) => cells.iter().map(|(name, _)| name).find(|name| stored_column(table, name).is_none()),
+        Change::Delete => None,
+    };
+    unknown.map_or(Ok(()), |name| {
+        Err(refused(folder, format!("{} sets the column {name:?} of {table}, which no correction does", FILES[1])))
+    })
 }
 
-fn rows_of<R: Rollup>(path: &Path) -> Result<Vec<R>> {
-    let doing = || format!("reading {}", path.display());
-    let file = File::open(path).doing(ErrorKind::Io, doing)?;
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).doing(ErrorKind::Snapshot, doing)?;
+fn read_manifest(folder: &Path) -> Result<Manifest> {
+    let bytes = path::read(folder, MANIFEST, SMALL_BYTES).map_err(|e| unreadable(folder, MANIFEST, e))?;
+    let manifest: Manifest = FORMAT.read(&bytes).map_err(|fault| match fault {
+        Fault::Damaged(detail) => refused(folder, format!("{MANIFEST} {detail}")),
+        Fault::Newer(newer) => {
+            let newest = FORMAT.newest;
+            refused(folder, format!("{MANIFEST} has format version {newer}, this recount reads up to version {newest}"))
+        }
+    })?;
+    if !is_hash(&manifest.digest) {
+        return Err(refused(folder, format!("the digest in {MANIFEST} is not 64 hexadecimal digits")));
+    }
+    match manifest.files.keys().find(|name| !FILES.contains(&name.as_str())) {
+        Some(name) => Err(refused(folder, format!("{MANIFEST} names {name:?}, which is no file of a diff"))),
+        None => Ok(manifest),
+    }
+}
+
+fn rows_of<R: Rollup>(folder: &Path, name: &str) -> Result<Vec<R>> {
+    let (file, bytes) = path::open(folder, name, u64::MAX).map_err(|e| unreadable(folder, name, e))?;
+    let damaged = |detail: String| refused(folder, format!("{name} is damaged: {detail}"));
+    decoding(|| rows_in::<R>(file, bytes).map_err(|e| e.to_string()), |panic| panic).map_err(damaged)
+}
+
+fn rows_in<R: Rollup>(file: File, bytes: u64) -> std::result::Result<Vec<R>, Box<dyn std::error::Error>> {
+    let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
+    let mut room = bounds::check_footer(builder.metadata(), bytes)?;
     let mut rows = Vec::new();
-    for batch in builder.build().doing(ErrorKind::Snapshot, doing)? {
-        rows.extend(rows_from_batch::<R>(&batch.doing(ErrorKind::Snapshot, doing)?)?);
+    for batch in builder.with_batch_size(bounds::BATCH_ROWS).build()? {
+        let batch = batch?;
+        room.take(batch.get_array_memory_size())?;
+        rows.extend(rows_from_batch::<R>(&batch)?);
     }
     Ok(rows)
 }
@@ -163,9 +185,18 @@ fn evidence_of(row: &EvidenceRow) -> (Whose, Fingerprint) {
     (whose, print)
 }
 
-fn hash_of(path: &PathBuf) -> Result<String> {
-    let bytes = std::fs::read(path).doing(ErrorKind::Snapshot, || format!("reading {}", path.display()))?;
-    Ok(blake3::hash(&bytes).to_hex().to_string())
+fn hash_of(folder: &Path, name: &str) -> Result<String> {
+    let unreadable = |e| unreadable(folder, name, e);
+    let (file, bytes) = path::open(folder, name, u64::MAX).map_err(unreadable)?;
+    Ok(hash::of_file(&file, bytes).map_err(unreadable)?.to_hex().to_string())
+}
+
+fn unreadable(folder: &Path, name: &str, error: std::io::Error) -> Error {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => refused(folder, format!("there is no {name} in it")),
+        _ if path::is_refusal(&error) => refused(folder, format!("{name} {error}")),
+        _ => Error::new(ErrorKind::Io, format!("reading {}", folder.join(name).display()), &error).caused_by(error),
+    }
 }
 
 fn refused(folder: &Path, detail: String) -> Error {
@@ -174,7 +205,7 @@ fn refused(folder: &Path, detail: String) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use crate::model::correction::{Cell, Change};
+    use crate::model::correction::Cell;
     use crate::model::difference::{Class, RowKey};
     use crate::model::rollups::MinerStat;
     use crate::model::time::Micros;
@@ -192,7 +223,7 @@ mod tests {
         };
         let print = Fingerprint { responses: 1, scores: 2, newest_score: Some(Micros(7)), steps: 0, newest_step: None };
         Corrections {
-            origin: Origin { source: "data/sample".to_owned(), taken_at: 5, digest: "d".to_owned(), settings: Json::Null },
+            origin: Origin { source: "data/sample".to_owned(), taken_at: 5, digest: "d".repeat(64), settings: Json::Null },
             rows: vec![Correction { table: MinerStat::TABLE, key, change: Change::Update(vec![cell]) }],
             evidence: [(Whose { run: Whose::ALL, miner: 3 }, print)].into(),
         }

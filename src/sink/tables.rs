@@ -3,17 +3,16 @@
 mod groups;
 mod sorted;
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Schema};
-use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
 use parquet::schema::types::ColumnPath;
 
 use crate::error::{Context, ErrorKind, Result};
+use crate::files::parquet::{Encoder, GrowingGroup, ParquetFile};
 use crate::model::rollups::Rollup;
 use crate::model::rows::{batch_of, schema_of};
 
@@ -31,7 +30,7 @@ pub fn properties(schema: &Schema) -> WriterProperties {
         // What follows a full dictionary. The usual ones are made for each column at once, and take 20 MB for a table.
         .set_encoding(Encoding::PLAIN)
         .set_statistics_enabled(EnabledStatistics::Page)
-        .set_max_row_group_row_count(Some(1 << 20));
+        .set_max_row_group_row_count(Some(GROUP_ROWS as usize));
     // Hardly any two scores are the same, but they begin alike.
     for field in schema.fields().iter().filter(|field| field.data_type() == &DataType::Float64) {
         let path = ColumnPath::from(field.name().as_str());
@@ -43,19 +42,21 @@ pub fn properties(schema: &Schema) -> WriterProperties {
 
 /// Rows that are put into columns at a time: some hold long texts.
 const ROWS_AT_ONCE: usize = 1 << 8;
+/// Rows of a row group.
+const GROUP_ROWS: u64 = 1 << 20;
 
 /// A Parquet file of rows that come in their final order.
-pub struct TableFile {
-    path: PathBuf,
-    writer: ArrowWriter<File>,
+pub struct RowFile {
+    file: ParquetFile,
+    encoder: Encoder,
+    group: Option<GrowingGroup>,
 }
 
-impl TableFile {
-    pub fn create<R: Rollup>(path: &Path) -> Result<TableFile> {
-        let doing = || format!("creating {}", path.display());
-        let (file, schema) = (File::create(path).doing(ErrorKind::Io, doing)?, schema_of(R::COLUMNS));
-        let writer = ArrowWriter::try_new(file, schema.clone(), Some(properties(&schema))).doing(ErrorKind::Io, doing)?;
-        Ok(TableFile { path: path.to_owned(), writer })
+impl RowFile {
+    pub fn create<R: Rollup>(path: &Path) -> Result<RowFile> {
+        let schema = schema_of(R::COLUMNS);
+        let (file, encoder) = ParquetFile::create(path, &schema, properties(&schema))?;
+        Ok(RowFile { file, encoder, group: None })
     }
 
     pub fn rows<R: Rollup>(&mut self, rows: &[R]) -> Result<()> {
@@ -63,11 +64,34 @@ impl TableFile {
     }
 
     fn batch(&mut self, batch: &RecordBatch) -> Result<()> {
-        self.writer.write(batch).doing(ErrorKind::Io, || format!("writing {}", self.path.display()))
+        let mut from = 0;
+        while from < batch.num_rows() {
+            let doing = || self.file.doing().to_owned();
+            let mut group = match self.group.take() {
+                Some(group) => group,
+                None => self.encoder.begin().doing(ErrorKind::Io, doing)?,
+            };
+            let rows = (batch.num_rows() - from).min((GROUP_ROWS - group.rows()) as usize);
+            group.write(&batch.slice(from, rows)).doing(ErrorKind::Io, doing)?;
+            from += rows;
+            let is_full = group.rows() == GROUP_ROWS;
+            self.group = Some(group);
+            if is_full {
+                self.end_group()?;
+            }
+        }
+        Ok(())
     }
 
-    pub fn finish(self) -> Result<()> {
-        let metadata = self.writer.close().doing(ErrorKind::Io, || format!("writing {}", self.path.display()));
-        metadata.map(drop)
+    fn end_group(&mut self) -> Result<()> {
+        let Some(group) = self.group.take() else { return Ok(()) };
+        let group = group.finish().doing(ErrorKind::Io, || self.file.doing().to_owned())?;
+        self.file.append(group)
+    }
+
+    /// Writes what is left; the BLAKE3 hash of the file, in hexadecimal digits.
+    pub fn finish(mut self) -> Result<String> {
+        self.end_group()?;
+        self.file.finish().map(|done| done.blake3)
     }
 }

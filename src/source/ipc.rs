@@ -19,7 +19,8 @@ use twox_hash::XxHash3_128;
 
 use super::decode::Interner;
 use super::parts::Parts;
-use super::stretches::{decoded, encoded};
+use super::stretches::{check_stretches, decoded, encoded};
+use crate::files::decode::decoding;
 
 type Result<T> = std::result::Result<T, ArrowError>;
 
@@ -117,14 +118,21 @@ pub fn texts_hash(file: File) -> Result<u128> {
 impl IpcFile {
     /// Reads the footer and the dictionaries.
     pub fn open(file: File) -> Result<IpcFile> {
-        let mut opened = IpcFile::of(file)?;
-        let texts = opened.texts()?;
-        opened.take(&texts)?;
-        Ok(opened)
+        let open = || {
+            let mut opened = IpcFile::of(file)?;
+            let texts = opened.texts()?;
+            opened.take(&texts)?;
+            Ok(opened)
+        };
+        decoding(open, ArrowError::ParseError)
     }
 
     /// As [`IpcFile::open`], so that nothing is made of bytes that are not as they were written; batches are checked as they are read.
     pub fn open_checked(file: File, parts: Parts) -> Result<IpcFile> {
+        decoding(|| IpcFile::checked_by(file, parts), ArrowError::ParseError)
+    }
+
+    fn checked_by(file: File, parts: Parts) -> Result<IpcFile> {
         for index in [0, parts.parts.len().saturating_sub(1)] {
             let (range, hash) = parts.part(index).ok_or_else(damaged)?;
             check(&file, range, hash, &Spare::default())?;
@@ -174,11 +182,21 @@ impl IpcFile {
 
     /// Rows of all batches, from their headers.
     pub fn rows(&self) -> Result<u64> {
-        self.batches.iter().map(|block| rows_of(&self.part(block, false)?)).sum()
+        let count = || {
+            self.batches.iter().try_fold(0u64, |sum, block| {
+                let rows = rows_of(&self.part(block, false)?)?;
+                sum.checked_add(rows).ok_or_else(damaged)
+            })
+        };
+        decoding(count, ArrowError::ParseError)
     }
 
     /// One batch, in this schema, which must equal the file's but for columns in stretches that it has as rows.
     pub fn batch(&self, index: usize, schema: &SchemaRef) -> Result<RecordBatch> {
+        decoding(|| self.decode(index, schema), ArrowError::ParseError)
+    }
+
+    fn decode(&self, index: usize, schema: &SchemaRef) -> Result<RecordBatch> {
         let absent = || ArrowError::ParseError(format!("there is no batch {index}"));
         let block = self.batches.get(index).ok_or_else(absent)?;
         let message = match &self.parts {
@@ -187,6 +205,7 @@ impl IpcFile {
         };
         let batch = self.decoder.read_record_batch(block, &message)?;
         let batch = batch.ok_or_else(absent)?;
+        batch.columns().iter().try_for_each(check_stretches)?;
         let fields = self.schema.fields().iter().zip(schema.fields());
         let columns = batch.columns().iter().zip(fields).map(|(column, (own, wanted))| match wanted.data_type() {
             DataType::RunEndEncoded(..) => Ok(column.clone()),

@@ -11,7 +11,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash3_128;
 
-use crate::hashed::{Hashed, HashedFile};
+use crate::files::hashed::{Hashed, HashedFile};
 
 /// The parts of a file, and the texts of its dictionaries, which stand in several of them and are needed for each.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -97,6 +97,18 @@ fn ends<T: ArrowPrimitiveType>(column: &PrimitiveArray<T>) -> Vec<i32> {
     (1..=rows).filter(|&row| row == rows || !same(row)).map(|row| row as i32).collect()
 }
 
+/// Whether the stretches of a column end where its rows do. Nothing else bounds how many rows they stand for.
+pub fn check_stretches(column: &ArrayRef) -> Result<()> {
+    let Some(stretches) = column.as_run_opt::<Int32Type>() else { return Ok(()) };
+    let ends = stretches.run_ends().values();
+    let ascend = ends.first().is_none_or(|&first| first > 0) && ends.is_sorted_by(|a, b| a < b);
+    let end = ends.last().map_or(0, |&end| end as usize);
+    if ascend && end == stretches.len() && ends.len() == stretches.values().len() {
+        return Ok(());
+    }
+    Err(ArrowError::ParseError(format!("a column of {} rows has stretches up to row {end}", stretches.len())))
+}
+
 /// A column of stretches, a value for each row.
 fn to_rows(column: &ArrayRef) -> Result<ArrayRef> {
     let stretches = column.as_run_opt::<Int32Type>().ok_or_else(|| unexpected(column.data_type()))?;

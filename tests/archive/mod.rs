@@ -6,6 +6,7 @@ mod engines;
 mod evolution;
 mod examples;
 mod history;
+mod hostile;
 mod killed;
 mod privacy;
 mod query;

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::files::path;
 
 #[cfg(feature = "cloud")]
 use self::bucket::Bucket;
@@ -18,6 +19,9 @@ use self::no_bucket::Bucket;
 mod bucket;
 #[cfg(not(feature = "cloud"))]
 mod no_bucket;
+
+/// Bytes of a file: an archive writes none of more.
+pub const FILE_BYTES: u64 = 512 << 20;
 
 /// The schemes of object stores.
 pub const BUCKETS: [&str; 3] = ["s3", "gs", "az"];
@@ -89,12 +93,15 @@ impl Place {
     /// The content of a file, with what tells later whether it is still the same.
     pub fn look(&self, path: &str) -> Result<Seen> {
         match &self.kind {
-            Kind::Folder(root) => match fs::read(root.join(path)) {
+            Kind::Folder(root) => match path::read(root, path, FILE_BYTES) {
                 Ok(content) => Ok(Seen { content: Some(content.into()), tag: None }),
                 Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Seen::default()),
-                Err(e) => Err(e).doing(ErrorKind::Io, || self.doing("reading", path)),
+                Err(e) => Err(self.failed("reading", path, e)),
             },
-            Kind::Bucket(bucket) => bucket.look(path),
+            Kind::Bucket(bucket) => {
+                self.check(path)?;
+                bucket.look(path)
+            }
         }
     }
 
@@ -103,7 +110,7 @@ impl Place {
         match &self.kind {
             Kind::Folder(root) => {
                 let mut files = BTreeMap::new();
-                walk(root, "", &mut files).doing(ErrorKind::Io, || self.doing("listing", ""))?;
+                walk(root, "", &mut files).map_err(|e| self.failed("listing", "", e))?;
                 Ok(files)
             }
             Kind::Bucket(bucket) => bucket.list(),
@@ -113,8 +120,11 @@ impl Place {
     /// Writes a small file, whole or not at all.
     pub fn write(&self, path: &str, content: &[u8]) -> Result<()> {
         match &self.kind {
-            Kind::Folder(root) => put(root, path, content).doing(ErrorKind::Io, || self.doing("writing", path)),
-            Kind::Bucket(bucket) => bucket.write("writing", path, content.to_vec()),
+            Kind::Folder(root) => put(root, path, content).map_err(|e| self.failed("writing", path, e)),
+            Kind::Bucket(bucket) => {
+                self.check(path)?;
+                bucket.write("writing", path, content.to_vec())
+            }
         }
     }
 
@@ -139,11 +149,12 @@ impl Place {
     /// Gives a finished file its place: a rename within a folder, an upload to a bucket. The file is gone afterwards.
     pub fn publish(&self, file: &Path, path: &str) -> Result<()> {
         match &self.kind {
-            Kind::Folder(root) => rename(file, &root.join(path)).doing(ErrorKind::Io, || self.doing("publishing", path)),
+            Kind::Folder(root) => rename(file, root, path).map_err(|e| self.failed("publishing", path, e)),
             Kind::Bucket(bucket) => {
-                let content = fs::read(file).doing(ErrorKind::Io, || self.doing("publishing", path))?;
-                bucket.write("publishing", path, content)?;
-                fs::remove_file(file).doing(ErrorKind::Io, || self.doing("publishing", path))
+                self.check(path)?;
+                let failed = |e| self.failed("publishing", path, e);
+                bucket.write("publishing", path, fs::read(file).map_err(failed)?)?;
+                fs::remove_file(file).map_err(failed)
             }
         }
     }
@@ -151,13 +162,33 @@ impl Place {
     /// Removes a file, if it is there, and the folders that it leaves empty.
     pub fn remove(&self, path: &str) -> Result<()> {
         match &self.kind {
-            Kind::Folder(root) => remove(root, path).doing(ErrorKind::Io, || self.doing("removing", path)),
-            Kind::Bucket(bucket) => bucket.remove(path),
+            Kind::Folder(root) => remove(root, path).map_err(|e| self.failed("removing", path, e)),
+            Kind::Bucket(bucket) => {
+                self.check(path)?;
+                bucket.remove(path)
+            }
         }
     }
 
     fn doing(&self, what: &str, path: &str) -> String {
         format!("{what} {}/{path}", self.shown)
+    }
+
+    /// An object store knows no links, but a key that leads up is none of an archive there either.
+    fn check(&self, path: &str) -> Result<()> {
+        if path::is_plain(path) {
+            return Ok(());
+        }
+        let detail = format!("{path:?} is not a path below its place");
+        Err(Error::new(ErrorKind::Snapshot, format!("opening archive {}", self.shown), detail))
+    }
+
+    fn failed(&self, what: &str, path: &str, error: io::Error) -> Error {
+        if path::is_refusal(&error) {
+            let error = Error::new(ErrorKind::Snapshot, format!("opening archive {}", self.shown), format!("{path:?} {error}"));
+            return error.hint("nothing was touched; an archive has regular files and folders only");
+        }
+        Error::new(ErrorKind::Io, self.doing(what, path), &error).caused_by(error)
     }
 }
 
@@ -180,24 +211,24 @@ fn walk(folder: &Path, prefix: &str, files: &mut BTreeMap<String, u64>) -> io::R
 
 /// Under a name that no engine reads, then renamed.
 fn put(root: &Path, path: &str, content: &[u8]) -> io::Result<()> {
-    let staging = root.join(super::STAGING);
-    fs::create_dir_all(&staging)?;
-    let temporary = staging.join(path.replace('/', "-"));
+    fs::create_dir_all(path::below(root, super::STAGING)?)?;
+    let temporary = path::below(root, &format!("{}/{}", super::STAGING, path.replace('/', "-")))?;
     let mut file = File::create(&temporary)?;
     file.write_all(content)?;
     file.sync_all()?;
-    rename(&temporary, &root.join(path))
+    rename(&temporary, root, path)
 }
 
-fn rename(from: &Path, to: &Path) -> io::Result<()> {
+fn rename(from: &Path, root: &Path, path: &str) -> io::Result<()> {
+    let to = path::below(root, path)?;
     let parent = to.parent().expect("invariant: a file of an archive is in a folder");
     fs::create_dir_all(parent)?;
-    fs::rename(from, to)?;
+    fs::rename(from, &to)?;
     File::open(parent)?.sync_all()
 }
 
 fn remove(root: &Path, path: &str) -> io::Result<()> {
-    let file = root.join(path);
+    let file = path::below(root, path)?;
     match fs::remove_file(&file) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 
-use crate::archive::encoding::{RowGroup, row_groups};
+use crate::archive::encoding::row_groups;
 use crate::archive::manifest::RunEntry;
 use crate::archive::tables::{
     self, COMPONENTS_TABLE, Division, EVIDENCE, FINDINGS_TABLE, LEAD_SCORES, LEGACY_TABLE, MINERS, NODES_TABLE, RESPONSES_TABLE,
@@ -19,6 +19,7 @@ use crate::archive::tables::{
 };
 use crate::archive::{Day, Manifest, Place, day};
 use crate::error::{Error, ErrorKind, Result};
+use crate::files::parquet::RowGroup;
 use crate::model::difference::Tolerance;
 use crate::model::evidence::{Run, Snapshot, UnitEvidence, units};
 use crate::model::filter::ColumnFilter;

@@ -3,18 +3,21 @@
 mod publish;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::path::PathBuf;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
 
 use arrow::datatypes::SchemaRef;
 use tempfile::TempDir;
 
-use crate::archive::encoding::{RowGroup, TableFile};
+use crate::archive::encoding::{self, has_room};
 use crate::archive::manifest::{FileEntry, Link};
 use crate::archive::place::Seen;
 use crate::archive::tables::Table;
 use crate::archive::{Manifest, Place, STAGING};
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::files::parquet::{ParquetFile, RowGroup};
+use crate::files::path;
 use crate::model::ids::LeadHours;
 
 pub use publish::{Pending, Published};
@@ -68,7 +71,7 @@ impl ArchiveWriter {
         let mut part = 0;
         while groups.peek().is_some() {
             let (path, mut file) = self.create(table, &schema)?;
-            while let Some(group) = groups.next_if(|group| file.has_room(group)) {
+            while let Some(group) = groups.next_if(|group| has_room(&file, group)) {
                 file.append(group)?;
             }
             self.stage(table, partition, part, path, file)?;
@@ -77,15 +80,17 @@ impl ArchiveWriter {
         Ok(())
     }
 
-    fn create(&mut self, table: &Table, schema: &SchemaRef) -> Result<(PathBuf, TableFile)> {
+    fn create(&mut self, table: &Table, schema: &SchemaRef) -> Result<(PathBuf, ParquetFile)> {
         self.count += 1;
         let path = self.staging.path.join(format!("{}.parquet", self.count));
-        let file = TableFile::create(&path, table, schema)?;
+        let file = encoding::create(&path, table, schema)?;
         Ok((path, file))
     }
 
-    fn stage(&mut self, table: &Table, partition: &str, part: usize, from: PathBuf, file: TableFile) -> Result<()> {
+    fn stage(&mut self, table: &Table, partition: &str, part: usize, from: PathBuf, file: ParquetFile) -> Result<()> {
+        let doing = file.doing().to_owned();
         let done = file.finish()?;
+        done.file.sync_all().doing(ErrorKind::Io, || doing)?;
         let path = format!("{}/part-{part}-{}.parquet", table.folder(partition), &done.blake3[..NAME_DIGITS]);
         let entry = FileEntry {
             table: table.name.to_owned(),
@@ -131,15 +136,15 @@ impl Staging {
     /// An empty folder that no other job uses.
     fn open(place: &Place) -> Result<Staging> {
         let doing = || format!("archiving to {}", place.display());
-        let (path, temporary) = match place.folder() {
-            Some(root) => (root.join(STAGING), None),
-            None => {
-                let temporary = tempfile::tempdir().doing(ErrorKind::Io, doing)?;
-                (temporary.path().join(STAGING), Some(temporary))
-            }
+        let temporary = match place.folder() {
+            Some(_) => None,
+            None => Some(tempfile::tempdir().doing(ErrorKind::Io, doing)?),
         };
-        fs::create_dir_all(&path).doing(ErrorKind::Io, doing)?;
-        let lock = File::create(path.join("lock")).doing(ErrorKind::Io, doing)?;
+        let root = place.folder().or(temporary.as_ref().map(TempDir::path)).expect("invariant: one of the two is there");
+        let (path, lock) = folder_and_lock(root).map_err(|e| {
+            let error = Error::new(ErrorKind::Io, doing(), format!("{STAGING} cannot be used: {e}"));
+            error.hint("it must be a folder, or not be there").caused_by(e)
+        })?;
         lock.try_lock().map_err(|_| {
             Error::new(ErrorKind::Refused, doing(), "another job is archiving there").hint("wait until it is done")
         })?;
@@ -151,6 +156,18 @@ impl Staging {
         }
         Ok(Staging { path, _lock: lock, _temporary: temporary })
     }
+}
+
+/// The folder and its lock file, neither of them by way of a symbolic link.
+fn folder_and_lock(root: &Path) -> io::Result<(PathBuf, File)> {
+    let folder = path::below(root, STAGING)?;
+    fs::create_dir_all(&folder)?;
+    let lock = path::below(root, &format!("{STAGING}/lock"))?;
+    if fs::symlink_metadata(&lock).is_ok_and(|found| !found.is_file()) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "its lock is not a regular file"));
+    }
+    let lock = OpenOptions::new().create(true).write(true).truncate(false).open(lock)?;
+    Ok((folder, lock))
 }
 
 impl Drop for Staging {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ArchiveWriter;
 use crate::archive::manifest::{FileEntry, Link, Replaced};
-use crate::archive::{LATEST, MANIFESTS, Manifest, PENDING, Place, STAGING, day};
+use crate::archive::{LATEST, MANIFESTS, Manifest, PENDING, Place, STAGING, day, manifest, paths};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::time::Micros;
 
@@ -23,7 +23,14 @@ impl Pending {
     /// What a job at work, or a killed one, has announced.
     pub fn read(place: &Place) -> Result<Option<Pending>> {
         // It is written whole before any file moves, so one that cannot be read announces nothing.
-        Ok(place.read(PENDING)?.and_then(|content| serde_json::from_slice(&content).ok()))
+        let pending: Option<Pending> = place.read(PENDING)?.and_then(|content| serde_json::from_slice(&content).ok());
+        let unknown = pending.iter().flat_map(|pending| &pending.files).find(|path| !paths::is_known(path));
+        unknown.map_or(Ok(()), |path| {
+            let detail = format!("names {path:?}, which is no file of an archive");
+            Err(manifest::damaged(place, PENDING, &detail)
+                .hint("nothing was touched; no archiving writes such a file: remove it"))
+        })?;
+        Ok(pending)
     }
 }
 

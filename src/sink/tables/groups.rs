@@ -1,7 +1,5 @@
 //! The row groups of several tables: made and encoded on all threads, and put into their files in order.
 
-use std::fs::File;
-use std::io::{self, BufWriter};
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -10,8 +8,8 @@ use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 
 use super::properties;
-use crate::archive::row_group::{self, append};
 use crate::error::{Context, ErrorKind, Result};
+use crate::files::parquet::ParquetFile;
 use crate::model::columns::Type;
 use crate::model::rollups::Rollup;
 use crate::model::rows::schema_of;
@@ -63,17 +61,11 @@ impl<B: Fn(Range<usize>) -> RecordBatch + Send + Sync> RowGroups for Rows<B> {
 /// Writes the files of these tables.
 pub fn write(tables: &[(PathBuf, &dyn RowGroups)], threads: usize) -> Result<()> {
     let doing = |index: usize| format!("writing {}", tables[index].0.display());
-    let (mut writers, encoders): (Vec<_>, Vec<_>) = tables
-        .iter()
-        .enumerate()
-        .map(|(index, (path, table))| {
-            let file = BufWriter::new(File::create(path).doing(ErrorKind::Io, || doing(index))?);
-            let schema = table.schema();
-            row_group::create(file, &schema, properties(&schema)).doing(ErrorKind::Io, || doing(index))
-        })
-        .collect::<Result<Vec<_>>>()?
-        .into_iter()
-        .unzip();
+    let files = tables.iter().map(|(path, table)| {
+        let schema = table.schema();
+        ParquetFile::create(path, &schema, properties(&schema))
+    });
+    let (mut files, encoders): (Vec<_>, Vec<_>) = files.collect::<Result<Vec<_>>>()?.into_iter().unzip();
     let groups = tables.iter().enumerate().flat_map(|(index, (_, table))| (0..table.groups()).map(move |group| (index, group)));
     parallel::in_order(
         threads,
@@ -82,10 +74,7 @@ pub fn write(tables: &[(PathBuf, &dyn RowGroups)], threads: usize) -> Result<()>
             let rows = tables[index].1.rows(group).doing(ErrorKind::Io, || doing(index))?;
             Ok((index, encoders[index].encode(&rows).doing(ErrorKind::Data, || doing(index))?))
         },
-        |(index, chunks)| append(&mut writers[index], chunks).doing(ErrorKind::Io, || doing(index)),
+        |(index, group)| files[index].append(group),
     )?;
-    writers.into_iter().enumerate().try_for_each(|(index, writer)| {
-        let sink = writer.into_inner().doing(ErrorKind::Io, || doing(index))?;
-        sink.into_inner().map_err(io::IntoInnerError::into_error).doing(ErrorKind::Io, || doing(index)).map(drop)
-    })
+    files.into_iter().try_for_each(|file| file.finish().map(drop))
 }

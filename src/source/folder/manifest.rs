@@ -6,9 +6,12 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use super::{damaged, refused};
-use crate::error::{Error, ErrorKind, Result};
-use crate::seal::{NO_HASH, is_intact, seal};
+use super::{damaged, file_name, refused, unreadable};
+use crate::error::Result;
+use crate::files::manifest::{Fault, Format};
+use crate::files::path::{self, SMALL_BYTES};
+use crate::files::seal::NO_HASH;
+use crate::source::TABLES;
 use crate::source::parts::Parts;
 
 pub const MANIFEST: &str = "manifest.json";
@@ -16,7 +19,7 @@ pub const MANIFEST: &str = "manifest.json";
 /// on stretches for what repeats, from version 4 on for ids too, and its files are hashed by parts. All are read.
 /// (The parts of version 3 have other hashes, which are not looked at.)
 pub const FORMAT_VERSION: u64 = 4;
-const FORMAT: &str = "recount snapshot";
+const FORMAT: Format = Format { name: "recount snapshot", newest: FORMAT_VERSION, is_sealed: true };
 
 /// The content of a snapshot folder.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -53,19 +56,10 @@ pub struct FileEntry {
     pub checksums: Option<Parts>,
 }
 
-/// What is looked at first; all else may be of a format that is not known.
-#[derive(Deserialize)]
-struct Head {
-    #[serde(default)]
-    format: Json,
-    #[serde(default)]
-    version: Json,
-}
-
 impl Manifest {
     pub fn new() -> Manifest {
         Manifest {
-            format: FORMAT.to_owned(),
+            format: FORMAT.name.to_owned(),
             version: FORMAT_VERSION,
             taken_at: String::new(),
             server_version: String::new(),
@@ -84,46 +78,38 @@ impl Manifest {
     /// The text of the file, with its own hash in it.
     pub fn seal(mut self) -> String {
         self.manifest_blake3 = NO_HASH.to_owned();
-        let text = serde_json::to_string_pretty(&self).expect("plain data") + "\n";
-        seal(&text)
+        FORMAT.text(&self)
     }
 
     /// Reads the manifest of a folder and holds it against its own hash.
     pub fn read(dir: &Path) -> Result<Manifest> {
-        let path = dir.join(MANIFEST);
-        let bytes = std::fs::read(&path).map_err(|e| match e.kind() {
+        let bytes = path::read(dir, MANIFEST, SMALL_BYTES).map_err(|e| match e.kind() {
             std::io::ErrorKind::NotFound => refused(dir, format!("there is no {MANIFEST} in it"))
                 .hint("give the path of a folder that `recount export` wrote, or a postgres:// URL"),
-            _ => Error::new(ErrorKind::Io, format!("reading {}", path.display()), &e).caused_by(e),
+            _ => unreadable(dir, MANIFEST, e),
         })?;
         Manifest::parse(dir, &bytes)
     }
 
     fn parse(dir: &Path, bytes: &[u8]) -> Result<Manifest> {
-        let bad = |detail: String| damaged(dir, MANIFEST, detail);
-        let text = std::str::from_utf8(bytes).map_err(|e| bad(format!("is not text: {e}")))?;
-        let head: Head = serde_json::from_str(text).map_err(|e| bad(format!("is not JSON with a format and a version: {e}")))?;
-        if head.format.as_str() != Some(FORMAT) {
-            return Err(bad("is not of a recount snapshot".to_owned()));
-        }
-        match head.version.as_u64() {
-            Some(1..=FORMAT_VERSION) => {}
-            Some(newer) if newer > FORMAT_VERSION => {
+        let manifest: Manifest = FORMAT.read(bytes).map_err(|fault| match fault {
+            Fault::Damaged(detail) => damaged(dir, MANIFEST, detail),
+            Fault::Newer(newer) => {
                 let detail = format!("{MANIFEST} has format version {newer}, this recount reads up to version {FORMAT_VERSION}");
-                return Err(refused(dir, detail).hint("read it with a newer recount, or export it again with this one"));
+                refused(dir, detail).hint("read it with a newer recount, or export it again with this one")
             }
-            _ => return Err(bad("has no format version that was ever written".to_owned())),
+        })?;
+        match manifest.files.keys().find(|name| !TABLES.iter().any(|table| file_name(table) == **name)) {
+            Some(name) => Err(damaged(dir, MANIFEST, format!("names {name:?}, which is no file of a snapshot"))),
+            None => Ok(manifest),
         }
-        if !is_intact(text) {
-            return Err(bad("does not match its own hash".to_owned()));
-        }
-        serde_json::from_str(text).map_err(|e| bad(format!("does not have its fields: {e}")))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
 
     fn sealed() -> String {
         Manifest { notes: vec!["a \"note\"".to_owned()], ..Manifest::new() }.seal()

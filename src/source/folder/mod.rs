@@ -7,7 +7,6 @@ mod writer;
 mod tests;
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use arrow::array::RecordBatch;
@@ -20,6 +19,7 @@ use super::ipc::{IpcFile, NO_MATCH};
 use super::stretches::in_stretches;
 use super::{Counters, TABLES, small};
 use crate::error::{Error, ErrorKind, Result};
+use crate::files::{hash, path};
 use crate::model::evidence::{
     COMPONENTS, InputTable, NODES, RESPONSES, RUN_TABLES, RUNS, Run, RunEvidence, SCORES, STEPS, Snapshot, StoredStat, Unit,
     UnitEvidence, units,
@@ -203,13 +203,8 @@ enum Check {
 
 fn open_file(dir: &Path, table: &str, entry: FileEntry, schema: &SchemaRef, check: Check) -> Result<IpcFile> {
     let name = file_name(table);
-    let path = dir.join(&name);
-    let unreadable = |e: std::io::Error| match e.kind() {
-        std::io::ErrorKind::NotFound => damaged(dir, &name, "is missing"),
-        _ => Error::new(ErrorKind::Io, format!("reading {}", path.display()), &e).caused_by(e),
-    };
-    let file = File::open(&path).map_err(unreadable)?;
-    let bytes = file.metadata().map_err(unreadable)?.len();
+    let unreadable = |e: std::io::Error| unreadable(dir, &name, e);
+    let (file, bytes) = path::open(dir, &name, u64::MAX).map_err(unreadable)?;
     if bytes != entry.bytes {
         return Err(damaged(dir, &name, format!("has {bytes} bytes, the manifest says {}", entry.bytes)));
     }
@@ -221,7 +216,7 @@ fn open_file(dir: &Path, table: &str, entry: FileEntry, schema: &SchemaRef, chec
         }
         IpcFile::open_checked(file, parts)
     } else {
-        if parallel::hash(&file, bytes).map_err(unreadable)?.to_hex().as_str() != entry.blake3 {
+        if hash::of_file(&file, bytes).map_err(unreadable)?.to_hex().as_str() != entry.blake3 {
             return Err(damaged(dir, &name, NO_MATCH));
         }
         IpcFile::open(file)
@@ -288,6 +283,15 @@ fn check_batches(dir: &Path, manifest: &Manifest, files: &HashMap<&str, IpcFile>
 /// A folder that cannot serve as a snapshot.
 fn refused(dir: &Path, detail: impl std::fmt::Display) -> Error {
     Error::new(ErrorKind::Snapshot, format!("opening snapshot {}", dir.display()), detail)
+}
+
+/// A file that the system could not read, or that is not to be read.
+fn unreadable(dir: &Path, file: &str, error: std::io::Error) -> Error {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => damaged(dir, file, "is missing"),
+        _ if path::is_refusal(&error) => damaged(dir, file, error),
+        _ => Error::new(ErrorKind::Io, format!("reading {}", dir.join(file).display()), &error).caused_by(error),
+    }
 }
 
 /// A file that could not be read, or is not what was written.

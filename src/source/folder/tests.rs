@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::manifest::FORMAT_VERSION;
 use super::*;
-use crate::hashed::disk;
+use crate::files::hashed::disk;
 use crate::model::evidence::Node;
 use crate::model::ids::{MinerUid, RunId};
 

@@ -12,14 +12,14 @@ use serde_json::Value as Json;
 use super::manifest::{FORMAT_VERSION, FileEntry, MANIFEST, Manifest};
 use super::{file_name, file_schema};
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::hashed::Hashed;
+use crate::files::hashed::Hashed;
+use crate::files::staging::Staging;
 use crate::model::evidence::{NODES, RUN_TABLES, RUNS, STEPS, Snapshot, StoredStat, Unit, UnitEvidence, units};
 use crate::model::rollups::{ForecastStat, LegacyScore, MinerStat, Rollup, SubnetStat};
 use crate::model::rows::{batch_of, stats_batch};
 use crate::source::ipc::{IpcWriter, texts_hash};
 use crate::source::parts::{PartedFile, Parts};
 use crate::source::small;
-use crate::staging::Staging;
 
 /// A snapshot folder in the making. Dropped before [`SnapshotWriter::finish`], it leaves nothing behind.
 pub struct SnapshotWriter {
@@ -32,8 +32,8 @@ pub struct SnapshotWriter {
     units: Vec<Unit>,
     next: usize,
     /// One for each of [`RUN_TABLES`] that the source has.
-    run_files: Vec<Option<TableFile>>,
-    stats_file: Option<TableFile>,
+    run_files: Vec<Option<SnapshotFile>>,
+    stats_file: Option<SnapshotFile>,
 }
 
 impl SnapshotWriter {
@@ -64,8 +64,8 @@ impl SnapshotWriter {
         Ok(writer)
     }
 
-    fn file(&self, table: &'static str) -> Result<TableFile> {
-        TableFile::create(&self.target, &self.folder, table, &file_schema(self.version, table, &self.snapshot.wide_leads))
+    fn file(&self, table: &'static str) -> Result<SnapshotFile> {
+        SnapshotFile::create(&self.target, &self.folder, table, &file_schema(self.version, table, &self.snapshot.wide_leads))
     }
 
     /// Appends one unit; units come in the order of [`units`], each once.
@@ -103,7 +103,7 @@ impl SnapshotWriter {
             return Err(Error::new(ErrorKind::Data, doing(&self.target), detail));
         }
         self.append_stored(strays)?;
-        let mut files: Vec<TableFile> = self.run_files.drain(..).chain([self.stats_file.take()]).flatten().collect();
+        let mut files: Vec<SnapshotFile> = self.run_files.drain(..).chain([self.stats_file.take()]).flatten().collect();
         for (table, batch) in self.small_tables() {
             let mut file = self.file(table)?;
             file.write(&batch)?;
@@ -156,15 +156,15 @@ fn doing(target: &Path) -> String {
 }
 
 /// One file of the folder.
-struct TableFile {
+struct SnapshotFile {
     name: String,
     doing: String,
     writer: IpcWriter<PartedFile>,
     batches: usize,
 }
 
-impl TableFile {
-    fn create(target: &Path, folder: &Staging, table: &'static str, schema: &SchemaRef) -> Result<TableFile> {
+impl SnapshotFile {
+    fn create(target: &Path, folder: &Staging, table: &'static str, schema: &SchemaRef) -> Result<SnapshotFile> {
         let name = file_name(table);
         let doing = format!("{}/{name}", doing(target));
         let file = File::options()
@@ -175,7 +175,7 @@ impl TableFile {
             .doing(ErrorKind::Io, || doing.clone())?;
         let mut writer = IpcWriter::new(PartedFile::new(file), schema).map_err(|e| cannot_write(&doing, e))?;
         writer.file().cut();
-        Ok(TableFile { name, doing, writer, batches: 0 })
+        Ok(SnapshotFile { name, doing, writer, batches: 0 })
     }
 
     fn write(&mut self, batch: &RecordBatch) -> Result<()> {

@@ -20,6 +20,12 @@ impl Staging {
     /// Refuses a target that exists and is not an empty folder, before any work is done.
     pub fn create(target: &Path) -> Result<Staging> {
         let doing = || format!("creating the folder {}", target.display());
+        // The finished folder takes this name by a rename, which neither a link nor `.` gives way to.
+        let is_link = fs::symlink_metadata(target).is_ok_and(|found| found.is_symlink());
+        if is_link || target.file_name().is_none() {
+            let detail = if is_link { "it is a symbolic link" } else { "it has no name of its own" };
+            return Err(Error::new(ErrorKind::Usage, doing(), detail).hint("give the name of a new folder"));
+        }
         if fs::exists(target).doing(ErrorKind::Io, doing)? {
             let mut entries = fs::read_dir(target).doing(ErrorKind::Io, doing)?;
             if entries.next().is_some() {
@@ -107,5 +113,18 @@ mod tests {
         assert_eq!(entries(&target), ["a"]);
         let error = Staging::create(&target).unwrap_err();
         assert!(error.to_string().ends_with("it exists and is not empty"), "{error}");
+    }
+    #[test]
+    fn what_no_rename_can_replace_is_refused_before_the_work() {
+        let parent = tempfile::tempdir().unwrap();
+        fs::create_dir(parent.path().join("real")).unwrap();
+        std::os::unix::fs::symlink(parent.path().join("real"), parent.path().join("link")).unwrap();
+        std::os::unix::fs::symlink(parent.path().join("nowhere"), parent.path().join("dangling")).unwrap();
+        for target in [parent.path().join("link"), parent.path().join("dangling"), parent.path().join("real/.."), ".".into()] {
+            let error = Staging::create(&target).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Usage, "{error}");
+        }
+        assert_eq!(entries(parent.path()).len(), 3);
+        assert!(entries(&parent.path().join("real")).is_empty());
     }
 }

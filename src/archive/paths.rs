@@ -1,0 +1,73 @@
+//! The paths that an archive can have in it. Whatever names another one was not written by an archiving.
+
+use super::tables::{Table, table};
+use super::{LATEST, MANIFESTS, PENDING};
+use crate::files::path::is_plain;
+
+/// Whether it is the path of a manifest: `_manifest/20250808T060000123456Z.json`.
+pub fn manifest_path(path: &str) -> bool {
+    let stamp = path.strip_prefix(MANIFESTS).and_then(|rest| rest.strip_prefix('/')?.strip_suffix(".json"));
+    stamp.is_some_and(|stamp| {
+        let known = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'T' | b'Z' | b'-');
+        !stamp.is_empty() && stamp.bytes().all(known)
+    })
+}
+
+/// The table and the partition of a file with rows: `scores/init_date=2025-08-07/part-0-6f1c….parquet`.
+pub fn table_file(path: &str) -> Option<(&str, &str)> {
+    let mut parts = path.split('/');
+    let (table_name, folder, name) = (parts.next()?, parts.next()?, parts.next()?);
+    let known: &Table = table(table_name)?;
+    let partition = folder.strip_prefix(known.partition_column())?.strip_prefix('=')?;
+    let (part, hash) = name.strip_prefix("part-")?.strip_suffix(".parquet")?.split_once('-')?;
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let hexadecimal = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let whole = parts.next().is_none()
+        && is_plain(path)
+        && !partition.is_empty()
+        && !partition.contains('.')
+        && digits(part)
+        && hexadecimal(hash);
+    whole.then_some((table_name, partition))
+}
+
+/// Whether a job can have announced it: what it put in place or removes.
+pub fn is_known(path: &str) -> bool {
+    manifest_path(path) || table_file(path).is_some() || [LATEST, PENDING].contains(&path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_of_an_archive_are_known_and_no_others() {
+        let file = "scores/init_date=2025-08-07/part-0-6f1c.parquet";
+        assert_eq!(table_file(file), Some(("scores", "2025-08-07")));
+        assert_eq!(
+            table_file("miner_stats/as_of=20250808T000000000000Z/part-12-91ab.parquet"),
+            Some(("miner_stats", "20250808T000000000000Z"))
+        );
+        assert_eq!(
+            table_file("findings/init_date=__HIVE_DEFAULT_PARTITION__/part-0-00.parquet"),
+            Some(("findings", "__HIVE_DEFAULT_PARTITION__"))
+        );
+        assert!(manifest_path("_manifest/20250808T000000000000Z-2.json") && manifest_path("_manifest/-5.json"));
+        for path in [
+            "../precious/file",
+            "/etc/passwd",
+            "precious/init_date=2025-08-07/part-0-6f1c.parquet",
+            "scores/as_of=2025-08-07/part-0-6f1c.parquet",
+            "scores/init_date=../part-0-6f1c.parquet",
+            "scores/init_date=2025-08-07/../part-0-6f1c.parquet",
+            "scores/init_date=2025-08-07/part-0-6f1c.parquet/more",
+            "scores/init_date=2025-08-07/notes.parquet",
+            "_manifest/../_latest.json",
+            "_manifest/notes.json",
+            "_staging/lock",
+            "",
+        ] {
+            assert!(!is_known(path), "{path}");
+        }
+    }
+}
