@@ -101,6 +101,9 @@ fn pipes_and_devices_are_no_files_of_an_archive() {
     }
 }
 
+/// Changes a manifest, whose name it is given.
+type Forgery = fn(&mut Json, &str);
+
 /// Changes the manifest in force, and makes all hashes anew.
 fn forge(dest: &str, change: impl FnOnce(&mut Json, &str)) {
     let read = |name: &str| -> Json { serde_json::from_slice(&fs::read(Path::new(dest).join(name)).unwrap()).unwrap() };
@@ -116,7 +119,7 @@ fn forge(dest: &str, change: impl FnOnce(&mut Json, &str)) {
 
 #[test]
 fn a_forged_manifest_is_refused_by_every_reader() {
-    let forgeries: [(&str, fn(&mut Json, &str)); 5] = [
+    let forgeries: [(&str, Forgery); 5] = [
         ("names itself", |manifest, name| manifest["previous"] = json!({"manifest": name, "blake3": "0".repeat(64)})),
         ("which is no manifest", |manifest, _| manifest["previous"] = json!({"manifest": "../a.json", "blake3": "0"})),
         ("which is no file of an archive", |manifest, _| {
