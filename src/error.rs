@@ -39,19 +39,27 @@ struct Parts {
     doing: String,
     detail: String,
     hint: Option<String>,
+    settings: &'static [&'static str],
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 impl Error {
     /// `doing` is what was attempted ("reading weather_miner_scores of run 7"), `detail` what stood in its way.
     pub fn new(kind: ErrorKind, doing: impl Into<String>, detail: impl fmt::Display) -> Self {
-        Error(Box::new(Parts { kind, doing: doing.into(), detail: detail.to_string(), hint: None, source: None }))
+        Error(Box::new(Parts { kind, doing: doing.into(), detail: detail.to_string(), hint: None, settings: &[], source: None }))
     }
 
     /// What the reader can do about it, printed on a line of its own.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into());
+        self
+    }
+
+    /// The keys of the settings that the error is about, as `recount.toml` has them.
+    #[must_use]
+    pub fn about(mut self, settings: &'static [&'static str]) -> Self {
+        self.0.settings = settings;
         self
     }
 
@@ -63,6 +71,11 @@ impl Error {
 
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
+    }
+
+    /// See [`Error::about`].
+    pub fn settings(&self) -> &'static [&'static str] {
+        self.0.settings
     }
 
     pub fn hint_text(&self) -> Option<&str> {

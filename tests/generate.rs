@@ -1,19 +1,17 @@
 //! `generate`: a folder and a database from the same plan hold the same data, and a database is filled wholly or not at all.
 
 use std::path::Path;
-use std::time::Duration;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use recount::error::{ErrorKind, Result};
-use recount::generate::{Generator, Plan, Summary, Target};
+use recount::generate::{self, Generator, Plan, Summary, Target};
 use recount::model::columns::Type;
-use recount::model::difference::{Class, Difference, Tolerance};
+use recount::model::difference::{Class, Difference};
 use recount::model::evidence::{COMPONENTS, InputTable, RESPONSES, RunEvidence, SCORES, STEPS, StoredStat, Wire, units};
-use recount::model::filter::ColumnFilter;
 use recount::model::finding::Code;
 use recount::model::ids::LeadHours;
-use recount::model::job::{Job, Location, Narrowing};
+use recount::model::job::{Job, Location};
 use recount::model::outcome::Outcome;
 use recount::model::rollups::{MinerStat, Rollup, SubnetStat};
 use recount::model::sanitize::error_of;
@@ -30,7 +28,7 @@ fn scoring(plan: &Plan) -> Scoring {
 }
 
 fn generate(plan: &Plan, target: &Target) -> Result<Summary> {
-    pipeline::generate(plan, target, &())
+    generate::generate(plan, target, &())
 }
 
 fn plan() -> Plan {
@@ -240,7 +238,7 @@ fn a_folder_and_a_database_are_the_same_source() {
     let summary = into_folder(&path, &plan());
     assert_eq!(into_database(&db, &plan()).planted, summary.planted);
 
-    let open = |location: &str| Source::open(location, &Options::default()).unwrap();
+    let open = |location: &str| Source::open(&Location::parse(location).unwrap(), &Options::default()).unwrap();
     let (from_folder, from_database) = (open(path.to_str().unwrap()), open(&db.url()));
     let (one, other) = (from_folder.snapshot(), from_database.snapshot());
     assert_eq!((&one.runs, &one.nodes, &one.wide_leads), (&other.runs, &other.nodes, &other.wide_leads));
@@ -277,17 +275,8 @@ fn lines(batch: &RecordBatch) -> Vec<String> {
 
 /// What a reconciliation of a folder comes to.
 fn reconcile(path: &Path, plan: &Plan) -> Outcome {
-    let job = Job {
-        statement_timeout: Duration::from_secs(60),
-        source: Location::parse(path.to_str().unwrap()).unwrap(),
-        scoring: scoring(plan),
-        tolerance: Tolerance::default(),
-        connections: 1,
-        threads: 2,
-        filter: ColumnFilter::default(),
-        narrowing: Narrowing::default(),
-    };
-    let source = pipeline::open(&job).unwrap();
+    let job = Job { scoring: scoring(plan), threads: 2, ..Job::default() };
+    let source = pipeline::open(&Location::parse(path.to_str().unwrap()).unwrap(), &Options::default()).unwrap();
     pipeline::reconcile("reconcile", &job, &source, &()).unwrap()
 }
 

@@ -10,23 +10,33 @@ use crate::model::job::Watch;
 use crate::pipeline;
 use crate::pipeline::archive::{Archived, Listing};
 
-use super::args::Archive;
-use super::output::Look;
+use super::args::{Archive, ArchiveAction, Global};
+use super::output::{self, Look};
 use super::report::table::Grid;
 use super::report::text::{counted, grouped};
 use super::settings::Settings;
 use super::values::Format;
+use super::{Status, prepare, print, resolve};
+
+pub fn run(args: &Archive, global: &Global) -> Result<Status> {
+    if let Some(ArchiveAction::Ls { dest }) = &args.action {
+        output::print(&list(dest, &resolve(global, None)?)?)?;
+        return Ok(Status::Done);
+    }
+    let (settings, monitor) = prepare(global, &args.reading)?;
+    print(&archive(&settings, args, &monitor)?, monitor)?;
+    Ok(Status::Done)
+}
 
 /// Archives, and gives what is to be printed.
-pub fn run(settings: &Settings, archive: &Archive, watch: &dyn Watch) -> Result<String> {
+fn archive(settings: &Settings, archive: &Archive, watch: &dyn Watch) -> Result<String> {
     let narrowing = &settings.narrowing;
     if narrowing.miner.is_some() || !narrowing.lifetime {
         let detail = "an archive has all miners and all rollups; --runs and --since narrow it";
         return Err(Error::new(ErrorKind::Usage, "reading the command line", detail).hint("leave --miner and --no-lifetime out"));
     }
     let dest = archive.to.as_deref().expect("invariant: clap asks for it");
-    let job = settings.job()?;
-    let archived = pipeline::archive::archive(&job, pipeline::open(&job)?, dest, archive.tables.as_deref(), watch)?;
+    let archived = pipeline::archive::archive(&settings.job(), settings.open(false)?, dest, archive.tables.as_deref(), watch)?;
     Ok(match settings.format {
         Format::Json => format!("{:#}\n", as_json(&archived)),
         Format::Terminal => sentence(&archived) + "\n",
@@ -71,7 +81,7 @@ fn as_json(archived: &Archived) -> Json {
 }
 
 /// `recount archive ls`.
-pub fn list(dest: &str, settings: &Settings) -> Result<String> {
+fn list(dest: &str, settings: &Settings) -> Result<String> {
     let listing = pipeline::archive::list(dest)?;
     Ok(match settings.format {
         Format::Json => format!("{:#}\n", listing_json(&listing)),

@@ -3,11 +3,15 @@
 use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
 
+use crate::error::Result;
+
+use super::args::{Global, Reading};
 use super::keys::KEYS;
-use super::output::Look;
+use super::output::{self, Look};
 use super::report::table::Grid;
 use super::settings::Settings;
 use super::values::Format;
+use super::{Status, resolve};
 
 /// One setting, with the names it goes by.
 #[derive(Serialize)]
@@ -18,8 +22,13 @@ struct Line {
     env: String,
 }
 
+pub fn run(args: &Reading, global: &Global) -> Result<Status> {
+    output::print(&render(&resolve(global, Some(args))?))?;
+    Ok(Status::Done)
+}
+
 /// All settings, as a table or as one JSON object.
-pub fn render(settings: &Settings) -> String {
+fn render(settings: &Settings) -> String {
     let mut shown = settings.clone();
     let lines = KEYS.iter().map(|key| {
         let value = (key.slot)(&mut shown).show();

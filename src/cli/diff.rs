@@ -1,18 +1,18 @@
 //! `recount diff`: compare with what is stored, and write down every difference.
 
-use std::path::Path;
-
-use serde_json::Value as Json;
-
 use crate::error::Result;
-use crate::model::job::{Job, Watch};
-use crate::model::outcome::Outcome;
 use crate::pipeline;
 
-pub fn run(job: &Job, out: Option<&Path>, settings: &Json, watch: &dyn Watch) -> Result<Outcome> {
-    let source = pipeline::open(job)?;
-    match out {
-        Some(out) => pipeline::diff(job, &source, out, settings, watch),
-        None => pipeline::reconcile("diff", job, &source, watch),
-    }
+use super::args::{Diff, Global};
+use super::{Status, compared, config, prepare, report};
+
+pub fn run(args: &Diff, global: &Global) -> Result<Status> {
+    let (settings, monitor) = prepare(global, &args.reading)?;
+    let (job, source) = (settings.job(), settings.open(false)?);
+    let outcome = match &args.out {
+        Some(out) => pipeline::diff(&job, &source, out, &config::scoring(&settings), &monitor)?,
+        None => pipeline::reconcile("diff", &job, &source, &monitor)?,
+    };
+    report(&outcome, global, &settings, monitor)?;
+    compared(&outcome)
 }

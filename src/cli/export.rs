@@ -9,14 +9,22 @@ use crate::error::Result;
 use crate::model::job::{Job, Watch};
 use crate::pipeline;
 
-use super::config;
+use super::args::{Global, WithOut};
 use super::settings::Settings;
 use super::values::Format;
+use super::{Status, config, prepare, print, whole};
+
+pub fn run(args: &WithOut, global: &Global) -> Result<Status> {
+    let (settings, monitor) = prepare(global, &args.reading)?;
+    let text = export(&whole("export", &settings)?, &args.out, &settings, &monitor)?;
+    print(&text, monitor)?;
+    Ok(Status::Done)
+}
 
 /// Exports, and gives what is to be printed.
-pub fn run(job: &Job, out: &Path, settings: &Settings, watch: &dyn Watch) -> Result<String> {
+fn export(job: &Job, out: &Path, settings: &Settings, watch: &dyn Watch) -> Result<String> {
     let start = Instant::now();
-    let source = pipeline::open(job)?;
+    let source = settings.open(false)?;
     pipeline::export(&source, out, job.threads, &config::scoring(settings), watch)?;
     let (rows, taken_at) = (source.rows_read(), source.snapshot().taken_at.iso());
     let elapsed = start.elapsed();

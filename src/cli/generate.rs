@@ -12,16 +12,25 @@ use crate::model::difference::{Class, Difference};
 use crate::model::ids::LeadHours;
 use crate::model::job::Watch;
 use crate::model::rollups::{DifferenceRow, Rollup};
-use crate::pipeline;
 
-use super::args::Generate;
+use super::args::{Generate, Global};
+use super::progress::Monitor;
+use super::{Status, print, resolve};
+
+pub fn run(args: &Generate, global: &Global) -> Result<Status> {
+    // For its warnings, and the errors of its files.
+    resolve(global, None)?;
+    let monitor = Monitor::start(global.quiet)?;
+    print(&generate(args, &monitor)?, monitor)?;
+    Ok(Status::Done)
+}
 
 /// Generates, and gives what is to be printed.
-pub fn run(generate: &Generate, watch: &dyn Watch) -> Result<String> {
+fn generate(generate: &Generate, watch: &dyn Watch) -> Result<String> {
     // Opened first: an hour of work is not to end at a list that cannot be written.
     let list = generate.planted.as_deref().map(create).transpose()?;
     let plan = plan(generate);
-    let summary = pipeline::generate(&plan, &target(generate, &plan)?, watch)?;
+    let summary = crate::generate::generate(&plan, &target(generate, &plan)?, watch)?;
     if let (Some(list), Some(path)) = (list, generate.planted.as_deref()) {
         write(list, &summary.planted).doing(ErrorKind::Io, || format!("writing {}", path.display()))?;
     }

@@ -4,24 +4,38 @@ use serde_json::{Value as Json, json};
 
 use crate::error::Result;
 use crate::model::job::Watch;
-use crate::model::writing::{Applied, JobCells, JobLine};
+use crate::model::writing::{JobCells, JobLine};
 use crate::pipeline;
 
+use super::args::Global;
 use super::output::Look;
+use super::progress::Monitor;
 use super::report::{counted, table::Grid};
 use super::settings::Settings;
 use super::values::Format;
-use super::writing::JobsAction;
+use super::writing::{Jobs, JobsAction, Undo};
+use super::{Status, print, report_applied, resolve_with};
 
 const HINT: &str = "name the database with --database-url postgres://…";
 
-/// Puts back what a job changed.
-pub fn undo(job: &str, settings: &Settings, watch: &dyn Watch) -> Result<Applied> {
-    pipeline::undo(super::correct::database(settings, HINT)?, job, watch)
+/// `recount undo`: puts back what a job changed.
+pub fn undo(args: &Undo, global: &Global) -> Result<Status> {
+    let settings = resolve_with(global, None, args.target.database_url.as_deref())?;
+    let monitor = Monitor::start(global.quiet)?;
+    let applied = pipeline::undo(super::correct::database(&settings, HINT)?, &args.job, &monitor)?;
+    report_applied("undo", &applied, false, &settings, monitor)
+}
+
+/// `recount jobs`.
+pub fn run(args: &Jobs, global: &Global) -> Result<Status> {
+    let settings = resolve_with(global, None, args.target.database_url.as_deref())?;
+    let monitor = Monitor::start(global.quiet)?;
+    print(&jobs(args.action.as_ref(), &settings, &monitor)?, monitor)?;
+    Ok(Status::Done)
 }
 
 /// Lists, shows or prunes jobs; gives what is to be printed.
-pub fn run(action: Option<&JobsAction>, settings: &Settings, watch: &dyn Watch) -> Result<String> {
+fn jobs(action: Option<&JobsAction>, settings: &Settings, watch: &dyn Watch) -> Result<String> {
     let url = super::correct::database(settings, HINT)?;
     let look = Look::of(settings.color);
     let (object, text) = match action {

@@ -7,15 +7,22 @@ use crate::model::job::Location;
 use crate::schema::phase2::Stage;
 use crate::schema::{self, Migrating, Outcome, State};
 
-use super::args::{Migrate, MigrateAction};
-use super::output::Look;
+use super::args::{Global, Migrate, MigrateAction};
+use super::output::{self, Look};
 use super::progress::interruptible;
 use super::report::table::Grid;
 use super::settings::Settings;
 use super::values::Format;
+use super::{Status, resolve_with};
+
+pub fn run(args: &Migrate, global: &Global) -> Result<Status> {
+    let settings = resolve_with(global, None, args.database_url.as_deref())?;
+    output::print(&migrate(args, &settings)?)?;
+    Ok(Status::Done)
+}
 
 /// Migrates or shows the status, and gives what is to be printed. What an interrupted migration has not done, the next run does.
-pub fn run(migrate: &Migrate, settings: &Settings) -> Result<String> {
+fn migrate(migrate: &Migrate, settings: &Settings) -> Result<String> {
     let url = database(settings)?;
     Ok(match migrate.action {
         None => {

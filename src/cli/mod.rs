@@ -15,7 +15,7 @@ use crate::model::outcome::Outcome;
 use crate::model::writing::Applied;
 use crate::parallel;
 
-use args::{Archive, ArchiveAction, Cli, Command, Flags, Global, Reading};
+use args::{Cli, Command, Flags, Global, Reading};
 use progress::Monitor;
 use settings::{Layers, Settings};
 use values::Format;
@@ -50,10 +50,28 @@ pub mod values;
 mod verify;
 mod writing;
 
-/// 0: done and, where something was compared, in sync.
-const IN_SYNC: u8 = 0;
-/// 1: differences were found.
-const DIFFERENCES: u8 = 1;
+/// How a command ended that met no error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// Exit status 0: done and, where something was compared, in sync.
+    Done,
+    /// Exit status 1: differences were found, or something was left.
+    Differences,
+}
+
+impl Status {
+    /// [`Status::Done`] where nothing is left to tell.
+    pub fn done_if(done: bool) -> Status {
+        if done { Status::Done } else { Status::Differences }
+    }
+
+    fn exit_status(self) -> u8 {
+        match self {
+            Status::Done => 0,
+            Status::Differences => 1,
+        }
+    }
+}
 
 /// Runs the command line and says how it went.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -63,10 +81,13 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(usage) => return misuse(&usage, &args),
     };
     trace(&cli.global);
-    ExitCode::from(execute(cli).unwrap_or_else(|error| {
-        tell(&error);
-        error.exit_status()
-    }))
+    ExitCode::from(match execute(&cli.command, &cli.global) {
+        Ok(status) => status.exit_status(),
+        Err(error) => {
+            tell(&error);
+            error.exit_status()
+        }
+    })
 }
 
 /// Prints what clap has to say: help and version too. It repeats what was typed, and that may be a URL.
@@ -84,96 +105,24 @@ fn misuse(usage: &clap::Error, args: &[OsString]) -> ExitCode {
     ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2))
 }
 
-fn execute(cli: Cli) -> Result<u8> {
-    let global = &cli.global;
-    match &cli.command {
-        Command::Reconcile(reconcile) => {
-            if let Some(flag) = reconcile.correcting.stray_flag().filter(|_| !reconcile.corrects()) {
-                let detail = format!("{flag} is about corrections, but neither --apply nor --sql asks for any");
-                return Err(Error::new(ErrorKind::Usage, "reading the command line", detail));
-            }
-            let (reading, own) = (&reconcile.reading, reconcile.keeping.flags());
-            let (settings, monitor) =
-                (resolve_layers(global, Some(reading), reading.source.as_deref(), own)?, Monitor::start(global.quiet)?);
-            let (outcome, applied) = reconcile::run(reconcile, &settings.job()?, &settings, &monitor)?;
-            let Some(applied) = applied else {
-                return report(&outcome, global, &settings, monitor).and_then(|()| status(&outcome));
-            };
-            monitor.finish();
-            let (planned, look) = (reconcile.correcting.sql.is_some(), output::Look::of(settings.color));
-            output::print(&report::render_corrected(&outcome, &applied, planned, settings.format, global.quiet, look)?)?;
-            Ok(corrected(&applied))
-        }
-        Command::Diff(diff) => {
-            let (settings, monitor) = prepare(global, &diff.reading)?;
-            let outcome = diff::run(&settings.job()?, diff.out.as_deref(), &config::scoring(&settings), &monitor)?;
-            report(&outcome, global, &settings, monitor).and_then(|()| status(&outcome))
-        }
-        Command::Recompute(recompute) => {
-            let (settings, monitor) = prepare(global, &recompute.reading)?;
-            let job = whole("recompute", &settings)?;
-            report(&recompute::run(&job, &recompute.out, &monitor)?, global, &settings, monitor).map(|()| IN_SYNC)
-        }
-        Command::Export(export) => {
-            let (settings, monitor) = prepare(global, &export.reading)?;
-            let told = export::run(&whole("export", &settings)?, &export.out, &settings, &monitor)?;
-            monitor.finish();
-            output::print(&told).map(|()| IN_SYNC)
-        }
-        Command::Archive(Archive { action: Some(ArchiveAction::Ls { dest }), .. }) => {
-            output::print(&archive::list(dest, &resolve(global, None)?)?).map(|()| IN_SYNC)
-        }
-        Command::Archive(archive) => {
-            let (settings, monitor) = prepare(global, &archive.reading)?;
-            let told = archive::run(&settings, archive, &monitor)?;
-            monitor.finish();
-            output::print(&told).map(|()| IN_SYNC)
-        }
-        Command::Verify(verify) => {
-            let (settings, monitor) = (resolve(global, None)?, Monitor::start(global.quiet)?);
-            let (told, intact) = verify::run(&verify.dest, &settings, &monitor)?;
-            monitor.finish();
-            output::print(&told).map(|()| if intact { IN_SYNC } else { DIFFERENCES })
-        }
-        Command::Query(query) => query::run(query, &resolve(global, None)?).map(|()| IN_SYNC),
-        Command::Generate(generate) => {
-            resolve(global, None)?;
-            let monitor = Monitor::start(global.quiet)?;
-            let told = generate::run(generate, &monitor)?;
-            monitor.finish();
-            output::print(&told).map(|()| IN_SYNC)
-        }
-        Command::Migrate(migrate) => {
-            let settings = resolve_with(global, None, migrate.database_url.as_deref())?;
-            output::print(&migrate::run(migrate, &settings)?).map(|()| IN_SYNC)
-        }
-        Command::Phase2(phase2) => phase2::execute(phase2, global),
-        Command::Phase3(phase3) => phase3::execute(phase3, global),
-        Command::Steps(steps) => steps::execute(steps, global),
-        Command::Apply(apply) => {
-            let own = apply.validator_hotkey.clone().map(|hotkey| ("validator-hotkey", hotkey));
-            let settings = resolve_layers(global, None, apply.target.database_url.as_deref(), own)?;
-            let monitor = Monitor::start(global.quiet)?;
-            let applied = apply::run(apply, &settings, &monitor)?;
-            tell_corrected("apply", &applied, apply.correcting.sql.is_some(), &settings, monitor)
-        }
-        Command::Undo(undo) => {
-            let settings = resolve_with(global, None, undo.target.database_url.as_deref())?;
-            let monitor = Monitor::start(global.quiet)?;
-            let applied = jobs::undo(&undo.job, &settings, &monitor)?;
-            tell_corrected("undo", &applied, false, &settings, monitor)
-        }
-        Command::Jobs(jobs) => {
-            let settings = resolve_with(global, None, jobs.target.database_url.as_deref())?;
-            let monitor = Monitor::start(global.quiet)?;
-            let told = jobs::run(jobs.action.as_ref(), &settings, &monitor)?;
-            monitor.finish();
-            output::print(&told).map(|()| IN_SYNC)
-        }
-        Command::Config(reading) => {
-            let settings = resolve(global, Some(reading))?;
-            output::print(&config::render(&settings)).map(|()| IN_SYNC)
-        }
+fn execute(command: &Command, global: &Global) -> Result<Status> {
+    match command {
+        Command::Reconcile(args) => reconcile::run(args, global),
+        Command::Diff(args) => diff::run(args, global),
+        Command::Recompute(args) => recompute::run(args, global),
+        Command::Export(args) => export::run(args, global),
+        Command::Archive(args) => archive::run(args, global),
+        Command::Verify(args) => verify::run(args, global),
+        Command::Query(args) => query::run(args, global),
+        Command::Generate(args) => generate::run(args, global),
+        Command::Migrate(args) => migrate::run(args, global),
+        Command::Phase2(args) => phase2::run(args, global),
+        Command::Phase3(args) => phase3::run(args, global),
+        Command::Steps(args) => steps::run(args, global),
+        Command::Apply(args) => apply::run(args, global),
+        Command::Undo(args) => jobs::undo(args, global),
+        Command::Jobs(args) => jobs::run(args, global),
+        Command::Config(args) => config::run(args, global),
     }
 }
 
@@ -189,17 +138,24 @@ fn whole(command: &str, settings: &Settings) -> Result<Job> {
         return Err(Error::new(ErrorKind::Usage, "reading the command line", detail)
             .hint("leave these flags out, or use reconcile or diff"));
     }
-    settings.job()
+    Ok(settings.job())
 }
 
+/// Prints a report once the progress bar is gone.
 fn report(outcome: &Outcome, global: &Global, settings: &Settings, monitor: Monitor) -> Result<()> {
     monitor.finish();
     let look = output::Look::of(settings.color);
     output::print(&report::render(outcome, settings.format, global.quiet, look)?)
 }
 
-/// Prints what a command did that only writes, and gives its exit status.
-fn tell_corrected(command: &str, applied: &Applied, planned: bool, settings: &Settings, monitor: Monitor) -> Result<u8> {
+/// Prints a result once the progress bar is gone.
+fn print(text: &str, monitor: Monitor) -> Result<()> {
+    monitor.finish();
+    output::print(text)
+}
+
+/// Prints what a command did that only writes.
+fn report_applied(command: &str, applied: &Applied, planned: bool, settings: &Settings, monitor: Monitor) -> Result<Status> {
     monitor.finish();
     let text = match settings.format {
         Format::Json => {
@@ -210,21 +166,16 @@ fn tell_corrected(command: &str, applied: &Applied, planned: bool, settings: &Se
         Format::Terminal => correct::as_text(applied, planned, output::Look::of(settings.color)),
     };
     output::print(&text)?;
-    Ok(corrected(applied))
+    Ok(Status::done_if(applied.is_complete()))
 }
 
-/// The exit status of a correction: whether something was left.
-fn corrected(applied: &Applied) -> u8 {
-    if applied.is_complete() { IN_SYNC } else { DIFFERENCES }
-}
-
-/// The exit status of a comparison. One of nothing is an error: a nightly job must not take it for "in sync".
-fn status(outcome: &Outcome) -> Result<u8> {
+/// How a comparison ended. One of nothing is an error: a nightly job must not take it for "in sync".
+fn compared(outcome: &Outcome) -> Result<Status> {
     if outcome.tables.values().all(|table| table.columns.is_empty()) {
         return Err(Error::new(ErrorKind::Data, "comparing", "nothing was compared")
             .hint("see the report's notes: tables may be absent, or --columns and --ignore may leave nothing of them"));
     }
-    Ok(if outcome.in_sync() { IN_SYNC } else { DIFFERENCES })
+    Ok(Status::done_if(outcome.in_sync()))
 }
 
 fn resolve(global: &Global, reading: Option<&Reading>) -> Result<Settings> {

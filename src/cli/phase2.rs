@@ -16,11 +16,11 @@ use super::report::{elapsed, table::Grid};
 use super::schema_args::{Phase2, Phase2Action, WayArg, WayArgs};
 use super::settings::Settings;
 use super::values::Format;
-use super::{DIFFERENCES, IN_SYNC, resolve_whole};
+use super::{Status, resolve_whole};
 
 const COMMAND: &str = "phase2 check";
 
-pub fn execute(phase2: &Phase2, global: &Global) -> Result<u8> {
+pub fn run(phase2: &Phase2, global: &Global) -> Result<Status> {
     let flags = match &phase2.action {
         Phase2Action::Check { flags, .. } => Some(flags),
         _ => None,
@@ -31,7 +31,7 @@ pub fn execute(phase2: &Phase2, global: &Global) -> Result<u8> {
         Phase2Action::Check { way, .. } => {
             let proof = check(url, &options(way), &settings, global)?;
             output::print(&proved(&proof, &settings))?;
-            return Ok(if proof.ready() { IN_SYNC } else { DIFFERENCES });
+            return Ok(Status::done_if(proof.ready()));
         }
         Phase2Action::Plan { way } => {
             let options = options(way);
@@ -59,7 +59,7 @@ pub fn execute(phase2: &Phase2, global: &Global) -> Result<u8> {
             output::print(&told("phase2 finish", done.iter().map(String::as_str), &settings))?;
         }
     }
-    Ok(IN_SYNC)
+    Ok(Status::Done)
 }
 
 fn options(args: &WayArgs) -> Options {
@@ -79,8 +79,8 @@ fn options(args: &WayArgs) -> Options {
 fn check(url: &str, options: &Options, settings: &Settings, global: &Global) -> Result<Proof> {
     let baseline = interruptible(phase2::prepare(url, &settings.scoring))?;
     let monitor = Monitor::start(global.quiet)?;
-    let job = Job { filter: ColumnFilter::default(), ..settings.job()? };
-    let mut source = pipeline::open(&job)?;
+    let job = Job { filter: ColumnFilter::default(), ..settings.job() };
+    let mut source = settings.open(false)?;
     let (outcome, kept) = match options.keep {
         Keep::Nowhere => (pipeline::reconcile(COMMAND, &job, &source, &monitor)?, Vec::new()),
         Keep::Table | Keep::Archive(_) => pipeline::legacy::keep(COMMAND, &job, &mut source, &monitor)?,

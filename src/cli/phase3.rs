@@ -9,9 +9,9 @@ use super::output;
 use super::progress::interruptible;
 use super::schema_args::{Phase3, Phase3Action};
 use super::values::Format;
-use super::{IN_SYNC, resolve_whole};
+use super::{Status, resolve_whole};
 
-pub fn execute(phase3: &Phase3, global: &Global) -> Result<u8> {
+pub fn run(phase3: &Phase3, global: &Global) -> Result<Status> {
     let flags = match &phase3.action {
         Phase3Action::Apply { flags } => Some(flags),
         Phase3Action::Refresh => None,
@@ -34,5 +34,5 @@ pub fn execute(phase3: &Phase3, global: &Global) -> Result<u8> {
         }
     };
     output::print(&told)?;
-    Ok(IN_SYNC)
+    Ok(Status::Done)
 }

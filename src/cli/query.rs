@@ -11,16 +11,17 @@ use crate::model::time::Micros;
 use crate::model::value::Value;
 use crate::pipeline;
 
-use super::args::{Query, QueryForm};
+use super::args::{Global, Query, QueryForm};
 use super::output::{self, Look};
 use super::report::table::Grid;
 use super::report::text::counted;
-use super::settings::Settings;
+use super::{Status, resolve};
 
 /// Rows that a table on the screen shows; the other forms have all.
 const SHOWN_ROWS: usize = 200;
 
-pub fn run(query: &Query, settings: &Settings) -> Result<()> {
+pub fn run(query: &Query, global: &Global) -> Result<Status> {
+    let settings = resolve(global, None)?;
     let mut frame = pipeline::archive::query::query(&query.dest, &query.sql)?;
     let mut content = Vec::new();
     match query.form {
@@ -30,9 +31,10 @@ pub fn run(query: &Query, settings: &Settings) -> Result<()> {
     match &query.out {
         Some(path) => File::create(path)
             .and_then(|mut file| file.write_all(&content))
-            .doing(ErrorKind::Io, || format!("writing {}", path.display())),
-        None => output::print_bytes(&content),
+            .doing(ErrorKind::Io, || format!("writing {}", path.display()))?,
+        None => output::print_bytes(&content)?,
     }
+    Ok(Status::Done)
 }
 
 fn write(form: QueryForm, frame: &mut DataFrame, out: &mut Vec<u8>) -> polars::error::PolarsResult<()> {

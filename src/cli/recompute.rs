@@ -1,12 +1,15 @@
 //! `recount recompute`: every rollup from first principles, as Parquet.
 
-use std::path::Path;
-
 use crate::error::Result;
-use crate::model::job::{Job, Watch};
-use crate::model::outcome::Outcome;
 use crate::pipeline;
 
-pub fn run(job: &Job, out: &Path, watch: &dyn Watch) -> Result<Outcome> {
-    pipeline::recompute(job, &pipeline::open(job)?, out, watch)
+use super::args::{Global, WithOut};
+use super::{Status, prepare, report, whole};
+
+pub fn run(args: &WithOut, global: &Global) -> Result<Status> {
+    let (settings, monitor) = prepare(global, &args.reading)?;
+    let job = whole("recompute", &settings)?;
+    let outcome = pipeline::recompute(&job, &settings.open(false)?, &args.out, &monitor)?;
+    report(&outcome, global, &settings, monitor)?;
+    Ok(Status::Done)
 }

@@ -7,18 +7,41 @@ use crate::model::outcome::Outcome;
 use crate::model::writing::Applied;
 use crate::pipeline::{self, Incremental, Keeping, Source};
 
+use super::args::Global;
 use super::config;
+use super::output::Look;
+use super::progress::Monitor;
 use super::settings::Settings;
 use super::writing::Reconcile;
+use super::{Status, compared, print, report, resolve_layers};
 
 const HINT: &str = "a folder cannot be corrected: write its differences with `recount diff --out DIR`, then correct a database with \
                     `recount apply DIR --database-url URL`";
 
+pub fn run(args: &Reconcile, global: &Global) -> Result<Status> {
+    if let Some(flag) = args.correcting.stray_flag().filter(|_| !args.corrects()) {
+        let detail = format!("{flag} is about corrections, but neither --apply nor --sql asks for any");
+        return Err(Error::new(ErrorKind::Usage, "reading the command line", detail));
+    }
+    let reading = &args.reading;
+    let settings = resolve_layers(global, Some(reading), reading.source.as_deref(), args.keeping.flags())?;
+    let monitor = Monitor::start(global.quiet)?;
+    let (outcome, applied) = reconcile(args, &settings, &monitor)?;
+    let Some(applied) = applied else {
+        report(&outcome, global, &settings, monitor)?;
+        return compared(&outcome);
+    };
+    let (planned, look) = (args.correcting.sql.is_some(), Look::of(settings.color));
+    print(&super::report::render_corrected(&outcome, &applied, planned, settings.format, global.quiet, look)?, monitor)?;
+    Ok(Status::done_if(applied.is_complete()))
+}
+
 /// What was found, and what was done about it, where that is asked for.
-pub fn run(args: &Reconcile, job: &Job, settings: &Settings, watch: &dyn Watch) -> Result<(Outcome, Option<Applied>)> {
+fn reconcile(args: &Reconcile, settings: &Settings, watch: &dyn Watch) -> Result<(Outcome, Option<Applied>)> {
+    let job = &settings.job();
     let keeping = keeping(args, settings)?;
     if !args.corrects() {
-        let source = open(args, job, keeping.is_some())?;
+        let source = open(args, settings, keeping.is_some())?;
         let mut outcome = match &keeping {
             Some(keeping) => {
                 let state = Incremental::begin(keeping, job, &source, None)?;
@@ -33,12 +56,12 @@ pub fn run(args: &Reconcile, job: &Job, settings: &Settings, watch: &dyn Watch) 
     let options = super::correct::options(&args.correcting, settings, "reconcile");
     // Rows without evidence are told of, whether they are deleted or not.
     let selection = Selection { prune_extra: true, ..options.selection };
-    let source = open(args, job, keeping.is_some())?;
+    let source = open(args, settings, keeping.is_some())?;
     let state = keeping.map(|keeping| Incremental::begin(&keeping, job, &source, Some(selection))).transpose()?;
     let (mut outcome, corrections) = pipeline::corrections(job, &source, selection, &config::scoring(settings), state, watch)?;
     // Its snapshot has served then; from here on it would only hold up the server's housekeeping.
     archive(args, job, source, &mut outcome, watch)?;
-    super::status(&outcome)?;
+    compared(&outcome)?;
     let applied = match &args.correcting.sql {
         Some(path) => pipeline::write_sql(url, &corrections, &options, path, watch)?,
         None => pipeline::apply(url, &corrections, &options, watch)?,
@@ -73,10 +96,10 @@ fn keeping(args: &Reconcile, settings: &Settings) -> Result<Option<Keeping>> {
 }
 
 /// The source, with the runs that it has deleted where an archive is named for them.
-fn open(args: &Reconcile, job: &Job, position: bool) -> Result<Source> {
-    let source = pipeline::open_for(job, position)?;
+fn open(args: &Reconcile, settings: &Settings, position: bool) -> Result<Source> {
+    let source = settings.open(position)?;
     match &args.history {
-        Some(history) => pipeline::archive::with_history(source, history, &job.narrowing),
+        Some(history) => pipeline::archive::with_history(source, history, &settings.narrowing),
         None => Ok(source),
     }
 }

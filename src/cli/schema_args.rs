@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::args::Flags;
+use super::values::parse_duration;
 
 pub const PHASE2_EXAMPLES: &str = "\
 Examples:
@@ -54,7 +55,7 @@ pub enum Phase2Action {
         #[command(flatten)]
         way: WayArgs,
         /// How old the proof may be: 90m, 24h, 2d
-        #[arg(long, value_name = "AGE", default_value = "24h", value_parser = parse_age)]
+        #[arg(long, value_name = "AGE", default_value = "24h", value_parser = parse_duration)]
         proof_max_age: Duration,
     },
     /// Put the wide columns back, with their values
@@ -79,19 +80,6 @@ pub enum WayArg {
     Table,
     /// A materialized view over scores and steps (option A)
     View,
-}
-
-/// A number with its unit: `90m`, `24h`, `2d`.
-fn parse_age(text: &str) -> Result<Duration, String> {
-    let expected = "expected a number and its unit: 90m, 24h or 2d";
-    let unit = match text.chars().last() {
-        Some('m') => 60,
-        Some('h') => 3_600,
-        Some('d') => 86_400,
-        _ => return Err(expected.to_owned()),
-    };
-    let number: u32 = text[..text.len() - 1].parse().map_err(|_| expected.to_owned())?;
-    Ok(Duration::from_secs(u64::from(number) * unit))
 }
 
 #[derive(Debug, Args)]
@@ -138,10 +126,10 @@ pub enum StepsAction {
         #[arg(long)]
         apply: bool,
         /// How long after its time the truth of a lead is published
-        #[arg(long, value_name = "AGE", default_value = "5d", value_parser = parse_age)]
+        #[arg(long, value_name = "AGE", default_value = "5d", value_parser = parse_duration)]
         era5_delay: Duration,
         /// How long to wait on top of that
-        #[arg(long, value_name = "AGE", default_value = "6h", value_parser = parse_age)]
+        #[arg(long, value_name = "AGE", default_value = "6h", value_parser = parse_duration)]
         era5_buffer: Duration,
     },
     /// Derive the steps of older runs from responses and scores, and write them with --apply

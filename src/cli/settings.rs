@@ -13,6 +13,7 @@ use crate::model::difference::Tolerance;
 use crate::model::filter::ColumnFilter;
 use crate::model::job::{Job, Location, Narrowing, redact};
 use crate::model::settings::Scoring;
+use crate::pipeline::{self, Source, SourceOptions};
 
 use super::keys::{KEYS, Key, Place};
 use super::values::{Color, Format};
@@ -163,10 +164,10 @@ impl Settings {
     }
 
     fn validate(&self) -> Result<()> {
-        for (name, value) in [("atol", self.tolerance.atol), ("rtol", self.tolerance.rtol)] {
+        for (name, value) in [(&["atol"], self.tolerance.atol), (&["rtol"], self.tolerance.rtol)] {
             if !(value >= 0.0 && value.is_finite()) {
                 let detail = format!("is {value}; expected a finite number that is not negative");
-                return Err(self.blame(Error::new(ErrorKind::Usage, format!("setting {name}"), detail)));
+                return Err(self.blame(Error::new(ErrorKind::Usage, format!("setting {}", name[0]), detail).about(name)));
             }
         }
         self.scoring.validate().map_err(|error| self.blame(error))
@@ -174,8 +175,7 @@ impl Settings {
 
     /// Adds to an error about settings where the settings that it names come from.
     fn blame(&self, error: Error) -> Error {
-        let doing = error.to_string().split(": ").next().unwrap_or_default().to_owned();
-        let named = KEYS.iter().filter(|key| doing.split(' ').any(|word| word == key.name()));
+        let named = KEYS.iter().filter(|key| error.settings().contains(&key.name().as_str()));
         let origins: Vec<_> = named
             .filter_map(|key| Some(format!("{} is set by {}", key.name(), self.origins.get(key.flag)?)))
             .chain(error.hint_text().map(str::to_owned))
@@ -187,18 +187,26 @@ impl Settings {
         self.origins.get(key.flag).unwrap_or(&Origin::Default)
     }
 
-    /// What a reading command is asked to do; an error where no source is named.
-    pub fn job(&self) -> Result<Job> {
-        Ok(Job {
-            source: self.source()?.clone(),
+    /// What a pass over the source is asked to do.
+    pub fn job(&self) -> Job {
+        Job {
             scoring: self.scoring.clone(),
             tolerance: self.tolerance,
-            connections: self.connections.get(),
-            statement_timeout: Duration::from_secs(self.statement_timeout.get() as u64),
             threads: self.threads.get(),
             filter: self.filter.clone(),
             narrowing: self.narrowing.clone(),
-        })
+        }
+    }
+
+    /// Opens the source that is named. `position`: the command asks later what has changed since an earlier snapshot.
+    pub fn open(&self, position: bool) -> Result<Source> {
+        let options = SourceOptions {
+            position,
+            connections: self.connections.get(),
+            statement_timeout: Duration::from_secs(self.statement_timeout.get() as u64),
+            ..SourceOptions::default()
+        };
+        pipeline::open(self.source()?, &options)
     }
 
     /// The source, or an error that tells how to name one.

@@ -74,7 +74,7 @@ fn the_source_is_typed_or_database_url() {
     assert!(!format!("{settings:?}").contains("secret"));
     let settings = resolve("", &env, &[("source", "data/sample")]).unwrap();
     assert_eq!(entry(&settings, "source"), (json!("data/sample"), "SOURCE".to_owned()));
-    let error = resolve("", &[], &[]).unwrap().job().unwrap_err();
+    let error = resolve("", &[], &[]).unwrap().source().unwrap_err();
     assert_eq!(error.to_string(), "choosing a source: no SOURCE is given and DATABASE_URL is not set");
 }
 

@@ -13,12 +13,12 @@ use super::report::table::Grid;
 use super::schema_args::{Steps, StepsAction};
 use super::settings::Settings;
 use super::values::Format;
-use super::{DIFFERENCES, IN_SYNC, resolve_whole};
+use super::{Status, resolve_whole};
 
 /// Rows that a terminal is shown; JSON has them all.
 const SHOWN_MAX: usize = 50;
 
-pub fn execute(steps: &Steps, global: &Global) -> Result<u8> {
+pub fn run(steps: &Steps, global: &Global) -> Result<Status> {
     let flags = match &steps.action {
         StepsAction::Due { flags } | StepsAction::Recover { flags, .. } | StepsAction::Backfill { flags, .. } => Some(flags),
         StepsAction::Undo { .. } => None,
@@ -29,7 +29,7 @@ pub fn execute(steps: &Steps, global: &Global) -> Result<u8> {
         StepsAction::Due { .. } => {
             let found = interruptible(steps::due(url, scoring))?;
             output::print(&listed("steps due", &found, &settings))?;
-            Ok(IN_SYNC)
+            Ok(Status::Done)
         }
         StepsAction::Recover { apply, era5_delay, era5_buffer, .. } => {
             let recovery = Recovery { era5_delay_seconds: era5_delay.as_secs(), era5_buffer_seconds: era5_buffer.as_secs() };
@@ -45,13 +45,13 @@ pub fn execute(steps: &Steps, global: &Global) -> Result<u8> {
         StepsAction::Undo { job } => {
             let undone = interruptible(steps::undo(url, job))?;
             output::print(&taken_back(&undone, &settings))?;
-            Ok(if undone.left == 0 { IN_SYNC } else { DIFFERENCES })
+            Ok(Status::done_if(undone.left == 0))
         }
     }
 }
 
-fn status(found: &Found, apply: bool) -> u8 {
-    if apply || found.lines.is_empty() { IN_SYNC } else { DIFFERENCES }
+fn status(found: &Found, apply: bool) -> Status {
+    Status::done_if(apply || found.lines.is_empty())
 }
 
 fn listed(command: &str, found: &Found, settings: &Settings) -> String {

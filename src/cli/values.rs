@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use serde_json::{Value as Json, json};
 
@@ -266,6 +267,21 @@ impl Setting for Option<Location> {
     }
 }
 
+/// `90d`, `12h`, `30m`, `45s`.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let expected = || "expected a number with d, h, m or s: 90d, 12h, 30m, 45s".to_owned();
+    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(expected)?;
+    let seconds = match unit {
+        "d" => 86_400,
+        "h" => 3_600,
+        "m" => 60,
+        "s" => 1,
+        _ => return Err(expected()),
+    };
+    let number: u32 = number.parse().map_err(|_| expected())?;
+    Ok(Duration::from_secs(u64::from(number) * seconds))
+}
+
 /// A setting that is one of a few words.
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident: $expected:literal { $($variant:ident $word:literal,)* }) => {
@@ -363,6 +379,15 @@ mod tests {
         assert!(time.set_toml(&toml("2025-01-31T06:00:00Z")));
         assert_eq!(time.show(), json!("2025-01-31T06:00:00.000000Z"));
         assert!(!time.set_toml(&toml("2025-01-31")), "without a zone");
+    }
+
+    #[test]
+    fn a_duration_is_a_number_and_its_unit() {
+        assert_eq!(parse_duration("90d"), Ok(Duration::from_secs(7_776_000)));
+        assert_eq!(parse_duration("0s"), Ok(Duration::ZERO));
+        for bad in ["", "d", "90", "-1h", "1.5h", "é"] {
+            assert!(parse_duration(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

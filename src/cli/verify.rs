@@ -3,21 +3,23 @@
 use serde_json::{Value as Json, json};
 
 use crate::error::Result;
-use crate::model::job::Watch;
 use crate::pipeline::archive::verify::{Verified, verify};
 
+use super::args::{Global, Verify};
+use super::progress::Monitor;
 use super::report::text::counted;
-use super::settings::Settings;
 use super::values::Format;
+use super::{Status, print, resolve};
 
-/// Verifies; gives what is to be printed, and whether nothing is wrong.
-pub fn run(dest: &str, settings: &Settings, watch: &dyn Watch) -> Result<(String, bool)> {
-    let verified = verify(dest, settings.threads.get(), watch)?;
-    let told = match settings.format {
+pub fn run(args: &Verify, global: &Global) -> Result<Status> {
+    let (settings, monitor) = (resolve(global, None)?, Monitor::start(global.quiet)?);
+    let verified = verify(&args.dest, settings.threads.get(), &monitor)?;
+    let text = match settings.format {
         Format::Json => format!("{:#}\n", as_json(&verified)),
         Format::Terminal => as_text(&verified),
     };
-    Ok((told, verified.problems.is_empty()))
+    print(&text, monitor)?;
+    Ok(Status::done_if(verified.problems.is_empty()))
 }
 
 fn as_text(verified: &Verified) -> String {

@@ -9,6 +9,7 @@ use crate::model::filter::{STORED_TABLES, stored_column};
 use crate::model::writing::MaxAbsDiff;
 
 use super::args::Reading;
+use super::values::parse_duration;
 
 pub const APPLY_EXAMPLES: &str = "\
 Examples:
@@ -181,21 +182,6 @@ pub struct WrittenDatabase {
     pub database_url: Option<String>,
 }
 
-/// `90d`, `12h`, `30m`, `45s`.
-fn parse_duration(text: &str) -> Result<Duration, String> {
-    let expected = || "expected a number with d, h, m or s: 90d, 12h, 30m, 45s".to_owned();
-    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(expected)?;
-    let seconds = match unit {
-        "d" => 86_400,
-        "h" => 3_600,
-        "m" => 60,
-        "s" => 1,
-        _ => return Err(expected()),
-    };
-    let number: u32 = number.parse().map_err(|_| expected())?;
-    Ok(Duration::from_secs(u64::from(number) * seconds))
-}
-
 /// A share between 0 and 1.
 fn parse_fraction(text: &str) -> Result<f64, String> {
     let share = text.parse::<f64>().ok().filter(|share| (0.0..=1.0).contains(share));
@@ -223,12 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_shares_and_limits() {
-        assert_eq!(parse_duration("90d"), Ok(Duration::from_secs(7_776_000)));
-        assert_eq!(parse_duration("0s"), Ok(Duration::ZERO));
-        for bad in ["", "d", "90", "-1h", "1.5h", "é"] {
-            assert!(parse_duration(bad).is_err(), "{bad}");
-        }
+    fn shares_and_limits() {
         assert_eq!(parse_fraction("0.5"), Ok(0.5));
         assert!(parse_fraction("20").is_err() && parse_fraction("NaN").is_err());
         let max = parse_max_abs_diff("miner_stats.avg_era5_score=0.5").unwrap();

@@ -1,7 +1,7 @@
 //! A plausible validator, made from a seed: evidence, and stored rollups beside it with known differences planted in them.
 //!
 //! ```text
-//! Plan ──► Generator ──► rows of a run ──► evidence ──► Engine (the right rollups) ──► planted ──► folder or database
+//! Plan ──► Generator ──► rows of a run ──► evidence ──► rollup ──► planted ──► folder or database
 //! ```
 //!
 //! Every run is made alone from (seed, index of the run): nothing is held from one run to the next, and a history of any
@@ -31,8 +31,11 @@ use crate::error::Result;
 use crate::model::difference::Difference;
 use crate::model::evidence::{COMPONENTS, NODES, Node, RESPONSES, RUNS, Run, RunEvidence, SCORES, STEPS, Unit, units};
 use crate::model::ids::RunId;
+use crate::model::job::Watch;
 use crate::model::rollups::{ForecastStat, MinerStat, Rollup};
+use crate::model::settings::Scoring;
 use crate::model::time::Micros;
+use crate::rollup::{Lifetime, Rules, fold_unit};
 
 use chance::{Chance, Stream};
 use messy::{Mess, MessyTexts};
@@ -46,15 +49,6 @@ pub use sink::Target;
 pub use stored::StoredRow;
 use story::{Story, Teller};
 
-/// What computes the rollups that the evidence should have. Its settings must expect the plan's leads and variables.
-pub trait Engine {
-    /// The right rows of one unit, for every run and miner. Units come in order, each once.
-    fn fold(&mut self, unit: &Unit, evidence: &[RunEvidence]) -> Result<Vec<ForecastStat>>;
-
-    /// The right lifetime rows, once all units were folded.
-    fn lifetime(&mut self) -> Vec<MinerStat>;
-}
-
 /// What was generated.
 #[derive(Debug)]
 pub struct Summary {
@@ -64,10 +58,17 @@ pub struct Summary {
     pub planted: Vec<Difference>,
 }
 
-/// Generates a plan into a target: evidence, and beside it the engine's rollups with the plan's differences planted in them.
+/// Generates a plan into a target: evidence, and beside it the recomputed rollups with the plan's differences planted in them.
 /// Blocks; to be called from a plain thread, never from an async task.
-pub fn run(plan: &Plan, target: &Target, engine: &mut dyn Engine) -> Result<Summary> {
+///
+/// # Errors
+/// A plan that no validator could have, a target that cannot be written or holds something, or an interrupt by `watch`.
+pub fn generate(plan: &Plan, target: &Target, watch: &dyn Watch) -> Result<Summary> {
     let generator = Generator::new(plan.clone())?;
+    let scoring =
+        Scoring { expected_leads: plan.leads.clone(), expected_variables: plan.variables.clone(), ..Scoring::default() };
+    let rules = Rules::new(scoring, generator.taken_at());
+    let mut lifetime = Lifetime::default();
     let units = generator.units();
     let mut planter = Planter::new(plan, units.len())?;
     let mut sink = target.open(&generator)?;
@@ -75,11 +76,16 @@ pub fn run(plan: &Plan, target: &Target, engine: &mut dyn Engine) -> Result<Summ
     for (place, unit) in units.iter().enumerate() {
         let raw = generator.unit_rows(unit);
         let evidence: Vec<RunEvidence> = raw.iter().map(|rows| generator.batches(rows)).collect();
-        let stored = planter.unit(place, unit, engine.fold(unit, &evidence)?)?;
+        watch.check()?;
+        let fold = fold_unit(&evidence, &rules);
+        lifetime.absorb(fold.history);
+        let right = fold.stats.into_iter().map(|placed| placed.stat).collect();
+        let stored = planter.unit(place, unit, right)?;
         count(&mut rows, &evidence, &stored);
         sink.unit(Part { rows: raw, evidence, stored })?;
+        watch.progress("runs", place as u64 + 1, units.len() as u64);
     }
-    let miners = planter.miners(engine.lifetime())?;
+    let miners = planter.miners(lifetime.finish(&rules).0)?;
     rows.insert(MinerStat::TABLE, miners.len() as u64);
     sink.finish(miners)?;
     Ok(Summary { rows, planted: planter.into_planted() })

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use super::ids::LeadHours;
+
 use arrow::datatypes::{DataType, TimeUnit};
 
 /// Type of a rollup column, with its form in Arrow and Parquet.
@@ -69,7 +71,28 @@ impl Column {
     }
 
     /// `era5_score_{lead}h`, a wide column of Phase 0.
-    pub fn wide(lead: super::ids::LeadHours) -> Self {
+    pub fn wide(lead: LeadHours) -> Self {
         Column { name: Cow::Owned(format!("era5_score_{lead}h")), kind: Type::Float64, group: Group::Scores }
+    }
+}
+
+/// The lead of a wide column, by the column's name. `era5_score_024h` is not how one is written: that is an extra column.
+pub fn wide_lead(column: &str) -> Option<LeadHours> {
+    let digits = column.strip_prefix("era5_score_")?.strip_suffix('h')?;
+    let lead: i32 = digits.parse().ok().filter(|lead| *lead > 0)?;
+    (lead.to_string() == digits).then_some(LeadHours(lead))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wide_columns_are_those_that_are_written_so() {
+        assert_eq!(wide_lead("era5_score_24h"), Some(LeadHours(24)));
+        let others = ["024h", "h", "0h", "-6h", "24", "+6h", "xh"].map(|end| format!("era5_score_{end}"));
+        for other in others.iter().map(String::as_str).chain(["era5_combined_score"]) {
+            assert_eq!(wide_lead(other), None, "{other}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::error::{Error, ErrorKind, Result};
 
-use super::columns::{Column, Group, Type};
+use super::columns::{Column, Group, Type, wide_lead};
 use super::job::redact;
 use super::rollups::{ForecastStat, MinerStat, Rollup, SubnetStat};
 
@@ -44,13 +44,16 @@ enum Name {
 impl ColumnFilter {
     /// Takes group names, column names and `table.column`. An empty `columns` stands for all.
     pub fn parse(columns: &[String], ignore: &[String]) -> Result<ColumnFilter> {
-        let names = |key: &str, texts: &[String]| texts.iter().map(|text| Name::parse(key, text)).collect::<Result<_>>();
-        let filter = ColumnFilter { columns: names("columns", columns)?, ignore: names("ignore", ignore)? };
+        let names = |key: &'static [&'static str; 1], texts: &[String]| {
+            texts.iter().map(|text| Name::parse(key, text)).collect::<Result<_>>()
+        };
+        let filter = ColumnFilter { columns: names(&["columns"], columns)?, ignore: names(&["ignore"], ignore)? };
         let left = STORED_TABLES.iter().any(|(table, all)| all.iter().any(|column| filter.includes(table, column)));
         if left || filter.columns.iter().any(|name| name.is_wide() && !filter.ignore.contains(name)) {
             return Ok(filter);
         }
-        Err(Error::new(ErrorKind::Usage, "settings columns and ignore", "leave no column to compare"))
+        Err(Error::new(ErrorKind::Usage, "settings columns and ignore", "leave no column to compare")
+            .about(&["columns", "ignore"]))
     }
 
     /// Whether the column is compared. Key columns never are: rows are found by them.
@@ -92,7 +95,7 @@ impl fmt::Display for Name {
 }
 
 impl Name {
-    fn parse(key: &str, text: &str) -> Result<Name> {
+    fn parse(key: &'static [&'static str; 1], text: &str) -> Result<Name> {
         if let Some((_, group)) = Group::NAMED.iter().find(|(name, _)| *name == text) {
             return Ok(Name::Group(*group));
         }
@@ -122,10 +125,9 @@ impl Name {
     }
 }
 
-/// `era5_score_{lead}h`, whatever the lead.
+/// Whether this is the name of a wide column, whatever its lead.
 pub fn is_wide(column: &str) -> bool {
-    let lead = column.strip_prefix("era5_score_").and_then(|rest| rest.strip_suffix('h'));
-    lead.is_some_and(|lead| !lead.is_empty() && lead.bytes().all(|b| b.is_ascii_digit()))
+    wide_lead(column).is_some()
 }
 
 fn is_compared(table: &str, name: &str) -> bool {
@@ -133,7 +135,7 @@ fn is_compared(table: &str, name: &str) -> bool {
 }
 
 /// The error for a name that is neither: it lists what exists.
-fn unknown(key: &str, text: &str) -> Error {
+fn unknown(key: &'static [&'static str; 1], text: &str) -> Error {
     let groups = Group::NAMED.map(|(name, _)| name).join(", ");
     let tables = STORED_TABLES.map(|(table, columns)| {
         let names = columns.iter().filter(|column| column.group != Group::Key).map(|column| column.name.as_ref());
@@ -142,9 +144,10 @@ fn unknown(key: &str, text: &str) -> Error {
     });
     Error::new(
         ErrorKind::Usage,
-        format!("setting {key}"),
+        format!("setting {}", key[0]),
         format!("{:?} is neither a group nor a column that is compared", redact(text)),
     )
+    .about(key)
     .hint(format!("groups: {groups}\ncolumns {}", tables.join("\ncolumns ")))
 }
 

@@ -1,8 +1,7 @@
-//! What a job is asked to do: where to read, what to compare, how hard to work, and whom to tell.
+//! What a job is asked to do: where to read, what to compare, how many threads to use, and whom to tell.
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::Duration;
 
 use chrono::{NaiveDate, NaiveTime};
 
@@ -15,18 +14,27 @@ use super::ids::{MinerUid, RunId};
 use super::settings::Scoring;
 use super::time::Micros;
 
-/// Everything that a reading job needs to know, validated.
+/// What a pass over an opened source is asked to do, validated. How the source is opened is not part of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Job {
-    pub source: Location,
     pub scoring: Scoring,
     pub tolerance: Tolerance,
-    pub connections: usize,
-    /// Bound of one statement on the server.
-    pub statement_timeout: Duration,
     pub threads: usize,
     pub filter: ColumnFilter,
     pub narrowing: Narrowing,
+}
+
+impl Default for Job {
+    /// All runs and columns, the settings of scoring as the specification has them, a thread for each core.
+    fn default() -> Self {
+        Job {
+            scoring: Scoring::default(),
+            tolerance: Tolerance::default(),
+            threads: std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get),
+            filter: ColumnFilter::default(),
+            narrowing: Narrowing::default(),
+        }
+    }
 }
 
 /// Where the data is. Shown and debugged without the password.
@@ -52,13 +60,6 @@ impl Location {
             None if text.contains("host=") || text.contains("dbname=") => Err("a key=value connection string"),
             None if redact(text) != text => Err("a URL without its postgres://"),
             None => Ok(Location::Folder(text.to_owned())),
-        }
-    }
-
-    /// As it was given, password and all: only for opening it.
-    pub fn secret(&self) -> &str {
-        match self {
-            Location::Postgres(text) | Location::Folder(text) | Location::Archive(text) => text,
         }
     }
 }

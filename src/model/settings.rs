@@ -88,42 +88,44 @@ impl Default for Scoring {
 impl Scoring {
     /// Holds the settings against section 3; the error names the key, what it is and what was expected.
     pub fn validate(&self) -> Result<()> {
-        let refuse = |key: &str, detail: String| Err(Error::new(ErrorKind::Usage, format!("setting {key}"), detail));
+        let refuse = |keys: &'static [&'static str], detail: String| {
+            Err(Error::new(ErrorKind::Usage, format!("setting {}", keys.join(" + ")), detail).about(keys))
+        };
         let leads = &self.expected_leads;
         if leads.is_empty() {
-            return refuse("expected_leads", "is empty; expected at least one lead in hours".to_owned());
+            return refuse(&["expected_leads"], "is empty; expected at least one lead in hours".to_owned());
         }
         if let Some(lead) = leads.iter().find(|lead| lead.0 <= 0) {
-            return refuse("expected_leads", format!("has {lead}; every lead must be a positive number of hours"));
+            return refuse(&["expected_leads"], format!("has {lead}; every lead must be a positive number of hours"));
         }
         if let Some(pair) = leads.windows(2).find(|pair| pair[0] >= pair[1]) {
-            return refuse("expected_leads", format!("has {} before {}; leads must be strictly ascending", pair[0], pair[1]));
+            return refuse(&["expected_leads"], format!("has {} before {}; leads must be strictly ascending", pair[0], pair[1]));
         }
         let variables = &self.expected_variables;
         if variables.is_empty() {
-            return refuse("expected_variables", "is empty; expected at least one variable".to_owned());
+            return refuse(&["expected_variables"], "is empty; expected at least one variable".to_owned());
         }
         if let Some((_, twice)) = variables.iter().enumerate().find(|(i, name)| variables[..*i].contains(name)) {
-            return refuse("expected_variables", format!("has {twice:?} twice"));
+            return refuse(&["expected_variables"], format!("has {twice:?} twice"));
         }
-        for (key, weight) in [("era5_weight", self.era5_weight), ("day1_weight", self.day1_weight)] {
+        for (key, weight) in [(&["era5_weight"], self.era5_weight), (&["day1_weight"], self.day1_weight)] {
             if !(weight >= 0.0 && weight.is_finite()) {
                 return refuse(key, format!("is {weight}; expected a finite number that is not negative"));
             }
         }
         let sum = self.era5_weight + self.day1_weight;
         if !(sum > 0.0 && sum.is_finite()) {
-            return refuse("era5_weight + day1_weight", format!("is {sum}; the sum must be above zero and finite"));
+            return refuse(&["era5_weight", "day1_weight"], format!("is {sum}; the sum must be above zero and finite"));
         }
         if !self.day1_pass_threshold.is_finite() {
-            return refuse("day1_pass_threshold", format!("is {}; expected a finite number", self.day1_pass_threshold));
+            return refuse(&["day1_pass_threshold"], format!("is {}; expected a finite number", self.day1_pass_threshold));
         }
         for (step, retries) in [("default", &self.max_retries.default)]
             .into_iter()
             .chain(self.max_retries.by_step.iter().map(|(k, v)| (k.as_str(), v)))
         {
             if *retries < 0 {
-                return refuse("max_retries", format!("has {retries} for {step:?}; expected zero or more"));
+                return refuse(&["max_retries"], format!("has {retries} for {step:?}; expected zero or more"));
             }
         }
         Ok(())

@@ -2,7 +2,6 @@
 
 pub mod archive;
 mod correct;
-mod generate;
 mod history;
 mod incremental;
 pub mod legacy;
@@ -16,32 +15,23 @@ use serde_json::Value as Json;
 
 use crate::error::Result;
 use crate::model::evidence::{UnitEvidence, units};
-use crate::model::job::{Job, Watch};
+use crate::model::job::{Job, Location, Watch};
 use crate::model::outcome::Outcome;
 use crate::parallel;
-use crate::source::Options;
-pub use crate::source::Source;
 use crate::source::folder::SnapshotWriter;
+pub use crate::source::{Options as SourceOptions, Source};
 
 /// What writes: the stage itself, for the commands that do nothing else.
 pub use crate::sink::correct::{apply, jobs, prune, show, undo, write_sql};
 pub use crate::sink::folder::read as read_diff;
 pub use correct::{corrections, diff};
-pub use generate::generate;
 pub use incremental::{Incremental, Keeping};
 pub use recompute::recompute;
 use sweep::Sweep;
 
-/// Opens the source of a job.
-pub fn open(job: &Job) -> Result<Source> {
-    open_for(job, false)
-}
-
-/// Opens the source of a job. `position`: it is going to ask what has changed since another one.
-pub fn open_for(job: &Job, position: bool) -> Result<Source> {
-    let options =
-        Options { position, connections: job.connections, statement_timeout: job.statement_timeout, ..Options::default() };
-    let source = Source::open(job.source.secret(), &options)?;
+/// Opens the source at a location.
+pub fn open(location: &Location, options: &SourceOptions) -> Result<Source> {
+    let source = Source::open(location, options)?;
     let snapshot = source.snapshot();
     tracing::info!(source = source.display(), taken_at = snapshot.taken_at.iso(), runs = snapshot.runs.len(), "opened");
     Ok(source)

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use arrow::array::RecordBatch;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::model::changes::{Changes, Known, Position};
 use crate::model::evidence::{STEPS, Snapshot, StoredStat, Unit, UnitEvidence};
 use crate::model::rollups::{ForecastStat, LegacyScore, MinerStat, Rollup, SubnetStat};
@@ -31,8 +31,8 @@ use self::archive::Archive;
 use self::folder::Folder;
 use self::postgres::Postgres;
 use self::united::United;
-use crate::archive::place::BUCKETS;
 use crate::model::ids::RunId;
+use crate::model::job::Location;
 
 pub use crate::model::evidence::TABLES;
 
@@ -77,24 +77,18 @@ pub enum Source {
 }
 
 impl Source {
-    /// Opens a `postgres://` or `postgresql://` URL, or else a snapshot folder. Everything that can be checked before the
-    /// first run is read is checked here.
+    /// Opens a database, a snapshot folder or an archive. Everything that can be checked before the first run is read is
+    /// checked here.
     ///
     /// The source blocks and has its own runtime: call it from plain threads, never from an async task.
-    pub fn open(location: &str, options: &Options) -> Result<Source> {
-        match location.split_once("://") {
-            Some((scheme, _)) if ["postgres", "postgresql"].contains(&scheme.to_ascii_lowercase().as_str()) => {
-                Postgres::open(location, options).map(|source| Source::Postgres(Box::new(source)))
+    pub fn open(location: &Location, options: &Options) -> Result<Source> {
+        match location {
+            Location::Postgres(url) => Postgres::open(url, options).map(|source| Source::Postgres(Box::new(source))),
+            Location::Archive(dest) => Archive::open(dest).map(|source| Source::Archive(Box::new(source))),
+            Location::Folder(path) if archive::is_archive(path) => {
+                Archive::open(path).map(|source| Source::Archive(Box::new(source)))
             }
-            Some((scheme, _)) if scheme == "file" || BUCKETS.contains(&scheme) => {
-                Archive::open(location).map(|source| Source::Archive(Box::new(source)))
-            }
-            Some((scheme, _)) if scheme.chars().all(|c| c.is_ascii_alphanumeric()) => {
-                Err(Error::new(ErrorKind::Usage, "opening the source", format!("no such kind of source: {scheme}://"))
-                    .hint("give a postgres:// URL, or the path of a snapshot folder or an archive"))
-            }
-            _ if archive::is_archive(location) => Archive::open(location).map(|source| Source::Archive(Box::new(source))),
-            _ => Folder::open_to_read(location.as_ref()).map(|source| Source::Folder(Box::new(source))),
+            Location::Folder(path) => Folder::open_to_read(path.as_ref()).map(|source| Source::Folder(Box::new(source))),
         }
     }
 

@@ -10,6 +10,7 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use recount::error::Error;
 use recount::model::evidence::{RunEvidence, StoredStat, UnitEvidence, units};
+use recount::model::job::Location;
 use recount::model::rollups::Rollup;
 use recount::model::rows::{batch_of, stats_batch};
 use recount::source::folder::SnapshotWriter;
@@ -18,16 +19,20 @@ use serde_json::json;
 
 use crate::support::{Database, conformance};
 
+fn at(location: &str) -> Location {
+    Location::parse(location).expect("a location")
+}
+
 fn open(database: &Database<'_>) -> Source {
     open_with(&database.url(), 2)
 }
 
 fn open_with(location: &str, connections: usize) -> Source {
-    Source::open(location, &Options { connections, ..Options::default() }).unwrap_or_else(|e| panic!("{e}"))
+    Source::open(&at(location), &Options { connections, ..Options::default() }).unwrap_or_else(|e| panic!("{e}"))
 }
 
 fn refusal(location: &str) -> Error {
-    Source::open(location, &Options::default()).expect_err("a refusal")
+    Source::open(&at(location), &Options::default()).expect_err("a refusal")
 }
 
 /// A database with the tables, one node, one run (id 1) and its response (id 1).

@@ -17,7 +17,7 @@ use crate::model::difference::Tolerance;
 use crate::model::evidence::{Run, UnitEvidence};
 use crate::model::filter::ColumnFilter;
 use crate::model::finding::Finding;
-use crate::model::job::{Job, Location, Narrowing, Watch};
+use crate::model::job::{Job, Narrowing, Watch};
 use crate::model::rollups::{MinerStat, SubnetStat};
 use crate::model::rows::batch_of;
 use crate::model::time::Micros;
@@ -191,11 +191,8 @@ fn check_file(place: &Place, path: &str, entry: &FileEntry) -> Result<Option<Str
 fn check_rollups(place: Place, manifest: Manifest, threads: usize, watch: &dyn Watch) -> Result<Vec<Problem>> {
     let digest = manifest.digest.clone();
     let job = Job {
-        source: Location::Folder(String::new()),
         scoring: manifest.scoring.clone(),
         tolerance: Tolerance::default(),
-        connections: 1,
-        statement_timeout: Duration::ZERO,
         threads,
         filter: ColumnFilter::default(),
         narrowing: Narrowing::default(),

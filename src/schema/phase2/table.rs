@@ -4,6 +4,7 @@ use serde_json::{Value as Json, json};
 use sqlx::PgConnection;
 
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::model::columns::wide_lead;
 use crate::model::rollups::{ForecastStat, Rollup};
 
 use super::Way;
@@ -68,11 +69,6 @@ pub(super) fn is_derived_column(name: &str) -> bool {
     ForecastStat::COLUMNS.iter().any(|column| column.name == name)
 }
 
-/// `era5_score_{h}h`
-fn lead_of(name: &str) -> Option<i32> {
-    name.strip_prefix("era5_score_")?.strip_suffix('h')?.parse().ok().filter(|lead| *lead > 0)
-}
-
 /// Reads the catalogue; an error where there is no such table.
 pub(super) async fn read(connection: &mut PgConnection) -> Result<StatsTable> {
     let doing = || format!("reading the catalogue about {STATS}");
@@ -93,7 +89,10 @@ pub(super) async fn read(connection: &mut PgConnection) -> Result<StatsTable> {
     .fetch_all(connection)
     .await
     .doing(ErrorKind::Database, doing)?;
-    let columns = columns.into_iter().map(|(name, type_name)| Column { lead: lead_of(&name), name, type_name }).collect();
+    let columns = columns
+        .into_iter()
+        .map(|(name, type_name)| Column { lead: wide_lead(&name).map(|lead| lead.0), name, type_name })
+        .collect();
     Ok(StatsTable { rows: rows.max(0.0) as i64, owner, columns })
 }
 
@@ -108,17 +107,4 @@ pub(super) async fn dependents(connection: &mut PgConnection, table: &StatsTable
         .await
         .doing(ErrorKind::Database, doing)?;
     Ok(found.into_iter().map(|(code, object, detail, blocks)| Remark { code, object, detail, blocks }).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::lead_of;
-
-    #[test]
-    fn a_wide_column_is_known_by_its_name() {
-        assert_eq!(lead_of("era5_score_24h"), Some(24));
-        for other in ["era5_score_h", "era5_score_-24h", "era5_score_24", "era5_combined_score", "era5_score_xh"] {
-            assert_eq!(lead_of(other), None, "{other}");
-        }
-    }
 }

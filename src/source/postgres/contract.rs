@@ -4,7 +4,7 @@ use super::catalogue::{FoundColumn, FoundTable};
 use super::known::unread_columns;
 use super::plan;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::columns::Type;
+use crate::model::columns::{Type, wide_lead};
 use crate::model::evidence::{COMPONENTS, NODES, RESPONSES, RUNS, SCORES, STEPS, Wire};
 use crate::model::ids::LeadHours;
 use crate::model::rollups::{ForecastStat, LegacyScore, MinerStat, Rollup, SubnetStat};
@@ -92,13 +92,6 @@ fn wide_leads(found: &[FoundTable]) -> Vec<LeadHours> {
     let mut leads: Vec<_> = stats.iter().flat_map(|table| &table.columns).filter_map(|column| wide_lead(&column.name)).collect();
     leads.sort();
     leads
-}
-
-fn wide_lead(column: &str) -> Option<LeadHours> {
-    let digits = column.strip_prefix("era5_score_")?.strip_suffix('h')?;
-    let lead: i32 = digits.parse().ok().filter(|lead| *lead > 0)?;
-    // `024` is not how a wide column is written; such a column is an extra one.
-    (lead.to_string() == digits).then_some(LeadHours(lead))
 }
 
 struct Checker<'a> {
@@ -281,13 +274,5 @@ pub mod tests {
         let error = check(&found).unwrap_err();
         insta::assert_snapshot!(error, @"checking permissions: permission denied to read node_table, weather_miner_scores");
         insta::assert_snapshot!(error.hint_text().unwrap(), @"GRANT SELECT ON node_table, weather_miner_scores TO the role in the URL");
-    }
-
-    #[test]
-    fn wide_columns_are_those_that_are_written_so() {
-        assert_eq!(wide_lead("era5_score_24h"), Some(LeadHours(24)));
-        for other in ["era5_score_024h", "era5_score_h", "era5_score_0h", "era5_score_-6h", "era5_score_24", "era5_score_+6h"] {
-            assert_eq!(wide_lead(other), None, "{other}");
-        }
     }
 }
