@@ -14,6 +14,23 @@ fn help_tells_the_exit_statuses() {
     recount(["reconcile", "--help"]).run().succeeds().stdout_has("Exit status: 0 in sync, 1 differences");
 }
 
+/// What the core lacks is refused by the name of the feature that brings it.
+#[cfg(not(feature = "query"))]
+#[test]
+fn a_program_without_queries_names_the_feature() {
+    let run = recount(["query", "archive", "SELECT 1"]).run().ends_with(2);
+    run.stderr_has("recount query: this program was built without it").stderr_has("--features query");
+}
+
+#[cfg(not(feature = "cloud"))]
+#[test]
+fn a_program_without_buckets_names_the_feature() {
+    for args in [&["verify", "s3://bucket/x"][..], &["archive", "ls", "gs://bucket/x"], &["reconcile", "az://bucket/x"]] {
+        let run = recount(args).run().ends_with(2);
+        run.stderr_has("this program was built without archives in buckets").stderr_has("--features cloud");
+    }
+}
+
 #[test]
 fn bad_usage_is_2_and_says_nothing_on_stdout() {
     for args in [

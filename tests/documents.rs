@@ -82,24 +82,6 @@ fn every_rule_is_written_down_and_has_a_home_and_a_test() {
 }
 
 #[test]
-fn the_replacements_of_e1_are_those_of_the_code() {
-    let (page, code) = (read("docs/semantics.md"), read("src/model/sanitize.rs"));
-    let (_, rest) = code.split_once("const RULES").expect("the rules stand in sanitize.rs");
-    let (rules, _) = rest.split_once("\n];").expect("a list");
-    let mut patterns = Vec::new();
-    for line in rules.lines().map(|line| line.trim().trim_start_matches('(')) {
-        let hashed = line.strip_prefix("r#\"").and_then(|rest| rest.split_once("\"#"));
-        let plain = line.strip_prefix("r\"").and_then(|rest| rest.split_once('"'));
-        patterns.extend(hashed.or(plain).map(|(pattern, _)| pattern.to_owned()));
-    }
-    assert_eq!(patterns.len(), 13);
-    patterns.remove(5); // Rule 6 has no pattern.
-    for pattern in patterns {
-        assert!(page.lines().any(|line| line.get(4..) == Some(&pattern)), "{pattern} is not in docs/semantics.md");
-    }
-}
-
-#[test]
 fn every_finding_is_explained_with_its_severity() {
     let rows = table_rows(&read("docs/operations.md"));
     let semantics = read("docs/semantics.md");

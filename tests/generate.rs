@@ -211,7 +211,7 @@ fn a_failure_half_way_leaves_the_database_as_it_was() {
     db.execute("ALTER TABLE miner_stats ADD CHECK (miner_uid < 5)");
     let before = (catalogue::constraints(&db), catalogue::indexes(&db));
     let error = generate(&plan(), &Target::Database { url: db.url() }).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Database);
+    assert_eq!(error.kind(), ErrorKind::Data);
     assert!(error.to_string().starts_with("loading miner_stats: "), "{error}");
     assert_eq!(db.psql("SELECT count(*) FROM weather_miner_scores"), "0");
     assert_eq!((catalogue::constraints(&db), catalogue::indexes(&db)), before);

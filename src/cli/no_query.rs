@@ -1,4 +1,4 @@
-//! A program that was built without the feature `query` asks no archive, and says so.
+//! `recount query` in a program that was built without the feature `query`: it says which feature brings it.
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -6,7 +6,7 @@ use super::Status;
 use super::args::{Global, Query};
 
 pub fn run(_query: &Query, _global: &Global) -> Result<Status> {
-    let detail = "this program was built without SQL";
-    Err(Error::new(ErrorKind::Usage, "recount query", detail)
-        .hint("build it with the feature query, which is on by default, or read the archive's files with DuckDB or pandas"))
+    Err(Error::new(ErrorKind::Usage, "recount query", "this program was built without it").hint(
+        "it comes with the feature query: cargo build --features query (on by default); or read the archive's files with DuckDB or pandas",
+    ))
 }

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::{Value as Json, json};
 
+use crate::diff::classify;
 use crate::model::columns::{Column, Type};
 use crate::model::difference::{CellClass, Tolerance};
 use crate::model::time::Micros;
@@ -101,22 +102,7 @@ fn drifted_member(member: &Json) -> Json {
 pub fn within(before: &Value<'_>) -> Option<Value<'static>> {
     let Value::Float(x) = *before else { return None };
     let after = Value::Float(if x.abs() < 1.0 { x + 5e-10 } else { x * (1.0 + 1e-10) });
-    (class(before, &after) == CellClass::Within).then_some(after)
-}
-
-/// D2 with the default tolerances. (JSON is never within here: what [`drifted`] changes in it is far off.)
-pub fn class(before: &Value<'_>, after: &Value<'_>) -> CellClass {
-    let Tolerance { atol, rtol } = Tolerance::default();
-    match (before, after) {
-        (Value::Float(a), Value::Float(b)) if a.to_bits() == b.to_bits() => CellClass::Equal,
-        (Value::Float(a), Value::Float(b)) => {
-            let off = (a - b).abs();
-            let near = a.is_finite() && b.is_finite() && (off <= atol || off <= rtol * a.abs().max(b.abs()));
-            if near { CellClass::Within } else { CellClass::Drift }
-        }
-        (a, b) if a == b => CellClass::Equal,
-        _ => CellClass::Drift,
-    }
+    (classify(&after, before, Tolerance::default()) == CellClass::Within).then_some(after)
 }
 
 #[cfg(test)]
@@ -126,6 +112,10 @@ mod tests {
 
     use super::super::chance::Stream;
     use super::*;
+
+    fn class(before: &Value<'_>, after: &Value<'_>) -> CellClass {
+        classify(after, before, Tolerance::default())
+    }
 
     const NAMES: [&str; 6] = [
         "miner_hotkey",

@@ -5,15 +5,17 @@
 
 use std::collections::HashSet;
 
+use crate::diff::classify;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::columns::{Column, Group, Type};
-use crate::model::difference::{CellClass, Class, Difference, RowKey};
+use crate::model::difference::{CellClass, Class, Difference, RowKey, Tolerance};
 use crate::model::evidence::Unit;
+use crate::model::filter::is_wide;
 use crate::model::rollups::{ForecastStat, MinerStat, Rollup};
 use crate::model::sanitize::sanitize;
 use crate::model::value::{Field, Value};
 
-use super::alter::{class, drifted, within};
+use super::alter::{drifted, within};
 use super::chance::{Chance, Stream};
 use super::plan::Plan;
 use super::stored::{StoredRow, placed, sanitized_error, spread_wide, wide_leads};
@@ -258,26 +260,38 @@ fn plant<R: Stored>(
     let (gone, kept) = order.split_at(share.missing);
     let mut used = HashSet::new();
     let mut planted = Vec::new();
-    for (number, &at) in share.cells.iter().enumerate() {
+    for (number, &wanted) in share.cells.iter().enumerate() {
         // Two in a row of the table, mostly: one row may well have several wrong cells.
-        let row = kept.iter().cycle().skip(number / 2).find(|&&row| used.insert((row, at)));
-        let row = &mut rows[*row.expect("a column is planted at most once for each row")];
+        let in_turn = kept.iter().copied().cycle().skip(number / 2).take(kept.len());
+        let free = |at: usize| {
+            let fits = |row: &usize| !used.contains(&(*row, at)) && is_checkable(&columns[at], &rows[*row].cell(at));
+            in_turn.clone().find(fits).map(|row| (row, at))
+        };
+        // Another column where no row has evidence for this one.
+        let others = (0..R::COLUMNS.len()).map(|step| (wanted + step) % R::COLUMNS.len());
+        let mut candidates = std::iter::once(wanted).chain(others.filter(|&at| columns[at].group != Group::Key));
+        let (row, at) = candidates.find_map(free).expect("some cell of the unit is as it should be");
+        used.insert((row, at));
+        let row = &mut rows[row];
         let column = &columns[at];
         let nullable = !R::NOT_NULL.contains(&column.name.as_ref());
         let before = row.cell(at).into_owned();
         let raw = raw_texts && column.name == "last_error_message" && chance.yes(0.5);
         let after = if raw { Value::Text(RAW_TEXT.into()) } else { drifted(column, nullable, &before, chance) };
-        assert_eq!(class(&before, &after), CellClass::Drift, "what was planted in {} is a difference", column.name);
+        assert_eq!(
+            classify(&after, &before, Tolerance::default()),
+            CellClass::Drift,
+            "what was planted in {} is a difference",
+            column.name
+        );
         planted.push(change(row, at, column, Class::Drift, before, after));
     }
     for &at in &share.noise {
         let start = chance.below(kept.len().max(1));
-        let spot = kept
-            .iter()
-            .cycle()
-            .skip(start)
-            .take(kept.len())
-            .find(|&&row| !used.contains(&(row, at)) && within(&rows[row].cell(at)).is_some());
+        let spot = kept.iter().cycle().skip(start).take(kept.len()).find(|&&row| {
+            let right = rows[row].cell(at);
+            !used.contains(&(row, at)) && is_checkable(&columns[at], &right) && within(&right).is_some()
+        });
         let Some(&row) = spot else { continue };
         used.insert((row, at));
         let before = rows[row].cell(at).into_owned();
@@ -289,6 +303,16 @@ fn plant<R: Stored>(
     let mut place = 0..;
     rows.retain(|_| place.next().is_some_and(|row| !gone.contains(&row)));
     Ok(planted)
+}
+
+/// Whether a number that is stored in the place of this one would be drift. Where the evidence gives no number, a stored one
+/// can rest on evidence that was purged since: it would be unproven (D6).
+fn is_checkable(column: &Column, right: &Value<'_>) -> bool {
+    match column.name.as_ref() {
+        "era5_combined_score" | "era5_completeness" => !right.is_null() && *right != Value::Float(0.0),
+        "forecast_score_initial" | "overall_forecast_score" | "avg_rmse" | "avg_acc" | "avg_skill_score" => !right.is_null(),
+        name => !is_wide(name) || !right.is_null(),
+    }
 }
 
 fn change<R: Stored>(

@@ -9,8 +9,10 @@ mod history;
 mod hostile;
 mod killed;
 mod privacy;
+#[cfg(feature = "query")]
 mod query;
 mod round_trip;
+#[cfg(feature = "cloud")]
 mod s3;
 
 use std::collections::BTreeMap;

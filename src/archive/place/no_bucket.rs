@@ -12,9 +12,9 @@ pub enum Bucket {}
 
 impl Bucket {
     pub fn open(url: &str, _scheme: &str) -> Result<Bucket> {
-        let detail = "this program was built without cloud stores";
+        let detail = "this program was built without archives in buckets";
         Err(Error::new(ErrorKind::Usage, format!("opening the archive {url}"), detail)
-            .hint("build it with the feature cloud, which is on by default, or give a folder"))
+            .hint("they come with the feature cloud: cargo build --features cloud (on by default); or give a folder"))
     }
 
     pub fn look(&self, _path: &str) -> Result<Seen> {

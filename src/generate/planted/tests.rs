@@ -23,8 +23,12 @@ fn right(plan: &Plan, unit: &Unit) -> Vec<ForecastStat> {
         forecast_error_msg: (miner % 4 == 0).then(|| json!({"type": "unknown", "message": null})),
         last_error_message: (miner % 5 == 0).then(|| "lost".to_owned()),
         era5_combined_score: Some(miner as f64 / 64.0),
-        era5_completeness: Some(0.0),
+        era5_completeness: Some((miner % 2) as f64 / 10.0),
+        forecast_score_initial: (miner % 2 == 0).then_some(0.5),
+        overall_forecast_score: (miner % 3 == 0).then_some(0.25),
         avg_rmse: (miner % 2 == 0).then_some(123.456),
+        avg_acc: (miner % 2 == 1).then_some(0.875),
+        avg_skill_score: (miner % 4 > 0).then_some(0.75),
         wide: plan.leads.iter().map(|lead| (miner % 2 == 0).then_some(f64::from(lead.0) / 300.0)).collect(),
         ..ForecastStat::default()
     };
@@ -98,7 +102,7 @@ fn compare<'a, R: Stored + 'a>(
             continue;
         };
         for (at, column) in columns.iter().enumerate() {
-            match class(&row.cell(at), &other.cell(at)) {
+            match classify(&other.cell(at), &row.cell(at), Tolerance::default()) {
                 CellClass::Equal => {}
                 class => found.push(format!("{:?} {} {class:?}", key(row), column.name)),
             }

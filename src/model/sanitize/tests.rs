@@ -244,3 +244,12 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn e1_docs_semantics_lists_the_replacements_of_the_code() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/semantics.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    for (rule, (pattern, _)) in RULES.iter().enumerate().filter(|(rule, _)| *rule != IPV6_RULE) {
+        assert!(page.lines().any(|line| line.get(4..) == Some(*pattern)), "{}: {pattern}", rule + 1);
+    }
+}
