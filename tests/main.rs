@@ -25,3 +25,4 @@ mod source;
 mod step_log;
 mod steps;
 mod tidy;
+mod unproven;

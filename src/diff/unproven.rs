@@ -7,7 +7,7 @@ use crate::model::difference::CellClass;
 use crate::model::evidence::StoredStat;
 use crate::model::rollups::ForecastStat;
 use crate::model::time::Micros;
-use crate::model::unproven::{Loss, Losses, Remains, RunMiner};
+use crate::model::unproven::{Gone, Loss, Losses, Remains, RunMiner};
 
 use super::stats::StatPlan;
 
@@ -42,7 +42,7 @@ impl Retention {
     }
 
     /// Whether this is more than the days of retention before the snapshot.
-    fn is_over(self, time: Micros) -> bool {
+    pub fn is_over(self, time: Micros) -> bool {
         self.days > 0 && time.0 < self.now.0.saturating_sub(self.micros())
     }
 
@@ -56,6 +56,7 @@ impl Retention {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RowLoss {
     pub loss: Loss,
+    pub gone: Gone,
     /// The columns whose own evidence is gone, by name.
     columns: BTreeSet<String>,
 }
@@ -190,21 +191,25 @@ impl StatPlan {
         for &(lead, a, b) in &self.wide {
             if finite(row.wide[a]) && recomputed.wide[b].is_none() && !remains.era5_leads.contains(&lead.0) {
                 gone(&Column::wide(lead).name);
+                lost.gone.leads.insert(lead.0);
                 loss.era5 = true;
             }
         }
         let counts = |value: Option<f64>| finite(value) && value != Some(0.0);
         // Without any ERA5 row there is no scored lead.
         if !remains.era5 && recomputed.era5_combined_score.is_none() {
-            loss.era5 |= counts(row.era5_combined_score) || counts(row.era5_completeness);
+            lost.gone.era5 = counts(row.era5_combined_score) || counts(row.era5_completeness);
+            loss.era5 |= lost.gone.era5;
         }
         if finite(row.forecast_score_initial) && !remains.day1 && recomputed.forecast_score_initial.is_none() {
             gone("forecast_score_initial");
+            lost.gone.day1 = true;
             loss.day1 = true;
         }
         let neither = !remains.era5 && !remains.day1;
         if finite(row.overall_forecast_score) && neither && recomputed.overall_forecast_score.is_none() {
             gone("overall_forecast_score");
+            (lost.gone.era5, lost.gone.day1) = (true, true);
         }
         for (column, stored, recomputed) in [
             ("avg_rmse", row.avg_rmse, recomputed.avg_rmse),
@@ -213,11 +218,13 @@ impl StatPlan {
         ] {
             if finite(stored) && !remains.components && recomputed.is_none() {
                 gone(column);
+                lost.gone.components = true;
             }
         }
         let old = recomputed.forecast_init_time.is_some_and(|init| retention.is_over(init));
         let kept = remains.oldest_finished_step.is_some_and(|time| retention.is_over(time));
         loss.steps = old && !kept && self.steps_drift(stored, recomputed);
+        lost.gone.steps = loss.steps;
         lost.loss = loss;
         lost
     }

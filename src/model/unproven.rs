@@ -22,6 +22,19 @@ pub struct Remains {
     pub oldest_finished_step: Option<Micros>,
 }
 
+/// Which evidence of a (run, miner) is gone, and may stand in from an archive.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Gone {
+    /// In hours; the leads without any ERA5 score row whose stored score is all that is left.
+    pub leads: BTreeSet<i32>,
+    /// There is no ERA5 score row at all, and a stored score that is made of such.
+    pub era5: bool,
+    pub day1: bool,
+    pub components: bool,
+    /// The finished steps that are older than the days of retention.
+    pub steps: bool,
+}
+
 /// Which kinds of evidence are gone.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Loss {

@@ -25,10 +25,11 @@ use crate::model::outcome::{Outcome, TableTally};
 use crate::model::rollups::{ForecastStat, MinerStat, Rollup, SubnetStat};
 use crate::model::rows::stats_from_batch;
 use crate::model::time::Micros;
-use crate::model::unproven::Losses;
+use crate::model::unproven::{Gone, Losses};
 use crate::parallel;
-use crate::rollup::{Rules, UnitFold, fold_unit, remains};
+use crate::rollup::{Rules, UnitFold, fold_unit, remains, stand_ins};
 use crate::source::Source;
+use crate::source::united::joined;
 
 use super::history::History;
 use super::incremental::Incremental;
@@ -101,6 +102,8 @@ pub struct Sweep<'j> {
     rules: Rules,
     with_evidence: bool,
     state: Option<&'j Incremental>,
+    /// Rows of evidence that an archive stood in for.
+    stood_in: AtomicU64,
     read: Stopwatch,
     fold: Stopwatch,
     diff: Stopwatch,
@@ -118,6 +121,7 @@ impl<'j> Sweep<'j> {
             rules: Rules::new(job.scoring.clone(), snapshot.taken_at),
             with_evidence: false,
             state: None,
+            stood_in: AtomicU64::new(0),
             read: Stopwatch::default(),
             fold: Stopwatch::default(),
             diff: Stopwatch::default(),
@@ -228,12 +232,12 @@ impl<'j> Sweep<'j> {
         prepare: impl Fn(&UnitEvidence, &UnitFold) -> Result<P>,
     ) -> Result<(UnitResult, P)> {
         self.watch.check()?;
-        let (evidence, columns) = self.read.time(|| read(self.source, unit))?;
-        let (mut fold, digest) = self.fold.time(|| {
-            let fold = fold_unit(&evidence.runs, &self.rules);
-            let digest = digest_of(&fold);
-            (fold, digest)
-        });
+        let (mut evidence, columns) = self.read.time(|| read(self.source, unit))?;
+        let live = evidence.clone();
+        let (mut fold, mut digest) = self.fold(&evidence);
+        if self.take_stand_ins(&mut evidence, &fold, plan)? {
+            (fold, digest) = self.fold(&evidence);
+        }
         tracing::debug!(unit = unit.forecast_run_id, rows = fold.stats.len(), findings = fold.findings.len(), "folded");
         let prepared = prepare(&evidence, &fold)?;
         fold.findings.retain(|finding| self.includes(finding.run, finding.miner));
@@ -243,12 +247,52 @@ impl<'j> Sweep<'j> {
             diff = compared;
             fold.fresh_until = fold.fresh_until.into_iter().chain(fresh_until).min();
         }
-        let mut rows = UnitRows::of(&evidence);
+        let mut rows = UnitRows::of(&live);
         rows.stored += columns.map_or(0, |columns| columns.num_rows() as u64);
         fold.lead_scores = Vec::new();
         fold.stats.retain(|row| self.with_evidence && row.placed);
-        let evidence = if self.with_evidence { fingerprint::of_unit(&self.live(evidence)) } else { BTreeMap::new() };
+        let evidence = if self.with_evidence { fingerprint::of_unit(&self.live(live)) } else { BTreeMap::new() };
         Ok((UnitResult { fold, diff, evidence, digest, rows }, prepared))
+    }
+
+    fn fold(&self, evidence: &UnitEvidence) -> (UnitFold, blake3::Hash) {
+        self.fold.time(|| {
+            let fold = fold_unit(&evidence.runs, &self.rules);
+            let digest = digest_of(&fold);
+            (fold, digest)
+        })
+    }
+
+    /// D6: what an archive given as history holds stands in for what is gone, and for nothing else. Gives whether anything does.
+    fn take_stand_ins(&self, evidence: &mut UnitEvidence, fold: &UnitFold, plan: &StatPlan) -> Result<bool> {
+        if !self.source.has_history() || !self.snapshot.has_stored_stats {
+            return Ok(false);
+        }
+        let recomputed: Vec<&ForecastStat> = fold.stats.iter().filter(|row| row.placed).map(|row| &row.stat).collect();
+        let lost = self.lost(evidence, &evidence.stored, &recomputed, plan);
+        let mut taken = 0;
+        for run in &mut evidence.runs {
+            let of_run = lost.rows.iter().filter(|((of, _), _)| *of == run.run.id.0);
+            let gone: BTreeMap<i32, Gone> = of_run.map(|((_, miner), row)| (*miner, row.gone.clone())).collect();
+            if gone.is_empty() || self.source.is_archived(run.run.id) {
+                continue;
+            }
+            let Some(former) = self.source.former(&run.run)? else { continue };
+            let chosen = stand_ins(run, &former, &gone, |time| self.retention().is_over(time));
+            if chosen.rows() == 0 {
+                continue;
+            }
+            run.scores = joined(&run.scores, &former.scores, &chosen.scores)?;
+            run.components = joined(&run.components, &former.components, &chosen.components)?;
+            run.steps = joined(&run.steps, &former.steps, &chosen.steps)?;
+            taken += chosen.rows() as u64;
+        }
+        self.stood_in.fetch_add(taken, Ordering::Relaxed);
+        Ok(taken > 0)
+    }
+
+    fn retention(&self) -> Retention {
+        Retention::new(self.job.scoring.step_retention_days, self.rules.snapshot_time)
     }
 
     /// The diff, and until when time alone does not change it.
@@ -289,7 +333,7 @@ impl<'j> Sweep<'j> {
 
     /// D6, for all rows of a unit. The evidence is gone through again only where a cell may rest on what is gone.
     fn lost(&self, evidence: &UnitEvidence, stored: &[StoredStat], recomputed: &[&ForecastStat], plan: &StatPlan) -> UnitLoss {
-        let retention = Retention::new(self.job.scoring.step_retention_days, self.rules.snapshot_time);
+        let retention = self.retention();
         let suspects = plan.suspects(stored, recomputed, retention);
         plan.losses(stored, recomputed, &remains(&evidence.runs, &suspects, &self.rules), retention)
     }
@@ -387,7 +431,7 @@ impl<'j> Sweep<'j> {
             findings: counted(&sum.findings),
             differences,
             elapsed: Vec::new(),
-            notes: self.snapshot.notes.clone(),
+            notes: self.notes(),
         })
     }
 
@@ -426,6 +470,15 @@ impl<'j> Sweep<'j> {
             parts.push(format!("and {} miners ({first} to {last})", miners.len()));
         }
         parts.join(" ")
+    }
+
+    fn notes(&self) -> Vec<String> {
+        let mut notes = self.snapshot.notes.clone();
+        match self.stood_in.load(Ordering::Relaxed) {
+            0 => {}
+            rows => notes.push(format!("{rows} rows of evidence that are gone from runs that remain come from the archive")),
+        }
+        notes
     }
 
     /// `miner_stats` and `weather_subnet_stats`, where they are stored and wanted.

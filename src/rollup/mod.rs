@@ -36,7 +36,7 @@ mod subnet;
 mod views;
 
 pub use miner::{Again, FirstPass, Lifetime, MinerRun, SecondPass};
-pub use remains::remains;
+pub use remains::{remains, stand_ins};
 pub use run::{PlacedStat, UnitFold, fold_unit};
 
 use crate::model::ids::LeadHours;

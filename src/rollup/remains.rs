@@ -2,15 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use arrow::datatypes::Int32Type;
+use arrow::array::{BooleanArray, RecordBatch};
+use arrow::datatypes::{Int32Type, Int64Type};
 
 use crate::model::evidence::RunEvidence;
-use crate::model::unproven::{Remains, RunMiner};
+use crate::model::time::Micros;
+use crate::model::unproven::{Gone, Remains, RunMiner};
 
 use super::Rules;
 use super::kind::{self, Kind};
 use super::steps::Steps;
-use super::views::Columns;
+use super::views::{Columns, time_at};
 
 /// What these (run, miner) still have in the evidence of their runs. Every row counts whose columns name them and whose kind I1
 /// knows; steps as I7 merges them.
@@ -68,4 +70,78 @@ fn steps(evidence: &RunEvidence, rules: &Rules, remains: &mut BTreeMap<RunMiner,
             remains.oldest_finished_step = oldest;
         }
     }
+}
+
+/// The rows of a run's former evidence that stand in for what is gone.
+#[derive(Debug)]
+pub struct StandIns {
+    pub scores: BooleanArray,
+    pub components: BooleanArray,
+    pub steps: BooleanArray,
+}
+
+impl StandIns {
+    pub fn rows(&self) -> usize {
+        [&self.scores, &self.components, &self.steps].into_iter().map(BooleanArray::true_count).sum()
+    }
+}
+
+/// D6, last paragraph: which rows of the `former` evidence of a run stand in for what is gone from the `live` one, by miner. Scores
+/// only where their response is there still: without it they would be nobody's (I2). `is_old`: whether a step that finished then is
+/// older than the days of retention.
+pub fn stand_ins(
+    live: &RunEvidence,
+    former: &RunEvidence,
+    gone: &BTreeMap<i32, Gone>,
+    is_old: impl Fn(Micros) -> bool,
+) -> StandIns {
+    let responses: BTreeSet<(i32, i64)> = whose(&live.responses, "id").collect();
+    let own = |batch: &RecordBatch| -> Vec<Option<&Gone>> {
+        whose(batch, "response_id").map(|whose| gone.get(&whose.0).filter(|_| responses.contains(&whose))).collect()
+    };
+    StandIns {
+        scores: of_scores(&former.scores, &own(&former.scores)),
+        components: own(&former.components).iter().map(|gone| Some(gone.is_some_and(|gone| gone.components))).collect(),
+        steps: of_steps(live, former, gone, is_old),
+    }
+}
+
+/// Of each row the miner and another id.
+fn whose<'b>(batch: &'b RecordBatch, id: &str) -> impl Iterator<Item = (i32, i64)> + 'b {
+    let columns = Columns(batch);
+    let (miner, id) = (columns.repeated::<Int32Type>("miner_uid"), columns.repeated::<Int64Type>(id));
+    (0..batch.num_rows()).map(move |row| (miner.value(row), id.value(row)))
+}
+
+fn of_scores(former: &RecordBatch, gone: &[Option<&Gone>]) -> BooleanArray {
+    let columns = Columns(former);
+    let (names, lead) = (columns.codes("score_type"), columns.repeated::<Int32Type>("lead_hours"));
+    let stands_in = |(row, gone): (usize, &Option<&Gone>)| {
+        let Some(gone) = gone else { return Some(false) };
+        Some(match kind::parse(names.get(row).unwrap_or_default()) {
+            Kind::Era5 { .. } => gone.era5 || lead.get(row).is_some_and(|lead| gone.leads.contains(&lead)),
+            Kind::Day1 => gone.day1,
+            Kind::Ignored | Kind::Unknown => false,
+        })
+    };
+    gone.iter().enumerate().map(stands_in).collect()
+}
+
+/// A step that is there still, in whatever state, is not the one that it was.
+fn of_steps(
+    live: &RunEvidence,
+    former: &RunEvidence,
+    gone: &BTreeMap<i32, Gone>,
+    is_old: impl Fn(Micros) -> bool,
+) -> BooleanArray {
+    let there: BTreeSet<i64> = Columns(&live.steps).id("id").values().iter().copied().collect();
+    let columns = Columns(&former.steps);
+    let (id, status) = (columns.id("id"), columns.codes("status"));
+    let (started, completed) = (columns.time("started_at"), columns.time("completed_at"));
+    let stands_in = |(row, (miner, _)): (usize, (i32, i64))| {
+        let time = time_at(completed, row).or(time_at(started, row));
+        let finished = matches!(status.get(row), Some("succeeded" | "failed")) && time.is_some_and(&is_old);
+        Some(finished && gone.get(&miner).is_some_and(|gone| gone.steps) && !there.contains(&id.value(row)))
+    };
+    whose(&former.steps, "id").enumerate().map(stands_in).collect()
 }

@@ -85,7 +85,7 @@ impl Archive {
         Ok(UnitEvidence { runs, stored })
     }
 
-    fn read_run(&self, run: &Run) -> Result<RunEvidence> {
+    pub(super) fn read_run(&self, run: &Run) -> Result<RunEvidence> {
         Ok(RunEvidence {
             run: run.clone(),
             responses: self.evidence(&RESPONSES_TABLE, &RESPONSES, run)?,
@@ -155,7 +155,7 @@ fn stored_rollup<R: Rollup>(reader: &Reader, table: &Table, moment: &str, presen
 }
 
 /// Coded text whose texts are distinct, which the rollups rely on; parts of a file each bring their own.
-fn recoded(batch: &RecordBatch) -> Result<RecordBatch> {
+pub(super) fn recoded(batch: &RecordBatch) -> Result<RecordBatch> {
     let recode = |column: &ArrayRef| match column.data_type() {
         DataType::Dictionary(..) => ipc::recode(column, &mut Interner::default()),
         _ => Ok(column.clone()),

@@ -24,7 +24,7 @@ use arrow::array::RecordBatch;
 
 use crate::error::Result;
 use crate::model::changes::{Changes, Known, Position};
-use crate::model::evidence::{STEPS, Snapshot, StoredStat, Unit, UnitEvidence};
+use crate::model::evidence::{Run, RunEvidence, STEPS, Snapshot, StoredStat, Unit, UnitEvidence};
 use crate::model::rollups::{ForecastStat, LegacyScore, MinerStat, Rollup, SubnetStat};
 
 use self::archive::Archive;
@@ -194,6 +194,19 @@ impl Source {
     /// Whether the run is gone from the database, and only an archive still has it.
     pub fn is_archived(&self, run: RunId) -> bool {
         matches!(self, Source::United(source) if source.is_archived(run))
+    }
+
+    /// Whether an archive stands behind a database that is compared.
+    pub fn has_history(&self) -> bool {
+        matches!(self, Source::United(source) if source.compares())
+    }
+
+    /// What an archive holds of a run that the database has too; `None` where no archive stands behind the source.
+    pub fn former(&self, run: &Run) -> Result<Option<RunEvidence>> {
+        match self {
+            Source::United(source) => source.former(run),
+            Source::Postgres(_) | Source::Folder(_) | Source::Archive(_) => Ok(None),
+        }
     }
 
     /// The source as a user may see it: a URL without password or parameters, or the folder.

@@ -4,14 +4,15 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, DictionaryArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, DictionaryArray, RecordBatch};
+use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::{DataType, Int32Type};
 
-use super::archive::Archive;
+use super::archive::{Archive, recoded};
 use super::decode::Interner;
 use super::{Counters, Source};
 use crate::error::{Context, ErrorKind, Result};
-use crate::model::evidence::{Run, Snapshot, StoredStat, Unit, UnitEvidence};
+use crate::model::evidence::{Run, RunEvidence, Snapshot, StoredStat, Unit, UnitEvidence};
 use crate::model::ids::{LeadHours, RunId};
 use crate::model::job::Narrowing;
 use crate::model::rollups::Rollup;
@@ -87,8 +88,18 @@ impl United {
         self.live
     }
 
+    pub fn compares(&self) -> bool {
+        self.purpose == Purpose::Compare
+    }
+
     pub fn is_archived(&self, run: RunId) -> bool {
         self.archived.contains(&run)
+    }
+
+    /// What the archive holds of a run that the database has too.
+    pub fn former(&self, run: &Run) -> Result<Option<RunEvidence>> {
+        let archive = self.archive.as_ref().filter(|archive| archive.snapshot().runs.contains(run));
+        archive.map(|archive| archive.read_run(run)).transpose()
     }
 
     pub(super) fn counters(&self) -> Vec<&Counters> {
@@ -141,6 +152,13 @@ impl United {
         }
         Ok(strays)
     }
+}
+
+/// Adds the chosen rows of a table's former evidence to what is there of it.
+pub fn joined(live: &RecordBatch, former: &RecordBatch, chosen: &BooleanArray) -> Result<RecordBatch> {
+    let added = filter_record_batch(former, chosen);
+    let joined = added.and_then(|added| concat_batches(&live.schema(), [live, &added]));
+    recoded(&joined.doing(ErrorKind::Data, || "joining evidence with that of an archive".to_owned())?)
 }
 
 /// What leaves for an archive must carry no address, wherever in the database somebody put one. Rollups are then folded from
