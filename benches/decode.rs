@@ -10,10 +10,10 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
-use recount::generate::{Generator, Plan};
-use recount::model::evidence::{COMPONENTS, InputTable, SCORES};
-use recount::source::decode::Decoder;
-use recount::source::layout::Layout;
+use recount::internals::generate::{Generator, Plan};
+use recount::internals::model::evidence::{COMPONENTS, InputTable, SCORES};
+use recount::internals::source::decode::Decoder;
+use recount::internals::source::layout::Layout;
 
 fn main() {
     println!(

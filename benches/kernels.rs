@@ -7,14 +7,14 @@ use std::sync::LazyLock;
 use blake3::Hasher;
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
-use recount::diff::{StatPlan, UnitLoss};
-use recount::generate::{Generator, Plan};
-use recount::model::difference::Tolerance;
-use recount::model::digest::feed;
-use recount::model::evidence::{RunEvidence, StoredStat};
-use recount::model::rollups::ForecastStat;
-use recount::model::settings::Scoring;
-use recount::rollup::{Rules, exact, fold_unit};
+use recount::Scoring;
+use recount::Tolerance;
+use recount::internals::diff::{StatPlan, UnitLoss};
+use recount::internals::generate::{Generator, Plan};
+use recount::internals::model::digest::feed;
+use recount::internals::model::evidence::{RunEvidence, StoredStat};
+use recount::internals::model::rollups::ForecastStat;
+use recount::internals::rollup::{Rules, exact, fold_unit};
 
 fn main() {
     println!("digest of the rollups: clean {}, messy {}", digest(&CLEAN), digest(&MESSY));

@@ -9,5 +9,5 @@ fn main() -> ExitCode {
     // Of the libraries here each could bring a provider of its own; rustls wants to be told which holds.
     let installed = rustls::crypto::ring::default_provider().install_default();
     installed.expect("invariant: nothing has installed a provider before main");
-    recount::cli::run(std::env::args_os())
+    recount::run(std::env::args_os())
 }

@@ -7,9 +7,9 @@ use std::fs::{self, File};
 use std::path::Path;
 
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use recount::model::rollups::{DifferenceRow, FindingRow, ForecastStat, LeadScore, MinerStat, Rollup, SubnetStat};
-use recount::model::rows::rows_from_batch;
-use recount::model::value::canonical_json;
+use recount::internals::model::rollups::{DifferenceRow, FindingRow, ForecastStat, LeadScore, MinerStat, Rollup, SubnetStat};
+use recount::internals::model::rows::rows_from_batch;
+use recount::internals::model::value::canonical_json;
 use serde_json::{Map, Value as Json};
 
 use crate::support::{self, conformance, recount};

@@ -4,8 +4,8 @@
 use std::path::Path;
 
 use clap::Parser;
-use recount::cli::args::{Archive, ArchiveAction, Cli, Command, Reading};
-use recount::cli::settings::{Layers, Settings};
+use recount::internals::cli::args::{Archive, ArchiveAction, Cli, Command, Reading};
+use recount::internals::cli::settings::{Layers, Settings};
 use serde_json::Value as Json;
 
 use crate::support::recount;

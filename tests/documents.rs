@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use recount::cli::keys::KEYS;
-use recount::cli::settings::{Layers, Settings};
-use recount::model::finding::Code;
-use recount::model::rollups::{DifferenceRow, FindingRow, ForecastStat, LeadScore, MinerStat, Rollup, SubnetStat};
+use recount::internals::cli::keys::KEYS;
+use recount::internals::cli::settings::{Layers, Settings};
+use recount::internals::model::finding::Code;
+use recount::internals::model::rollups::{DifferenceRow, FindingRow, ForecastStat, LeadScore, MinerStat, Rollup, SubnetStat};
 
 use crate::support::repository::{blocks, documents, quoted, read, root, rust_files, table_rows};
 
@@ -103,7 +103,7 @@ fn columns(page: &str, section: &str) -> Vec<[String; 2]> {
 }
 
 fn assert_columns<R: Rollup>(page: &str) {
-    use recount::model::columns::Type;
+    use recount::internals::model::columns::Type;
     let name = |kind| match kind {
         Type::Bool => "boolean",
         Type::Int32 => "int32",
@@ -171,7 +171,7 @@ fn messages_of_the_troubleshooting_are_those_of_the_code() {
 #[test]
 fn groups_of_columns_are_listed() {
     let page = read("docs/operations.md");
-    for (name, _) in recount::model::columns::Group::NAMED {
+    for (name, _) in recount::internals::model::columns::Group::NAMED {
         assert!(page.contains(&format!("| `{name}` |")), "the first night does not tell of the group {name}");
     }
 }

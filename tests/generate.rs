@@ -4,20 +4,22 @@ use std::path::Path;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
-use recount::error::{ErrorKind, Result};
-use recount::generate::{self, Generator, Plan, Summary, Target};
-use recount::model::columns::Type;
-use recount::model::difference::{Class, Difference};
-use recount::model::evidence::{COMPONENTS, InputTable, RESPONSES, RunEvidence, SCORES, STEPS, StoredStat, Wire, units};
-use recount::model::finding::Code;
-use recount::model::ids::LeadHours;
-use recount::model::job::{Job, Location};
-use recount::model::outcome::Outcome;
-use recount::model::rollups::{MinerStat, Rollup, SubnetStat};
-use recount::model::sanitize::error_of;
-use recount::model::settings::Scoring;
-use recount::pipeline;
-use recount::source::{Options, Source};
+use recount::LeadHours;
+use recount::Outcome;
+use recount::Scoring;
+use recount::internals::generate::{self, Generator, Plan, Summary, Target};
+use recount::internals::model::columns::Type;
+use recount::internals::model::evidence::{
+    COMPONENTS, InputTable, RESPONSES, RunEvidence, SCORES, STEPS, StoredStat, Wire, units,
+};
+use recount::internals::model::finding::Code;
+use recount::internals::model::rollups::{MinerStat, Rollup, SubnetStat};
+use recount::internals::model::sanitize::error_of;
+use recount::internals::pipeline;
+use recount::internals::source::{Options, Source};
+use recount::{Class, Difference};
+use recount::{ErrorKind, Result};
+use recount::{Job, Location};
 use serde_json::{Value as Json, json};
 
 use crate::schema::migrate;

@@ -6,12 +6,12 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, StringDictionaryBuilde
 use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::{DataType, Int32Type};
 use proptest::prelude::*;
-use recount::generate::{Generator, Plan};
-use recount::model::evidence::RunEvidence;
-use recount::model::finding::Finding;
-use recount::model::rollups::{ForecastStat, LeadScore, SubnetStat};
-use recount::model::settings::Scoring;
-use recount::rollup::{Lifetime, Rules, fold_unit};
+use recount::Scoring;
+use recount::internals::generate::{Generator, Plan};
+use recount::internals::model::evidence::RunEvidence;
+use recount::internals::model::finding::Finding;
+use recount::internals::model::rollups::{ForecastStat, LeadScore, SubnetStat};
+use recount::internals::rollup::{Lifetime, Rules, fold_unit};
 
 /// Everything that a unit comes to: lead scores, rows and whether they have the place, the subnet, findings in their order.
 type Folded = (Vec<LeadScore>, Vec<(ForecastStat, bool)>, Vec<SubnetStat>, Vec<Finding>);

@@ -5,8 +5,8 @@ use std::fs;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::{Config, TestRunner};
-use recount::model::sanitize::sanitize;
-use recount::model::time::Micros;
+use recount::Micros;
+use recount::internals::model::sanitize::sanitize;
 use serde_json::{Map, Value as Json};
 
 use crate::conformance::settings;

@@ -1,8 +1,8 @@
 //! `recount migrate`: on every shape of database, again, at once with others, interrupted and held up.
 
 use crate::support::{Database, block_on, catalogue, cluster, conformance, database, nulls_not_distinct};
-use recount::error::{Error, ErrorKind};
-use recount::schema::{self, Migrating, Outcome, Report, State};
+use recount::internals::schema::{self, Migrating, Outcome, Report, State};
+use recount::{Error, ErrorKind};
 use sqlx::Connection;
 use std::collections::BTreeSet;
 

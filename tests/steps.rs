@@ -292,7 +292,7 @@ fn writers_go_on_while_the_migration_runs() {
             let migration = async {
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 if server == Server::NullsNotDistinct || !nulls_not_distinct() {
-                    recount::schema::migrate(&db.url(), STANDALONE).await.unwrap();
+                    recount::internals::schema::migrate(&db.url(), STANDALONE).await.unwrap();
                 } else {
                     let mut connection = db.connect().await;
                     for file in FOURTEEN {

@@ -10,7 +10,7 @@ use crate::model::job::Location;
 use crate::model::writing::{Applied, Correcting, Guards, TableCounts};
 
 use super::output::Look;
-use super::report::{counted, elapsed, key, table::Grid};
+use super::report::{counted, elapsed, table::Grid};
 use super::settings::Settings;
 use super::writing::Limits;
 
@@ -46,7 +46,7 @@ pub fn as_json(applied: &Applied) -> Json {
     let left = applied.left.iter().map(|left| {
         json!({
             "table": left.table,
-            "key": key(&left.key),
+            "key": left.key.to_string(),
             "column": left.column,
             "reason": left.reason,
         })
@@ -107,7 +107,7 @@ fn left(applied: &Applied, look: Look) -> String {
     let mut grid = Grid::new(&["left", "row", "column", "because"], look);
     for left in applied.left.iter().take(LEFT_MAX) {
         let column = left.column.clone().unwrap_or_default();
-        grid.row([left.table.clone(), key(&left.key), column, left.why().to_owned()]);
+        grid.row([left.table.clone(), left.key.to_string(), column, left.why().to_owned()]);
     }
     let more = applied.left.len().saturating_sub(LEFT_MAX);
     let more = if more > 0 { format!(" and {more} more: see --format json\n") } else { String::new() };

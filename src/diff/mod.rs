@@ -9,4 +9,4 @@ mod unproven;
 pub use cell::classify;
 pub use stats::{StatDiff, StatPlan};
 pub use table::{TableDiff, TablePlan};
-pub use unproven::{Retention, RowLoss, UnitLoss, covers_miner, covers_subnet};
+pub use unproven::{Retention, UnitLoss, covers_miner, covers_subnet};

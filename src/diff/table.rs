@@ -184,14 +184,7 @@ fn join<'r, R>(
 
 /// D1's keys are unique in the stored tables; where they are not, no comparison means anything.
 pub fn repeated(table: &str, key: &RowKey) -> Error {
-    let parts = [
-        key.miner_uid.map(|uid| format!("miner_uid {uid}")),
-        key.forecast_run_id.as_ref().map(|id| format!("forecast_run_id {id}")),
-        key.scope.as_ref().map(|scope| format!("scope {scope}")),
-        key.run_id.map(|run| format!("run_id {run}")),
-    ];
-    let key = parts.into_iter().flatten().collect::<Vec<_>>().join(", ");
-    Error::new(ErrorKind::Data, format!("comparing {table}"), format!("two stored rows have the key {key}; expected one"))
+    Error::new(ErrorKind::Data, format!("comparing {table}"), format!("two stored rows have the key {key:#}; expected one"))
         .hint("the table has lost its unique constraint: remove the surplus rows and restore it")
 }
 

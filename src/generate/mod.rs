@@ -40,13 +40,12 @@ use crate::rollup::{Lifetime, Rules, fold_unit};
 use chance::{Chance, Stream};
 use messy::{Mess, MessyTexts};
 use miner::Miner;
-pub use plan::{Plan, Strides};
+pub use plan::Plan;
 pub use planted::{Planter, StoredUnit};
-pub use rows::{ComponentRow, ResponseRow, RunRows, ScoreRow, StepRow, Symbol, Vocabulary};
+pub use rows::{ResponseRow, RunRows, StepRow, Symbol, Vocabulary};
 use scores::{Author, ScoreTypes};
 use sink::Part;
 pub use sink::Target;
-pub use stored::StoredRow;
 use story::{Story, Teller};
 
 /// What was generated.

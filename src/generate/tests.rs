@@ -7,6 +7,7 @@ use crate::model::evidence::{COMPONENTS, RESPONSES, SCORES, STEPS};
 use crate::model::ids::LeadHours;
 
 use super::rows::RunRows;
+use super::rows::ScoreRow;
 use super::*;
 
 fn generator(plan: Plan) -> Generator {

@@ -1,5 +1,7 @@
 //! What a comparison says (D): classes of cells and rows, and the differences themselves.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::serial::{self, TableName};
@@ -61,6 +63,28 @@ pub struct RowKey {
     pub scope: Option<String>,
     /// `weather_subnet_stats`: part of the key. `weather_forecast_stats`: the recomputed row's run, else the stored one's.
     pub run_id: Option<i32>,
+}
+
+impl fmt::Display for RowKey {
+    /// As reports name a row, `run 7, miner 12`; as `{:#}` with the columns' names, for who has to look it up.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = if f.alternate() {
+            [
+                self.miner_uid.map(|uid| format!("miner_uid {uid}")),
+                self.forecast_run_id.as_ref().map(|id| format!("forecast_run_id {id}")),
+                self.scope.as_ref().map(|scope| format!("scope {scope}")),
+                self.run_id.map(|run| format!("run_id {run}")),
+            ]
+        } else {
+            [
+                self.scope.clone().filter(|scope| scope != "run"),
+                self.run_id.map(|run| format!("run {run}")),
+                self.forecast_run_id.clone().filter(|_| self.run_id.is_none()),
+                self.miner_uid.map(|miner| format!("miner {miner}")),
+            ]
+        };
+        f.write_str(&parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
+    }
 }
 
 /// One difference: a cell, or a row (then `column` is `None` and both values NULL).

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use chrono::{NaiveDate, NaiveTime};
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 
 use super::difference::Tolerance;
 use super::evidence::Run;
@@ -61,6 +61,16 @@ impl Location {
             None if redact(text) != text => Err("a URL without its postgres://"),
             None => Ok(Location::Folder(text.to_owned())),
         }
+    }
+}
+
+impl FromStr for Location {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Location> {
+        Location::parse(text).map_err(|what| {
+            Error::new(ErrorKind::Usage, "choosing a source", format!("found {what}; expected a URL or a folder"))
+        })
     }
 }
 

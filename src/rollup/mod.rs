@@ -35,9 +35,9 @@ mod steps;
 mod subnet;
 mod views;
 
-pub use miner::{Again, FirstPass, Lifetime, MinerRun, SecondPass};
+pub use miner::{Again, FirstPass, Lifetime, MinerRun};
 pub use remains::{remains, stand_ins};
-pub use run::{PlacedStat, UnitFold, fold_unit};
+pub use run::{UnitFold, fold_unit};
 
 use crate::model::ids::LeadHours;
 use crate::model::settings::Scoring;

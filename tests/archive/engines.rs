@@ -2,7 +2,7 @@
 
 use serde_json::Value as Json;
 
-use recount::archive::tables;
+use recount::internals::archive as tables;
 
 use crate::support::python::answer;
 use crate::support::{conformance, database, recount};

@@ -6,9 +6,9 @@ use std::fs::File;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde_json::Value as Json;
 
-use recount::archive::docs::dictionary;
-use recount::model::rollups::{ForecastStat, LeadScore, MinerStat, Rollup};
-use recount::model::rows::rows_from_batch;
+use recount::internals::archive::docs::dictionary;
+use recount::internals::model::rollups::{ForecastStat, LeadScore, MinerStat, Rollup};
+use recount::internals::model::rows::rows_from_batch;
 
 use crate::support::python::answer;
 use crate::support::recount;

@@ -8,13 +8,13 @@ use std::path::Path;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
-use recount::error::Error;
-use recount::model::evidence::{RunEvidence, StoredStat, UnitEvidence, units};
-use recount::model::job::Location;
-use recount::model::rollups::Rollup;
-use recount::model::rows::{batch_of, stats_batch};
-use recount::source::folder::SnapshotWriter;
-use recount::source::{Options, Source};
+use recount::Error;
+use recount::Location;
+use recount::internals::model::evidence::{RunEvidence, StoredStat, UnitEvidence, units};
+use recount::internals::model::rollups::Rollup;
+use recount::internals::model::rows::{batch_of, stats_batch};
+use recount::internals::source::folder::SnapshotWriter;
+use recount::internals::source::{Options, Source};
 use serde_json::json;
 
 use crate::support::{Database, conformance};

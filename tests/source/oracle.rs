@@ -118,7 +118,7 @@ fn a_time_that_microseconds_since_1970_cannot_hold_is_an_error() {
          VALUES (1, 1, 5, 'hk', 'x', now()), (1, 1, 5, 'hk', 'x', '294276-12-31 23:59:59+00')",
     );
     let source = open(&database);
-    let error = source.read(&recount::model::evidence::units(&source.snapshot().runs)[0]).unwrap_err();
+    let error = source.read(&recount::internals::model::evidence::units(&source.snapshot().runs)[0]).unwrap_err();
     let message = error.to_string();
     assert!(
         message.starts_with("reading weather_miner_scores of run 1: row 2, column calculation_time: found a time"),

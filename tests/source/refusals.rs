@@ -5,9 +5,9 @@ use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use recount::error::{Error, ErrorKind};
-use recount::model::evidence::units;
-use recount::source::folder::SnapshotWriter;
+use recount::internals::model::evidence::units;
+use recount::internals::source::folder::SnapshotWriter;
+use recount::{Error, ErrorKind};
 
 use super::{one_run, open, open_with, refusal};
 use crate::support::{Cluster, Database, conformance, database};
@@ -172,7 +172,7 @@ fn a_server_that_dies_in_mid_export_leaves_nothing_behind() {
     }
     // Whoever comes later is told at once.
     assert!(source.read(unit).is_err());
-    writer.append(&recount::model::evidence::UnitEvidence { runs: Vec::new(), stored: Vec::new() }).unwrap_err();
+    writer.append(&recount::internals::model::evidence::UnitEvidence { runs: Vec::new(), stored: Vec::new() }).unwrap_err();
     drop(writer);
     assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 0);
 }

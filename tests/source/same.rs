@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
-use recount::model::evidence::units;
-use recount::source::Source;
+use recount::internals::model::evidence::units;
+use recount::internals::source::Source;
 
 use super::{assert_same, assert_same_content, export, one_run, open, open_with, read_all, rows, stats};
 use crate::support::{Database, conformance, database};

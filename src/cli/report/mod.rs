@@ -17,7 +17,7 @@ pub(crate) mod table;
 mod terminal;
 pub mod text;
 
-pub(crate) use text::{counted, elapsed, key};
+pub(crate) use text::{counted, elapsed};
 
 /// The whole text for stdout.
 pub(crate) fn render(outcome: &Outcome, format: Format, quiet: bool, look: Look) -> Result<String> {

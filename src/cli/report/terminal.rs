@@ -17,7 +17,7 @@ use crate::cli::output::Look;
 use super::headline::Standing;
 use super::patterns::{Found, Pattern};
 use super::table::Grid;
-use super::text::{counted, elapsed, grouped, key, magnitude, value};
+use super::text::{counted, elapsed, grouped, magnitude, value};
 
 /// Patterns shown; JSON has all.
 const PATTERNS_MAX: usize = 25;
@@ -94,7 +94,7 @@ fn patterns(title: &str, patterns: &[Pattern<'_>], look: Look) -> String {
     let mut grid = Grid::new(&["count", "table", "column", "stored → recomputed", "for example"], look).right([0]);
     for pattern in patterns.iter().take(PATTERNS_MAX) {
         let off_by = pattern.example.delta().map(|delta| format!(" (by {})", magnitude(delta))).unwrap_or_default();
-        let example = key(&pattern.example.key) + &off_by;
+        let example = pattern.example.key.to_string() + &off_by;
         grid.row([
             grouped(pattern.count),
             short(pattern.example.table).to_owned(),
@@ -120,7 +120,7 @@ fn worst(differences: &[Difference], look: Look) -> String {
         grid.row([
             short(difference.table).to_owned(),
             difference.column.clone().unwrap_or_else(|| format!("({})", difference.class.name())),
-            key(&difference.key),
+            difference.key.to_string(),
             stored,
             recomputed,
             difference.delta().map(magnitude).unwrap_or_default(),

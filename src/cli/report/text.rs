@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::model::difference::RowKey;
 use crate::model::value::{Value, canonical_json};
 
 /// Longest value shown; the whole is in `differences.parquet`.
@@ -55,17 +54,6 @@ pub fn magnitude(x: f64) -> String {
         size if size == 0.0 || (1e-4..10.0).contains(&size) => digits.parse().map_or(digits, |x: f64| x.to_string()),
         _ => digits,
     }
-}
-
-/// The row of a key, in words.
-pub fn key(key: &RowKey) -> String {
-    let parts = [
-        key.scope.clone().filter(|scope| scope != "run"),
-        key.run_id.map(|run| format!("run {run}")),
-        key.forecast_run_id.clone().filter(|_| key.run_id.is_none()),
-        key.miner_uid.map(|miner| format!("miner {miner}")),
-    ];
-    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 pub fn elapsed(time: Duration) -> String {

@@ -29,8 +29,8 @@ use crate::model::time::Micros;
 pub use apply::{apply, plan};
 pub use keep::Keep;
 pub(super) use prove::write_rules;
-pub use prove::{Baseline, Proof, prepare, prove};
-pub use revert::{Reverted, finish, revert};
+pub use prove::{Proof, prepare, prove};
+pub use revert::{finish, revert};
 pub use statements::{Change, Statement};
 pub use table::Remark;
 

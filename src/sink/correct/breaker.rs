@@ -2,7 +2,6 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::correction::{Change, Corrections};
-use crate::model::difference::RowKey;
 use crate::model::value::Value;
 use crate::model::writing::{Guards, MaxAbsDiff};
 
@@ -36,7 +35,7 @@ fn check_distances(max: &MaxAbsDiff, corrections: &Corrections) -> Result<()> {
         for cell in cells.iter().filter(|cell| cell.column == max.column) {
             let moved = distance(&cell.stored, &cell.recomputed);
             if moved > max.limit {
-                let (table, column, row) = (row.table, &cell.column, describe(&row.key));
+                let (table, column, row) = (row.table, &cell.column, format!("{:#}", row.key));
                 let detail = format!("{table}.{column} of {row} would move by {moved}, more than {}", max.limit);
                 return Err(refused(detail, "--max-abs-diff"));
             }
@@ -59,17 +58,6 @@ fn distance(stored: &Value<'_>, recomputed: &Value<'_>) -> f64 {
     }
 }
 
-/// The row in the words of a message.
-pub fn describe(key: &RowKey) -> String {
-    let parts = [
-        key.miner_uid.map(|uid| format!("miner_uid {uid}")),
-        key.forecast_run_id.as_ref().map(|id| format!("forecast_run_id {id}")),
-        key.scope.as_ref().map(|scope| format!("scope {scope}")),
-        key.run_id.map(|run| format!("run_id {run}")),
-    ];
-    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
-}
-
 fn refused(detail: String, flag: &str) -> Error {
     Error::new(ErrorKind::Refused, "correcting the stored rollups", detail)
         .hint(format!("nothing was written; where this many are right, pass a larger {flag}"))
@@ -78,7 +66,7 @@ fn refused(detail: String, flag: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use crate::model::correction::{Cell, Correction};
-    use crate::model::difference::Class;
+    use crate::model::difference::{Class, RowKey};
     use crate::model::rollups::{MinerStat, Rollup};
 
     use super::*;

@@ -12,7 +12,6 @@ use crate::model::rollups::{ForecastStat, MinerStat, Rollup};
 use crate::model::value::Value;
 use crate::model::writing::Correcting;
 
-use super::breaker::describe;
 use super::catalogue::{self, Catalogue, Found, Kind};
 use super::load::{Stage, Staged, quoted};
 use super::session::Session;
@@ -451,12 +450,5 @@ fn fingerprints(corrections: &Corrections) -> Staged {
         table: "recount_then".to_owned(),
         columns: columns.map(|(name, stage)| (name.to_owned(), stage)).into(),
         rows: corrections.needed().into_iter().map(row).collect(),
-    }
-}
-
-impl Correction {
-    /// The row in the words of a message.
-    pub fn describe(&self) -> String {
-        describe(&self.key)
     }
 }

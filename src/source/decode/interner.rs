@@ -92,10 +92,6 @@ impl Interner {
         Ok(code)
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.texts.is_empty()
-    }
-
     /// All texts in the order of their codes. The same array as long as no text is new.
     pub fn values(&mut self) -> ArrayRef {
         let texts = &self.texts;
@@ -150,7 +146,7 @@ mod tests {
     fn what_is_not_utf8_is_refused_and_not_kept() {
         let mut interner = Interner::default();
         assert!(interner.code(b"\xff").is_err());
-        assert!(interner.is_empty());
+        assert!(interner.texts.is_empty());
     }
 
     #[test]
