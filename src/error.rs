@@ -63,6 +63,13 @@ impl Error {
         self
     }
 
+    /// Changes what stood in its way, as where a server's message must not be told as it is.
+    #[must_use]
+    pub fn map_detail(mut self, change: impl FnOnce(&str) -> String) -> Self {
+        self.0.detail = change(&self.0.detail);
+        self
+    }
+
     #[must_use]
     pub fn caused_by(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
         self.0.source = Some(Box::new(source));

@@ -25,6 +25,7 @@ pub fn run(args: &Apply, global: &Global) -> Result<Status> {
 fn apply(apply: &Apply, settings: &Settings, watch: &dyn Watch) -> Result<Applied> {
     let url = super::correct::database(settings, HINT)?;
     let options = super::correct::options(&apply.correcting, settings, "apply");
+    super::correct::check_sql(&apply.correcting)?;
     let corrections = pipeline::read_diff(&apply.diff)?;
     match &apply.correcting.sql {
         Some(path) => pipeline::write_sql(url, &corrections, &options, path, watch),

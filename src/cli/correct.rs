@@ -8,6 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::correction::Selection;
 use crate::model::job::Location;
 use crate::model::writing::{Applied, Correcting, Guards, TableCounts};
+use crate::pipeline;
 
 use super::output::Look;
 use super::report::{counted, elapsed, table::Grid};
@@ -25,7 +26,17 @@ pub fn options(args: &Limits, settings: &Settings, command: &'static str) -> Cor
         guards: Guards { max_rows: args.max_rows, max_fraction, max_abs_diff: args.max_abs_diff.clone() },
         min_age: args.min_age.unwrap_or_default(),
         validator_hotkey: settings.validator_hotkey.clone(),
+        updated_at: settings.updated_at,
+        pause_validator: args.beside.pause_validator,
         command,
+    }
+}
+
+/// Refuses a file for `--sql` that is there already, before any work is done.
+pub fn check_sql(args: &Limits) -> Result<()> {
+    match args.sql.as_deref().filter(|path| path.symlink_metadata().is_ok()) {
+        Some(path) => Err(pipeline::sql_file_exists(path)),
+        None => Ok(()),
     }
 }
 
@@ -57,6 +68,7 @@ pub fn as_json(applied: &Applied) -> Json {
         "tables": applied.tables,
         "left": left.collect::<Vec<_>>(),
         "extra": applied.extra,
+        "done_by": applied.done_by,
         "attempts": applied.attempts,
         "notes": applied.notes,
         "elapsed_ms": applied.elapsed.as_millis() as u64,
@@ -76,11 +88,29 @@ pub fn as_text(applied: &Applied, planned: bool, look: Look) -> String {
         }
         let _ = write!(text, "{grid}");
     }
+    text += &web_sync(applied.tables.values());
     text += &left(applied, look);
     for note in &applied.notes {
         let _ = writeln!(text, "note: {note}");
     }
     text
+}
+
+/// What the validator's web sync will see of it, in one line; empty where nobody can tell.
+pub fn web_sync<'t>(tables: impl Iterator<Item = &'t TableCounts>) -> String {
+    let (mut taken, mut not_taken) = (0, 0);
+    for counts in tables {
+        taken += counts.picked_up;
+        not_taken += counts.not_picked_up;
+    }
+    if taken + not_taken == 0 {
+        return String::new();
+    }
+    format!(
+        "web sync: it will pick up {} by their updated_at, and not {}\n",
+        counted(taken, "row"),
+        counted(not_taken, "row")
+    )
 }
 
 fn headline(applied: &Applied, planned: bool) -> String {
@@ -90,6 +120,10 @@ fn headline(applied: &Applied, planned: bool) -> String {
     let done = format!("{cells} in {updated}, {inserted} rows inserted, {deleted} deleted");
     match &applied.job {
         _ if planned => format!("Written down, not applied: {done}."),
+        _ if applied.done_by.is_some() => {
+            let job = applied.done_by.as_deref().unwrap_or_default();
+            format!("Nothing to do: job {job} has done this already. Nothing was written.")
+        }
         Some(job) => format!("Corrected {done}, in {}; job {job}.", elapsed(applied.elapsed)),
         None => "Nothing to correct: nothing was written.".to_owned(),
     }

@@ -1,10 +1,13 @@
 //! `recount jobs` and `recount undo`: what was written, and the way back.
 
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+
 use serde_json::{Value as Json, json};
 
-use crate::error::Result;
+use crate::error::{Context, Error, ErrorKind, Result};
 use crate::model::job::Watch;
-use crate::model::writing::{JobCells, JobLine};
+use crate::model::writing::{JobCells, JobLine, TableCounts, Undoing};
 use crate::pipeline;
 
 use super::args::Global;
@@ -14,15 +17,19 @@ use super::report::{counted, table::Grid};
 use super::settings::Settings;
 use super::values::Format;
 use super::writing::{Jobs, JobsAction, Undo};
-use super::{Status, print, report_applied, resolve_with};
+use super::{Status, print, report_applied, resolve_layers, resolve_with};
 
 const HINT: &str = "name the database with --database-url postgres://…";
 
+/// Jobs younger than this are pruned only where that is confirmed.
+const MIN_AGE_HOURS: u64 = 24;
+
 /// `recount undo`: puts back what a job changed.
 pub fn undo(args: &Undo, global: &Global) -> Result<Status> {
-    let settings = resolve_with(global, None, args.target.database_url.as_deref())?;
+    let settings = resolve_layers(global, None, args.target.database_url.as_deref(), args.beside.flags())?;
     let monitor = Monitor::start(global.quiet)?;
-    let applied = pipeline::undo(super::correct::database(&settings, HINT)?, &args.job, &monitor)?;
+    let options = Undoing { updated_at: settings.updated_at, pause_validator: args.beside.pause_validator };
+    let applied = pipeline::undo(super::correct::database(&settings, HINT)?, &args.job, &options, &monitor)?;
     report_applied("undo", &applied, false, &settings, monitor)
 }
 
@@ -47,13 +54,35 @@ fn jobs(action: Option<&JobsAction>, settings: &Settings, watch: &dyn Watch) -> 
             let (job, cells) = pipeline::show(url, job, watch)?;
             (json!({"version": 1, "command": "jobs show", "job": job, "changes": cells}), shown(&job, &cells, look))
         }
-        Some(JobsAction::Prune { keep }) => {
+        Some(JobsAction::Prune { keep, yes }) => {
+            if !yes && keep.as_secs() < MIN_AGE_HOURS * 3600 {
+                confirm(pipeline::prunable(url, keep.as_secs(), watch)?)?;
+            }
             let pruned = pipeline::prune(url, keep.as_secs(), watch)?;
             let text = format!("Deleted {}; they can no longer be undone.\n", counted(pruned, "job"));
             (json!({"version": 1, "command": "jobs prune", "deleted": pruned}), text)
         }
     };
     Ok(if settings.format == Format::Json { format!("{object:#}\n") } else { text })
+}
+
+/// Asks before jobs of the last day are forgotten; refuses where nobody can be asked.
+fn confirm(jobs: u64) -> Result<()> {
+    let loss = format!("{} would be deleted, with all that is known of what they changed: they could never be undone", counted(jobs, "job"));
+    let refused = || {
+        Error::new(ErrorKind::Refused, "deleting jobs of the last 24 hours", loss.clone())
+            .hint("nothing was deleted; keep at least 24h, or confirm by --yes")
+    };
+    if jobs == 0 {
+        return Ok(());
+    }
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return Err(refused());
+    }
+    eprint!("{loss}. Delete them? [y/N] ");
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).doing(ErrorKind::Io, || "reading the answer".to_owned())?;
+    if matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes") { Ok(()) } else { Err(refused()) }
 }
 
 fn list(jobs: &[JobLine], look: Look) -> String {
@@ -94,7 +123,8 @@ fn shown(job: &JobLine, changes: &[JobCells], look: Look) -> String {
     ] {
         grid.row([name.to_owned(), value]);
     }
-    let mut text = format!("{grid}\n");
+    let counts: BTreeMap<String, TableCounts> = serde_json::from_value(job.counts.clone()).unwrap_or_default();
+    let mut text = format!("{grid}\n{}", super::correct::web_sync(counts.values()));
     let mut grid = Grid::new(&["table", "column", "cells", "for example", "before", "after"], look).right([2]);
     for change in changes {
         let column = change.column.clone().unwrap_or_else(|| "(row)".to_owned());

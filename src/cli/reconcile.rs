@@ -53,6 +53,7 @@ fn reconcile(args: &Reconcile, settings: &Settings, watch: &dyn Watch) -> Result
         return Ok((outcome, None));
     }
     let url = super::correct::database(settings, HINT)?;
+    super::correct::check_sql(&args.correcting)?;
     let options = super::correct::options(&args.correcting, settings, "reconcile");
     // Rows without evidence are told of, whether they are deleted or not.
     let selection = Selection { prune_extra: true, ..options.selection };

@@ -13,6 +13,7 @@ use crate::model::difference::Tolerance;
 use crate::model::filter::ColumnFilter;
 use crate::model::job::{Job, Location, Narrowing, redact};
 use crate::model::settings::Scoring;
+use crate::model::writing::UpdatedAt;
 use crate::pipeline::{self, Source, SourceOptions};
 
 use super::keys::{KEYS, Key, Place};
@@ -58,6 +59,8 @@ pub struct Settings {
     pub ignore: Vec<String>,
     /// For rows that are inserted.
     pub validator_hotkey: Option<String>,
+    /// What a correction makes of `updated_at`.
+    pub updated_at: UpdatedAt,
     /// `reconcile` reads only what has changed since the state in this folder.
     pub incremental: bool,
     pub state: Option<String>,
@@ -85,6 +88,7 @@ impl Default for Settings {
             columns: Vec::new(),
             ignore: Vec::new(),
             validator_hotkey: None,
+            updated_at: UpdatedAt::default(),
             incremental: false,
             state: None,
             scoring: Scoring::default(),

@@ -10,6 +10,7 @@ use crate::model::ids::LeadHours;
 use crate::model::job::{Location, redact};
 use crate::model::settings::{MaxRetries, RankMethod};
 use crate::model::time::Micros;
+use crate::model::writing::UpdatedAt;
 
 /// A value that can be set. The setters give false, and change nothing, where the input is not such a value.
 pub trait Setting {
@@ -315,6 +316,8 @@ macro_rules! words {
         }
     };
 }
+
+words!(impl UpdatedAt: "ordered, now or keep" { Ordered "ordered", Now "now", Keep "keep", });
 
 words!(impl RankMethod: "competition or dense" { Competition "competition", Dense "dense", });
 

@@ -17,7 +17,7 @@ Examples:
   recount apply tonight --database-url postgres://corrector@db.example/validator
   recount apply tonight --sql tonight.sql                       (the database is DATABASE_URL)
 
-Exit status: 0 all corrected, 1 something was left, 2 error or bad usage, 3 refused, 130 interrupted.";
+Exit status: 0 all corrected, 1 something was left or only written down, 2 error or bad usage, 3 refused, 130 interrupted.";
 
 pub const UNDO_EXAMPLES: &str = "\
 Examples:
@@ -81,11 +81,31 @@ impl StateArgs {
     }
 }
 
+/// What a command that writes does beside the validator.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Beside the validator")]
+pub struct Beside {
+    /// What becomes of updated_at, by which the validator orders rows: ordered (only the newest row of a miner moves, and stays the
+    /// newest), now (every changed row moves) or keep (none does) [default: ordered]
+    #[arg(long, value_name = "ordered|now|keep")]
+    pub updated_at: Option<String>,
+    /// Hold the validator's pause lock while writing, so that its workers start nothing
+    #[arg(long)]
+    pub pause_validator: bool,
+}
+
+impl Beside {
+    /// What was typed, by the names of its settings.
+    pub fn flags(&self) -> impl Iterator<Item = (&'static str, String)> {
+        self.updated_at.clone().map(|value| ("updated-at", value)).into_iter()
+    }
+}
+
 /// How much may change, and how.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Correcting")]
 pub struct Limits {
-    /// Write the corrections to FILE as SQL for psql, instead of applying them
+    /// Write the corrections to FILE, which must not exist yet, as SQL for psql, instead of applying them
     #[arg(long, value_name = "FILE")]
     pub sql: Option<PathBuf>,
     /// Correct cells within tolerance too
@@ -109,6 +129,8 @@ pub struct Limits {
     /// Refuse to move a value of this column by more than X; may be repeated
     #[arg(long, value_name = "COLUMN=X", value_parser = parse_max_abs_diff)]
     pub max_abs_diff: Vec<MaxAbsDiff>,
+    #[command(flatten)]
+    pub beside: Beside,
 }
 
 impl Limits {
@@ -122,6 +144,8 @@ impl Limits {
             (self.max_rows.is_some(), "--max-rows"),
             (self.max_fraction.is_some(), "--max-fraction"),
             (!self.max_abs_diff.is_empty(), "--max-abs-diff"),
+            (self.beside.updated_at.is_some(), "--updated-at"),
+            (self.beside.pause_validator, "--pause-validator"),
         ];
         typed.into_iter().find(|(typed, _)| *typed).map(|(_, flag)| flag)
     }
@@ -148,6 +172,8 @@ pub struct Undo {
     pub job: String,
     #[command(flatten)]
     pub target: WrittenDatabase,
+    #[command(flatten)]
+    pub beside: Beside,
 }
 
 #[derive(Debug, Args)]
@@ -171,6 +197,9 @@ pub enum JobsAction {
         /// Keep jobs that ended less than this ago: 90d
         #[arg(long, value_name = "TIME", value_parser = parse_duration)]
         keep: Duration,
+        /// Delete them without being asked, jobs of the last 24 hours too
+        #[arg(long)]
+        yes: bool,
     },
 }
 

@@ -111,6 +111,8 @@ pub struct Origin {
     pub taken_at: i64,
     pub digest: String,
     pub settings: Json,
+    /// The diff folder that it was read from, by the hash of its manifest.
+    pub diff: Option<String>,
 }
 
 /// Which differences are corrected.
@@ -317,7 +319,8 @@ fn whole(kind: Type, int: Option<i64>, float: Option<f64>, text: &Option<String>
     Some(match (kind, int, float, text) {
         (_, None, None, None) => Value::Null,
         (Type::Bool, Some(x), None, None) => Value::Bool(x != 0),
-        (Type::Int32 | Type::Int64, Some(x), None, None) => Value::Int(x),
+        (Type::Int32, Some(x), None, None) => Value::Int(i32::try_from(x).ok()?.into()),
+        (Type::Int64, Some(x), None, None) => Value::Int(x),
         (Type::Time, Some(x), None, None) => Value::Time(Micros(x)),
         (Type::Float64, None, Some(x), None) => Value::Float(x),
         (Type::Text, None, None, Some(x)) => Value::Text(x.clone().into()),

@@ -1,4 +1,4 @@
-//! What a job that writes is asked to do, and what it came to.
+//! What a job that writes is asked to do, and what it did.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,8 +18,45 @@ pub struct Correcting {
     pub min_age: Duration,
     /// What goes into `validator_hotkey` of a new row; none: that of the newest stored row.
     pub validator_hotkey: Option<String>,
+    /// What becomes of `updated_at` (D7).
+    pub updated_at: UpdatedAt,
+    /// Take the validator's pause lock, so that it starts nothing while the job is at work.
+    pub pause_validator: bool,
     /// For the record: `reconcile` or `apply`.
     pub command: &'static str,
+}
+
+/// How a job is taken back.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Undoing {
+    /// What becomes of `updated_at` where it was written since; else it is put back.
+    pub updated_at: UpdatedAt,
+    pub pause_validator: bool,
+}
+
+/// D7: what a correction makes of `updated_at`, by which the validator's readers order rows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum UpdatedAt {
+    /// It moves only in rows that have the greatest of their miner and hotkey: who is greatest stays the same.
+    #[default]
+    Ordered,
+    /// It moves in every row that changes.
+    Now,
+    /// It never moves.
+    Keep,
+}
+
+impl UpdatedAt {
+    pub const ALL: [UpdatedAt; 3] = [UpdatedAt::Ordered, UpdatedAt::Now, UpdatedAt::Keep];
+
+    /// The name, as it is set and shown.
+    pub fn name(self) -> &'static str {
+        match self {
+            UpdatedAt::Ordered => "ordered",
+            UpdatedAt::Now => "now",
+            UpdatedAt::Keep => "keep",
+        }
+    }
 }
 
 /// What may change at most.
@@ -61,6 +98,8 @@ pub struct Applied {
     pub elapsed: Duration,
     /// Something could not be corrected at all; a note says what.
     pub incomplete: bool,
+    /// The earlier job that has done this already; then nothing was written.
+    pub done_by: Option<String>,
 }
 
 impl Applied {
@@ -79,6 +118,12 @@ pub struct TableCounts {
     pub cells: u64,
     pub skipped: u64,
     pub skipped_cells: u64,
+    /// Rows that are now newer, by `updated_at`, than every row was before: the validator's web sync will pick them up.
+    #[serde(default)]
+    pub picked_up: u64,
+    /// Changed or new rows that are not: what the web shows of them stays as it is.
+    #[serde(default)]
+    pub not_picked_up: u64,
 }
 
 /// A row, or a cell of a row, that stays as it is.

@@ -52,6 +52,7 @@ fn origin(outcome: &Outcome, settings: &Json) -> Origin {
         taken_at: outcome.taken_at.0,
         digest: outcome.digest.clone(),
         settings: settings.clone(),
+        diff: None,
     }
 }
 

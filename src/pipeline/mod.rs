@@ -22,7 +22,7 @@ use crate::source::folder::SnapshotWriter;
 pub use crate::source::{Options as SourceOptions, Source};
 
 /// What writes: the stage itself, for the commands that do nothing else.
-pub use crate::sink::correct::{apply, jobs, prune, show, undo, write_sql};
+pub use crate::sink::correct::{apply, jobs, prunable, prune, show, sql_file_exists, undo, write_sql};
 pub use crate::sink::folder::read as read_diff;
 pub use correct::{corrections, diff};
 pub use incremental::{Incremental, Keeping};

@@ -5,10 +5,19 @@ pub fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// A text as a literal that means the same whatever `standard_conforming_strings` says. A NUL cannot be part of any text.
+/// A text as a literal that means the same whatever `standard_conforming_strings` says, and that stands on one line: no text can
+/// begin a line of a file, where psql would take it for a command. A NUL cannot be part of any text.
 pub fn literal(text: &str) -> String {
-    let quoted = text.replace('\'', "''");
-    if quoted.contains('\\') { format!("E'{}'", quoted.replace('\\', "\\\\")) } else { format!("'{quoted}'") }
+    if !text.contains(|c: char| c == '\\' || c.is_ascii_control()) {
+        return format!("'{}'", text.replace('\'', "''"));
+    }
+    let escaped = text.chars().map(|c| match c {
+        '\'' => "''".to_owned(),
+        '\\' => "\\\\".to_owned(),
+        c if c.is_ascii_control() => format!("\\x{:02x}", u32::from(c)),
+        c => c.to_string(),
+    });
+    format!("E'{}'", escaped.collect::<String>())
 }
 
 #[cfg(test)]
@@ -21,5 +30,6 @@ mod tests {
         assert_eq!(literal("plain"), "'plain'");
         assert_eq!(literal("it's"), "'it''s'");
         assert_eq!(literal(r"it's a \"), r"E'it''s a \\'");
+        assert_eq!(literal("a\n\\! id"), r"E'a\x0a\\! id'");
     }
 }

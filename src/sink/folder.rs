@@ -103,8 +103,8 @@ pub fn read(folder: &Path) -> Result<Corrections> {
         .ok_or_else(|| refused(folder, format!("{} has a row that recount never writes", FILES[1])))?;
     rows.iter().try_for_each(|row| check_columns(folder, row))?;
     let evidence = rows_of::<EvidenceRow>(folder, FILES[2])?;
-    let Manifest { source, taken_at_us: taken_at, digest, settings, .. } = manifest;
-    let origin = Origin { source, taken_at, digest, settings };
+    let Manifest { source, taken_at_us: taken_at, digest, settings, manifest_blake3, .. } = manifest;
+    let origin = Origin { source, taken_at, digest, settings, diff: Some(manifest_blake3) };
     let mut corrections = Corrections { origin, rows, evidence: evidence.iter().map(evidence_of).collect() };
     corrections.sort();
     Ok(corrections)
@@ -223,7 +223,13 @@ mod tests {
         };
         let print = Fingerprint { responses: 1, scores: 2, newest_score: Some(Micros(7)), steps: 0, newest_step: None };
         Corrections {
-            origin: Origin { source: "data/sample".to_owned(), taken_at: 5, digest: "d".repeat(64), settings: Json::Null },
+            origin: Origin {
+                source: "data/sample".to_owned(),
+                taken_at: 5,
+                digest: "d".repeat(64),
+                settings: Json::Null,
+                diff: None,
+            },
             rows: vec![Correction { table: MinerStat::TABLE, key, change: Change::Update(vec![cell]) }],
             evidence: [(Whose { run: Whose::ALL, miner: 3 }, print)].into(),
         }
@@ -242,7 +248,8 @@ mod tests {
         let out = parent.path().join("night");
         written(&out);
         let back = read(&out).unwrap();
-        assert_eq!((back.origin, back.evidence), (corrections().origin, corrections().evidence));
+        let origin = Origin { diff: back.origin.diff.clone(), ..corrections().origin };
+        assert_eq!((back.origin, back.evidence), (origin, corrections().evidence));
         let Change::Update(cells) = &back.rows[0].change else { panic!("an update") };
         assert!(matches!(cells[0].stored, Value::Float(x) if x.is_nan()));
     }

@@ -11,7 +11,7 @@ fn roles(db: &Database, page: &str) -> String {
     let (_, rest) = page.split_once("```sql\n").expect("SQL in the page");
     let (sql, _) = rest.split_once("```").expect("the end of the SQL");
     let sql = sql.replace("DATABASE validator", &format!("DATABASE {}", db.name()));
-    sql.replace("choose one", PASSWORD).replace("choose another", PASSWORD)
+    sql.replace("choose one", PASSWORD).replace("choose another", PASSWORD).replace("choose a third", PASSWORD)
 }
 
 fn url(db: &Database, role: &str) -> String {
@@ -52,8 +52,16 @@ fn every_command_runs_under_the_two_roles() {
     at(&corrector, &["reconcile", "--apply", "--prune-extra", "--max-fraction", "1"]).run().succeeds();
     at(&corrector, &["jobs"]).run().succeeds();
     at(&reader, &["jobs", "show", &last_job(&db)]).run().succeeds().stdout_has("miner_stats");
-    at(&corrector, &["jobs", "prune", "--keep", "90d"]).run().succeeds().stdout_has("Deleted 0 jobs");
-    at(&corrector, &["jobs", "prune", "--keep", "0s"]).run().succeeds().stdout_has("Deleted 3 jobs");
+    // Who corrects can add to what is written down, and erase or change none of it.
+    let rights = "SELECT string_agg(DISTINCT privilege_type, ' ' ORDER BY privilege_type) FROM information_schema.table_privileges
+                  WHERE grantee = 'recount_corrector' AND table_name IN ('rollup_jobs', 'rollup_corrections')";
+    assert_eq!(db.psql(rights), "INSERT SELECT");
+    at(&corrector, &["jobs", "prune", "--keep", "0s", "--yes"]).run().ends_with(2).stderr_has("recount_pruner");
+    let pruner = url(&db, "recount_pruner");
+    at(&pruner, &["reconcile"]).run().ends_with(2);
+    at(&pruner, &["jobs", "prune", "--keep", "90d"]).run().succeeds().stdout_has("Deleted 0 jobs");
+    at(&pruner, &["jobs", "prune", "--keep", "0s"]).run().ends_with(3).stderr_has("3 jobs would be deleted").stderr_has("--yes");
+    at(&pruner, &["jobs", "prune", "--keep", "0s", "--yes"]).run().succeeds().stdout_has("Deleted 3 jobs");
     assert_eq!(db.psql("SELECT count(*) FROM rollup_corrections"), "0");
 
     for table in ["node_table", "weather_forecast_runs", "weather_miner_scores", "weather_forecast_steps"] {

@@ -21,7 +21,8 @@ fn psql_does_the_same() {
     let file = file.to_str().unwrap();
     on(&one, &["reconcile", "--apply", "--prune-extra"]).succeeds();
 
-    on(&two, &["reconcile", "--apply", "--prune-extra", "--sql", file]).succeeds().stdout_has("Written down, not applied");
+    // The database drifts as before: nothing is corrected yet.
+    on(&two, &["reconcile", "--apply", "--prune-extra", "--sql", file]).ends_with(1).stdout_has("Written down, not applied");
     assert_eq!((dump(&two), jobs(&two)), (before.clone(), "0".to_owned()), "writing it down changed something");
     let done = psql(&two, file);
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
@@ -43,7 +44,7 @@ fn the_guards_are_in_the_file() {
     db.execute("UPDATE weather_forecast_stats SET forecast_inference_duration_seconds = 125 WHERE miner_uid IN (3, 5)");
     let (out, file) = (folder.path().join("diff"), folder.path().join("night.sql"));
     diff(&db, &out);
-    on(&db, &["apply", out.to_str().unwrap(), "--sql", file.to_str().unwrap()]).succeeds();
+    on(&db, &["apply", out.to_str().unwrap(), "--sql", file.to_str().unwrap()]).ends_with(1);
     db.execute(
         "UPDATE weather_forecast_stats SET forecast_inference_duration_seconds = 250 WHERE miner_uid = 3 AND run_id = 2;
          UPDATE weather_miner_scores SET calculation_time = now() WHERE miner_uid = 5 AND run_id = 1",

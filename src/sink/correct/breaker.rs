@@ -5,10 +5,10 @@ use crate::model::correction::{Change, Corrections};
 use crate::model::value::Value;
 use crate::model::writing::{Guards, MaxAbsDiff};
 
-/// Tables of at most so many rows may change as a whole: the share says nothing there.
+/// Tables of at most this many rows may change as a whole: the share says nothing there.
 const SMALL_TABLE_ROWS: u64 = 100;
 
-/// Refuses corrections of which a table of `rows` rows would have too many, or one that goes too far.
+/// Refuses corrections of which a table of `rows` stored rows would have too many, or one that goes too far.
 pub fn check(guards: &Guards, corrections: &Corrections, rows: impl Fn(&str) -> u64) -> Result<()> {
     let planned = corrections.rows.len() as u64;
     if let Some(max) = guards.max_rows.filter(|max| planned > *max) {
@@ -17,8 +17,11 @@ pub fn check(guards: &Guards, corrections: &Corrections, rows: impl Fn(&str) -> 
     let mut tables: Vec<&str> = corrections.rows.iter().map(|row| row.table).collect();
     tables.dedup();
     for table in tables {
-        let changed = corrections.rows.iter().filter(|row| row.table == table).count() as u64;
-        let stored = rows(table);
+        let of_table = || corrections.rows.iter().filter(|row| row.table == table);
+        let changed = of_table().count() as u64;
+        // New rows are part of the table that they make, so that no share is beyond the whole.
+        let inserted = of_table().filter(|row| matches!(row.change, Change::Insert(_))).count() as u64;
+        let stored = rows(table) + inserted;
         if stored > SMALL_TABLE_ROWS && changed as f64 > guards.max_fraction * stored as f64 {
             let share = 100.0 * changed as f64 / stored as f64;
             let limit = 100.0 * guards.max_fraction;
@@ -98,6 +101,21 @@ mod tests {
         assert_eq!(refusal(&guards, &corrections(100, 0.6), 100), None, "a small table");
         insta::assert_snapshot!(refusal(&guards, &corrections(21, 0.6), 101).unwrap(), @"correcting the stored rollups: miner_stats: 21 of 101 rows would change (20.8 %), more than 20 %; nothing was written; where this many are right, pass a larger --max-fraction");
         assert_eq!(refusal(&Guards { max_fraction: 1.0, ..guards }, &corrections(101, 0.6), 101), None);
+    }
+
+    #[test]
+    fn new_rows_count_in_the_share() {
+        let mut all = corrections(44, 0.6);
+        let insert = |miner| Correction {
+            table: MinerStat::TABLE,
+            key: RowKey { miner_uid: Some(miner), ..RowKey::default() },
+            change: Change::Insert(Vec::new()),
+        };
+        all.rows.extend((44..144).map(insert));
+        let guards = Guards { max_fraction: 1.0, ..Guards::default() };
+        assert_eq!(refusal(&guards, &all, 139), None, "144 rows of 139 and 100 new ones");
+        let guards = Guards { max_fraction: 0.6, ..guards };
+        assert!(refusal(&guards, &all, 139).unwrap().contains("144 of 239 rows would change (60.3 %)"));
     }
 
     #[test]

@@ -21,14 +21,30 @@ pub enum Kind {
 #[derive(Debug, Clone)]
 pub struct Found {
     pub kind: Kind,
-    /// Columns that can be written, with their types as SQL writes them, in their order.
-    pub columns: Vec<(String, String)>,
+    /// In their order.
+    pub columns: Vec<FoundColumn>,
+}
+
+/// A column of it.
+#[derive(Debug, Clone)]
+pub struct FoundColumn {
+    pub name: String,
+    /// The type as SQL writes it.
+    pub kind: String,
+    /// The type that it is made of, where it is a domain; else the same.
+    pub base: String,
+    /// The server computes it: nobody can write it.
+    pub generated: bool,
 }
 
 impl Found {
-    /// The type of a column, where there is one.
-    pub fn type_of(&self, column: &str) -> Option<&str> {
-        self.columns.iter().find(|(name, _)| name == column).map(|(_, kind)| kind.as_str())
+    /// A column that can be written.
+    pub fn written(&self, name: &str) -> Option<&FoundColumn> {
+        self.columns.iter().find(|column| column.name == name && !column.generated)
+    }
+
+    pub fn is_generated(&self, name: &str) -> bool {
+        self.columns.iter().any(|column| column.name == name && column.generated)
     }
 }
 
@@ -36,9 +52,18 @@ impl Found {
 pub type Catalogue = BTreeMap<&'static str, Found>;
 
 const SQL: &str = "
-SELECT c.relkind::text, a.attname::text, format_type(a.atttypid, a.atttypmod)
-FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
-WHERE c.oid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''
+SELECT c.relkind::text, a.attname::text,
+       CASE WHEN n.nspname = 'pg_catalog' THEN format_type(a.atttypid, a.atttypmod)
+            ELSE concat(quote_ident(n.nspname), '.', quote_ident(y.typname)) END,
+       a.attgenerated <> '',
+       (WITH RECURSIVE made_of (id, kind, base) AS (
+            SELECT t.oid, t.typtype, t.typbasetype FROM pg_type t WHERE t.oid = a.atttypid
+            UNION ALL
+            SELECT t.oid, t.typtype, t.typbasetype FROM made_of m JOIN pg_type t ON t.oid = m.base WHERE m.kind = 'd')
+        SELECT format_type(m.id, NULL) FROM made_of m WHERE m.kind <> 'd')
+FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid JOIN pg_type y ON y.oid = a.atttypid
+     JOIN pg_namespace n ON n.oid = y.typnamespace
+WHERE c.oid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum";
 
 /// Looks the tables up; refuses a database without the tables of Phase 1.
@@ -46,7 +71,7 @@ pub async fn read(session: &mut Session<'_>) -> Result<Catalogue> {
     check_phase1(session).await?;
     let mut found = Catalogue::new();
     for table in [ForecastStat::TABLE, MinerStat::TABLE, SubnetStat::TABLE] {
-        let query = sqlx::query_as::<_, (String, String, String)>(SQL).bind(table);
+        let query = sqlx::query_as::<_, (String, String, String, bool, String)>(SQL).bind(table);
         let columns = session.wait("reading the catalogue", async |c| query.fetch_all(c).await).await?;
         let Some((kind, ..)) = columns.first() else { continue };
         let kind = match kind.as_str() {
@@ -54,9 +79,23 @@ pub async fn read(session: &mut Session<'_>) -> Result<Catalogue> {
             "v" => Kind::View,
             _ => Kind::Table,
         };
-        found.insert(table, Found { kind, columns: columns.into_iter().map(|(_, name, kind)| (name, kind)).collect() });
+        let column = |(_, name, kind, generated, base)| FoundColumn { name, kind, base, generated };
+        found.insert(table, Found { kind, columns: columns.into_iter().map(column).collect() });
     }
     Ok(found)
+}
+
+/// The schemas that a job's statements reach, as a `search_path`: the server's own names come first, and temporary tables last, so
+/// that nobody's operator, function or table can stand for another.
+pub async fn search_path(session: &mut Session<'_>) -> Result<String> {
+    const SQL: &str = "
+        SELECT concat_ws(', ', 'pg_catalog', string_agg(quote_ident(s.name), ', ' ORDER BY s.at), 'pg_temp')
+        FROM (SELECT n.nspname AS name, min(t.at) AS at
+              FROM unnest(ARRAY['weather_forecast_runs', 'weather_forecast_stats', 'miner_stats', 'weather_subnet_stats', 'rollup_jobs'])
+                   WITH ORDINALITY AS t (name, at)
+              JOIN pg_class c ON c.oid = to_regclass(t.name) JOIN pg_namespace n ON n.oid = c.relnamespace
+              GROUP BY 1) s";
+    session.wait("looking for the schema of the tables", async |c| sqlx::query_scalar(SQL).fetch_one(c).await).await
 }
 
 /// The audit tables must be there: what is not written down cannot be undone.

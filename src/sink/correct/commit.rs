@@ -67,7 +67,7 @@ async fn inquire(url: &str, job: &str, why: &str, watch: &dyn Watch) -> Result<O
 async fn went_through(url: &str, job: &str) -> Result<Option<bool>> {
     let mut session = Session::open(url, "inquiry", &()).await?;
     let doing = "asking whether the job went through";
-    session.execute(doing, "BEGIN").await?;
+    session.begin("BEGIN").await?;
     let mut answer = None;
     if try_lock(&mut session, doing).await? {
         let query = sqlx::query_scalar("SELECT EXISTS (SELECT FROM rollup_jobs WHERE id = $1::uuid)").bind(job);

@@ -1,38 +1,72 @@
 //! The steps of a job as SQL for psql: to be read first, and then to do the same.
+//!
+//! Every text in it is a literal or stands in a comment of one line without control characters: what a diff folder says, anyone
+//! could have written.
 
 use std::collections::HashMap;
 use std::fmt::Write;
+use std::io::Write as _;
 use std::path::Path;
 
-use crate::error::{Context, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::difference::RowKey;
 use crate::model::time::Micros;
-use crate::model::value::Value;
 use crate::model::writing::{Applied, TableCounts};
 
 use super::load::{Staged, literal};
+use super::pause;
 use super::plan::Work;
-use super::script::{BEGIN, SETTINGS, Step, steps};
+use super::rows::{Lines, Row};
+use super::script::{BEGIN, Step, settings, steps};
 use super::session::Session;
 use super::transaction::LOCK_KEY;
 
 /// Rows of one INSERT.
 const ROWS_PER_STATEMENT: usize = 500;
 
-/// Writes the file; gives what it plans.
+/// The settings of psql itself that change what a file means: its encoding before the first text, whole statements instead of
+/// lines, an end at the first error.
+const PSQL: &str = "\\encoding UTF8
+\\set ON_ERROR_STOP on
+\\set ON_ERROR_ROLLBACK off
+\\set SINGLELINE off
+\\set SINGLESTEP off
+\\set AUTOCOMMIT on
+";
+
+/// Writes the file, which must not be there yet; gives what it plans.
 pub async fn write(session: &mut Session<'_>, work: &Work, path: &Path) -> Result<Applied> {
     session.check()?;
     let text = if work.is_empty() { "-- There is nothing to correct.\n".to_owned() } else { script(work) };
-    std::fs::write(path, text).doing(ErrorKind::Io, || format!("writing {}", path.display()))?;
+    let doing = || format!("writing {}", path.display());
+    let file = std::fs::OpenOptions::new().write(true).create_new(true).open(path);
+    file.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all())).map_err(|e| match e.kind() {
+        std::io::ErrorKind::AlreadyExists => exists(path),
+        _ => Error::new(ErrorKind::Io, doing(), &e).caused_by(e),
+    })?;
     Ok(planned(work))
 }
 
+/// The error for a file that is there already.
+pub fn exists(path: &Path) -> Error {
+    Error::new(ErrorKind::Usage, format!("writing {}", path.display()), "the file exists")
+        .hint("corrections are never written over a file: name another one, or remove it first")
+}
+
+fn rows(work: &Work) -> &[Row] {
+    match work.staged.first().map(|staged| &staged.lines) {
+        Some(Lines::Rows(rows)) => rows,
+        _ => &[],
+    }
+}
+
 fn planned(work: &Work) -> Applied {
-    let mut applied = Applied { notes: work.notes.clone(), incomplete: !work.notes.is_empty(), ..Applied::default() };
-    let Some(rows) = work.staged.first() else { return applied };
-    for row in &rows.rows {
-        let (Value::Text(table), Value::Text(change)) = (&row[1], &row[2]) else { continue };
-        let counts: &mut TableCounts = applied.tables.entry(table.to_string()).or_default();
-        match change.as_ref() {
+    // What is written down is not yet corrected.
+    let incomplete = !work.notes.is_empty() || !work.is_empty();
+    let mut applied = Applied { notes: work.notes.clone(), incomplete, ..Applied::default() };
+    for row in rows(work) {
+        let counts: &mut TableCounts = applied.tables.entry(row.table.to_owned()).or_default();
+        match row.change {
             "update" => counts.updated += 1,
             "insert" => counts.inserted += 1,
             _ => counts.deleted += 1,
@@ -40,7 +74,8 @@ fn planned(work: &Work) -> Applied {
     }
     for plan in &work.tables {
         let cells = work.staged.iter().filter(|staged| staged.table == plan.cells_table());
-        let set = cells.flat_map(|staged| &staged.rows).flatten().filter(|value| **value == Value::Bool(true)).count();
+        let cells = cells.filter_map(|staged| if let Lines::Cells(lines) = &staged.lines { Some(lines) } else { None });
+        let set = cells.flatten().flat_map(|line| &line.cells).flatten().count();
         applied.tables.entry(plan.table.to_owned()).or_default().cells = set as u64;
     }
     applied
@@ -48,15 +83,13 @@ fn planned(work: &Work) -> Applied {
 
 /// The whole file.
 fn script(work: &Work) -> String {
-    let mut out = header(work);
-    let _ = writeln!(out, "\\set ON_ERROR_STOP on\n{BEGIN};");
-    SETTINGS.iter().for_each(|setting| statement(&mut out, setting));
-    statement(
-        &mut out,
-        &format!(
-            "DO $$ BEGIN IF NOT pg_try_advisory_xact_lock({LOCK_KEY}) THEN RAISE 'another recount job is at work'; END IF; END $$"
-        ),
-    );
+    let mut out = PSQL.to_owned() + &header(work);
+    let _ = writeln!(out, "{BEGIN};");
+    settings(work).iter().for_each(|setting| statement(&mut out, setting));
+    refuse_unless(&mut out, &pause::try_sql(work.pause_validator), "the validator is paused: its pause lock is held");
+    refuse_unless(&mut out, &format!("SELECT pg_try_advisory_xact_lock({LOCK_KEY})"), "another recount job is at work");
+    let once = format!("SELECT NOT EXISTS (SELECT FROM rollup_jobs WHERE id = '{}')", work.record.id);
+    refuse_unless(&mut out, &once, "this file was run already");
     let keys = keys(work);
     let mut last = String::new();
     for step in steps(work, true) {
@@ -74,13 +107,19 @@ fn script(work: &Work) -> String {
     out + "COMMIT;\n"
 }
 
+/// Ends the transaction with a message where the query does not give true.
+fn refuse_unless(out: &mut String, query: &str, message: &str) {
+    statement(out, &format!("DO $$ BEGIN IF NOT ({query}) THEN RAISE '{message}'; END IF; END $$"));
+}
+
 fn header(work: &Work) -> String {
     let taken_at = work.record.taken_at.map(|at| Micros(at).iso()).unwrap_or_default();
     let mut out = format!(
-        "-- Corrections of stored rollups, written by recount {}: run this with psql, once.\n-- source:   {}\n-- snapshot: {taken_at}\n-- digest:   {}\n-- job:      {}\n",
+        "-- Corrections of stored rollups, written by recount {}: run this with psql, once.\n-- source:   {}\n-- snapshot: {}\n-- digest:   {}\n-- job:      {}\n",
         env!("CARGO_PKG_VERSION"),
         comment(&work.record.source),
-        work.record.digest.as_deref().unwrap_or_default(),
+        comment(&taken_at),
+        comment(work.record.digest.as_deref().unwrap_or_default()),
         work.record.id
     );
     for (table, counts) in planned(work).tables {
@@ -91,19 +130,19 @@ fn header(work: &Work) -> String {
 }
 
 /// The key of each row in words, by its number.
-fn keys(work: &Work) -> HashMap<i64, String> {
-    let rows = work.staged.first().map(|staged| staged.rows.as_slice()).unwrap_or_default();
-    let key = |row: &Vec<Value<'static>>| {
-        let Value::Int(n) = row[0] else { return None };
-        let parts = row[3..7].iter().filter_map(Value::to_text).collect::<Vec<_>>();
-        Some((n, comment(&parts.join(" "))))
+fn keys(work: &Work) -> HashMap<i32, String> {
+    let words = |key: &RowKey| {
+        let number = |x: Option<i32>| x.map(|x| x.to_string());
+        let parts = [number(key.miner_uid), key.forecast_run_id.clone(), key.scope.clone(), number(key.run_id)];
+        comment(&parts.into_iter().flatten().collect::<Vec<_>>().join(" "))
     };
-    rows.iter().filter_map(key).collect()
+    rows(work).iter().map(|row| (row.n, words(&row.key))).collect()
 }
 
-/// A text in a comment stays on its line.
+/// A text in a comment stays on its line, and says what it shows: no control characters, nothing that turns the direction.
 fn comment(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    let turns = |c: char| matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+    text.chars().map(|c| if c.is_control() || turns(c) { ' ' } else { c }).collect()
 }
 
 fn statement(out: &mut String, sql: &str) {
@@ -111,19 +150,17 @@ fn statement(out: &mut String, sql: &str) {
     let _ = writeln!(out, "{};", lines.join("\n    "));
 }
 
-fn load(out: &mut String, staged: &Staged, extra: &str, keys: &HashMap<i64, String>) {
+fn load(out: &mut String, staged: &Staged, extra: &str, keys: &HashMap<i32, String>) {
     statement(out, &staged.create(extra));
-    for rows in staged.rows.chunks(ROWS_PER_STATEMENT) {
-        let _ = writeln!(out, "INSERT INTO {} ({}) VALUES", staged.table, staged.names());
-        for (index, row) in rows.iter().enumerate() {
-            let values = row.iter().map(literal).collect::<Vec<_>>().join(", ");
-            let end = if index + 1 == rows.len() { ";" } else { "," };
-            let key = match (&row[0], staged.columns[0].0.as_str()) {
-                (Value::Int(n), "n") if staged.table != "recount_rows" => keys.get(n).map(|key| format!(" -- {key}")),
-                _ => None,
-            };
-            let _ = writeln!(out, "({values}){end}{}", key.unwrap_or_default());
+    let lines = staged.lines.len();
+    for at in 0..lines {
+        if at % ROWS_PER_STATEMENT == 0 {
+            let _ = writeln!(out, "INSERT INTO {} ({}) VALUES", staged.table, staged.names());
         }
+        let values = staged.lines.values(at).iter().map(literal).collect::<Vec<_>>().join(", ");
+        let end = if at + 1 == lines || (at + 1) % ROWS_PER_STATEMENT == 0 { ";" } else { "," };
+        let key = staged.lines.number(at).and_then(|n| keys.get(&n)).map(|key| format!(" -- {key}"));
+        let _ = writeln!(out, "({values}){end}{}", key.unwrap_or_default());
     }
 }
 

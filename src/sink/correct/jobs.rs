@@ -66,13 +66,26 @@ pub fn show(url: &str, job: &str, watch: &dyn Watch) -> Result<(JobLine, Vec<Job
     })
 }
 
+/// How many jobs ended longer ago than this.
+pub fn prunable(url: &str, keep_seconds: u64, watch: &dyn Watch) -> Result<u64> {
+    run(async {
+        let mut session = reading(url, watch).await?;
+        let sql = format!("SELECT count(*) FROM rollup_jobs WHERE finished_at < now() - interval '{keep_seconds} seconds'");
+        let query = sqlx::query_scalar::<_, i64>(sqlx::AssertSqlSafe(sql));
+        let jobs = session.wait("counting old jobs", async |c| query.fetch_one(c).await).await?;
+        session.close().await;
+        Ok(jobs.unsigned_abs())
+    })
+}
+
 /// Deletes jobs that ended longer ago than this, and what they wrote down: they can no longer be undone.
 pub fn prune(url: &str, keep_seconds: u64, watch: &dyn Watch) -> Result<u64> {
     run(async {
         let mut session = Session::open(url, "jobs prune", watch).await?;
-        check_phase1(&mut session).await?;
         let doing = "deleting old jobs";
-        session.execute(doing, "BEGIN; SET LOCAL lock_timeout = '5s'").await?;
+        session.begin("BEGIN").await?;
+        session.execute(doing, "SET LOCAL lock_timeout = '5s'").await?;
+        check_phase1(&mut session).await?;
         if !try_lock(&mut session, doing).await? {
             session.close().await;
             return Err(
@@ -84,7 +97,10 @@ pub fn prune(url: &str, keep_seconds: u64, watch: &dyn Watch) -> Result<u64> {
                   cells AS (DELETE FROM rollup_corrections WHERE job_id IN (SELECT id FROM old))
              SELECT id FROM old"
         );
-        let deleted = session.execute(doing, &sql).await?;
+        let deleted = session.execute(doing, &sql).await.map_err(|e| match e.to_string().contains("permission denied") {
+            true => e.hint("nothing was deleted; pruning has a role of its own, recount_pruner, see docs/corrections.md"),
+            false => e,
+        })?;
         session.execute(doing, "COMMIT").await?;
         session.close().await;
         Ok(deleted)
@@ -93,7 +109,7 @@ pub fn prune(url: &str, keep_seconds: u64, watch: &dyn Watch) -> Result<u64> {
 
 async fn reading<'w>(url: &str, watch: &'w dyn Watch) -> Result<Session<'w>> {
     let mut session = Session::open(url, "jobs", watch).await?;
-    session.read_only().await?;
+    session.begin_reading().await?;
     check_phase1(&mut session).await?;
     Ok(session)
 }

@@ -1,5 +1,7 @@
 //! Rows on their way into a temporary table: as binary arrays, so that a double arrives with its bits, or as SQL literals.
 
+use std::ops::Range;
+
 use sqlx::encode::IsNull;
 use sqlx::error::BoxDynError;
 use sqlx::postgres::types::Oid;
@@ -11,6 +13,8 @@ use crate::model::value::{Value, canonical_json};
 use crate::postgres::wire::EPOCH_MICROS;
 
 pub use crate::postgres::literal as quoted;
+
+use super::rows::Lines;
 
 /// How many rows a statement takes to the server.
 const ROWS_PER_STATEMENT: usize = 1 << 14;
@@ -57,13 +61,17 @@ impl Stage {
 pub struct Staged {
     pub table: String,
     pub columns: Vec<(String, Stage)>,
-    pub rows: Vec<Vec<Value<'static>>>,
+    pub lines: Lines,
 }
 
 impl Staged {
     /// The statement that creates the table. `extra` columns stand after those that are loaded.
+    ///
+    /// The number of a row is its key: whatever the planner thinks of a temporary table, a row is found by an index.
     pub fn create(&self, extra: &str) -> String {
-        let columns: Vec<String> = self.columns.iter().map(|(name, stage)| format!("\"{name}\" {}", stage.sql())).collect();
+        let key = |name: &str| if name == "n" { " PRIMARY KEY" } else { "" };
+        let column = |(name, stage): &(String, Stage)| format!("\"{name}\" {}{}", stage.sql(), key(name));
+        let columns: Vec<String> = self.columns.iter().map(column).collect();
         format!("CREATE TEMP TABLE {} ({}{extra}) ON COMMIT DROP", self.table, columns.join(", "))
     }
 
@@ -71,9 +79,10 @@ impl Staged {
         self.columns.iter().map(|(name, _)| format!("\"{name}\"")).collect::<Vec<_>>().join(", ")
     }
 
-    /// All rows in pieces, each with the statement that takes it.
-    pub fn pieces(&self) -> impl Iterator<Item = &[Vec<Value<'static>>]> {
-        self.rows.chunks(ROWS_PER_STATEMENT)
+    /// All rows in pieces, each for a statement of its own.
+    pub fn pieces(&self) -> impl Iterator<Item = Range<usize>> {
+        let rows = self.lines.len();
+        (0..rows).step_by(ROWS_PER_STATEMENT).map(move |start| start..rows.min(start + ROWS_PER_STATEMENT))
     }
 
     /// The statement that takes a piece in one message: an array for each column. COPY would need two, and where the connection
@@ -85,7 +94,8 @@ impl Staged {
     }
 
     /// The arrays of a piece.
-    pub fn arguments(&self, piece: &[Vec<Value<'static>>]) -> Result<PgArguments, BoxDynError> {
+    pub fn arguments(&self, piece: Range<usize>) -> Result<PgArguments, BoxDynError> {
+        let piece: Vec<Vec<Value<'static>>> = piece.map(|at| self.lines.values(at)).collect();
         let mut arguments = PgArguments::default();
         for (at, (_, stage)) in self.columns.iter().enumerate() {
             add(&mut arguments, *stage, piece.iter().map(|row| &row[at]))?;
@@ -157,23 +167,33 @@ pub fn literal(value: &Value<'_>) -> String {
 #[cfg(test)]
 mod tests {
     use crate::model::time::Micros;
+    use crate::sink::correct::rows::{Cells, Moved};
 
     use super::*;
 
     #[test]
     fn rows_as_arrays() {
+        let moved = Moved { old: Value::Float(-0.0), new: Value::Null };
         let staged = Staged {
             table: "t".to_owned(),
-            columns: vec![("a".to_owned(), Stage::Int4), ("b".to_owned(), Stage::Float8), ("c".to_owned(), Stage::Text)],
-            rows: vec![vec![Value::Int(-2), Value::Float(-0.0), Value::Null]],
+            columns: vec![
+                ("n".to_owned(), Stage::Int4),
+                ("b_set".to_owned(), Stage::Bool),
+                ("b_old".to_owned(), Stage::Float8),
+                ("b_new".to_owned(), Stage::Float8),
+            ],
+            lines: Lines::Cells(vec![Cells { n: 2, cells: vec![Some(moved)] }, Cells { n: 3, cells: vec![None] }]),
         };
-        assert_eq!(staged.create(", x xid"), "CREATE TEMP TABLE t (\"a\" int4, \"b\" float8, \"c\" text, x xid) ON COMMIT DROP");
+        assert_eq!(
+            staged.create(", x xid"),
+            "CREATE TEMP TABLE t (\"n\" int4 PRIMARY KEY, \"b_set\" bool, \"b_old\" float8, \"b_new\" float8, x xid) ON COMMIT DROP"
+        );
         assert_eq!(
             staged.insert(),
-            "INSERT INTO t (\"a\", \"b\", \"c\") SELECT * FROM unnest($1::int4[], $2::float8[], $3::text[])"
+            "INSERT INTO t (\"n\", \"b_set\", \"b_old\", \"b_new\") SELECT * FROM unnest($1::int4[], $2::bool[], $3::float8[], $4::float8[])"
         );
-        assert_eq!(staged.pieces().count(), 1);
-        assert!(staged.arguments(&staged.rows).is_ok_and(|arguments| arguments.len() == 3));
+        assert_eq!(staged.pieces().collect::<Vec<_>>(), [0..2]);
+        assert!(staged.arguments(0..2).is_ok_and(|arguments| arguments.len() == 4));
     }
 
     #[test]
@@ -181,6 +201,7 @@ mod tests {
         assert_eq!(literal(&Value::Float(-0.0)), "'-0.0'");
         assert_eq!(literal(&Value::Float(f64::NAN)), "'NaN'");
         assert_eq!(literal(&Value::Text(r"it's a \".into())), r"E'it''s a \\'");
+        assert_eq!(quoted("a\n\\! id"), r"E'a\x0a\\! id'");
         assert_eq!(literal(&Value::Time(Micros(0))), "'1970-01-01T00:00:00.000000Z'");
         assert_eq!(since_2000(i64::MAX), i64::MAX);
     }

@@ -1,7 +1,7 @@
 //! Puts the stored rollups right, in one transaction that any guard can stop.
 //!
 //! What happens is a [`script`]: a list of steps, each a statement of its own, made without touching anything (`catalogue` → [`plan`]
-//! → [`script`]). Two things can take it: [`transaction`] runs it, [`file`] writes it down for psql. Its order is what makes it safe:
+//! → [`script`]). [`transaction`] runs it, [`file`] writes it down for psql. Its order is what makes it safe:
 //!
 //! 1. Load what is to change, and note the version (`xmin`) of each stored row. No lock yet.
 //! 2. Compare the evidence with its fingerprints. It may take seconds, and nobody waits for us. Rows whose evidence changed are skipped.
@@ -12,15 +12,18 @@
 //!
 //! After step 3 nothing in here ever waits for a lock, so no writer can meet us in a deadlock.
 
+mod already;
 mod breaker;
 mod catalogue;
 mod commit;
 mod file;
 mod jobs;
 mod load;
+mod pause;
 mod plan;
 mod raw;
 mod report;
+mod rows;
 mod script;
 mod session;
 mod sql;
@@ -32,9 +35,10 @@ use std::path::Path;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::correction::{Change, Corrections};
 use crate::model::job::Watch;
-use crate::model::writing::{Applied, Correcting};
+use crate::model::writing::{Applied, Correcting, Undoing};
 
-pub use jobs::{jobs, prune, show};
+pub use file::exists as sql_file_exists;
+pub use jobs::{jobs, prunable, prune, show};
 
 use session::{Session, run};
 
@@ -46,6 +50,7 @@ pub fn apply(url: &str, corrections: &Corrections, options: &Correcting, watch: 
     let corrections = corrections.clone().select(options.selection);
     run(async {
         let mut session = Session::open(url, options.command, watch).await?;
+        session.begin_reading().await?;
         let work = plan::corrections(&mut session, &corrections, options).await?;
         session.close().await;
         let applied = transaction::run(url, &work, options.command, watch).await?;
@@ -59,8 +64,12 @@ pub fn write_sql(url: &str, corrections: &Corrections, options: &Correcting, pat
     let corrections = corrections.clone().select(options.selection);
     run(async {
         let mut session = Session::open(url, options.command, watch).await?;
-        session.read_only().await?;
+        session.begin_reading().await?;
         let work = plan::corrections(&mut session, &corrections, options).await?;
+        if let Some(done_by) = already::done_by(&mut session, &work).await? {
+            session.close().await;
+            return Ok(Applied { done_by: Some(done_by), ..Applied::default() });
+        }
         let planned = file::write(&mut session, &work, path).await?;
         session.close().await;
         Ok(Applied { extra, ..planned })
@@ -74,11 +83,12 @@ fn extra(corrections: &Corrections, options: &Correcting) -> u64 {
 }
 
 /// Puts back what a job changed: each cell and row that still is as the job left it.
-pub fn undo(url: &str, job: &str, watch: &dyn Watch) -> Result<Applied> {
+pub fn undo(url: &str, job: &str, options: &Undoing, watch: &dyn Watch) -> Result<Applied> {
     let id = parse_id(job)?;
     run(async {
         let mut session = Session::open(url, "undo", watch).await?;
-        let work = undo::plan(&mut session, &id).await?;
+        session.begin_reading().await?;
+        let work = undo::plan(&mut session, &id, options).await?;
         session.close().await;
         transaction::run(url, &work, "undo", watch).await
     })

@@ -2,18 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::columns::Type;
+use crate::model::columns::{Group, Type};
 use crate::model::correction::{Change, Correction, Corrections, Whose, is_rank, type_of};
-use crate::model::filter::STORED_TABLES;
+use crate::model::filter::{STORED_TABLES, stored_column};
 use crate::model::rollups::{ForecastStat, MinerStat, Rollup};
 use crate::model::value::Value;
-use crate::model::writing::Correcting;
+use crate::model::writing::{Correcting, UpdatedAt};
 
 use super::catalogue::{self, Catalogue, Found, Kind};
 use super::load::{Stage, Staged, quoted};
+use super::rows::{Cells, Inserted, Lines, Moved, fingerprints, rows_of, staged_rows};
 use super::session::Session;
 use super::{breaker, raw};
 
@@ -35,24 +36,26 @@ pub struct Cell {
     pub stage: Stage,
     /// The type in the catalogue.
     pub kind: String,
+    /// What that is made of, where it is a domain.
+    pub base: String,
     pub guard: Guard,
     pub rank: bool,
 }
 
 impl Cell {
     pub fn is_float(&self) -> bool {
-        self.kind == "double precision"
+        self.base == "double precision"
     }
 }
 
-/// What becomes of `updated_at`.
+/// What becomes of `updated_at` (D7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stamp {
     /// The table has none.
     None,
-    Now,
-    /// It is one of the cells that are put back.
-    Restore,
+    Set(UpdatedAt),
+    /// It is one of the cells that are put back; where it was written since, it is set as for a correction.
+    Restore(UpdatedAt),
 }
 
 /// How one table is corrected.
@@ -66,6 +69,7 @@ pub struct TablePlan {
     pub columns: Vec<String>,
     pub stamp: Stamp,
     pub stamp_kind: Option<String>,
+    pub created_kind: Option<String>,
     /// What `validator_hotkey` of an inserted row is, as SQL.
     pub hotkey: Option<String>,
     pub updates: bool,
@@ -84,19 +88,40 @@ impl TablePlan {
     }
 
     pub fn cells_table(&self) -> String {
-        format!("recount_cells_{}", self.short())
+        format!("pg_temp.recount_cells_{}", self.short())
     }
 
     pub fn insert_table(&self) -> String {
-        format!("recount_insert_{}", self.short())
+        format!("pg_temp.recount_insert_{}", self.short())
     }
 
     pub fn ok_table(&self) -> String {
-        format!("recount_ok_{}", self.short())
+        format!("pg_temp.recount_ok_{}", self.short())
     }
 
     pub fn gone_table(&self) -> String {
-        format!("recount_gone_{}", self.short())
+        format!("pg_temp.recount_gone_{}", self.short())
+    }
+
+    /// What `updated_at` was and becomes.
+    pub fn times_table(&self) -> String {
+        format!("pg_temp.recount_times_{}", self.short())
+    }
+
+    /// The greatest `updated_at` before the job.
+    pub fn mark_table(&self) -> String {
+        format!("pg_temp.recount_mark_{}", self.short())
+    }
+
+    pub fn has(&self, column: &str) -> bool {
+        self.columns.iter().any(|name| name == column)
+    }
+
+    /// The types of `updated_at` and `created_at` of a row that is inserted with the times of its evidence (D7).
+    pub fn inserted_times(&self) -> [(&'static str, Option<&str>); 2] {
+        let dated = !self.undo && self.stamp != Stamp::Set(UpdatedAt::Now);
+        let [updated, created] = [&self.stamp_kind, &self.created_kind].map(|kind| kind.as_deref().filter(|_| dated));
+        [("updated_at", updated), ("created_at", created)]
     }
 
     /// Whether whole rows come from their images.
@@ -105,18 +130,20 @@ impl TablePlan {
     }
 
     pub fn is_stamp(&self, cell: &Cell) -> bool {
-        self.stamp == Stamp::Restore && cell.name == "updated_at"
+        matches!(self.stamp, Stamp::Restore(_)) && cell.name == "updated_at"
     }
 
-    pub fn new(table: &'static str, found: &Found, undo: bool) -> TablePlan {
-        let stamp_kind = found.type_of("updated_at").map(str::to_owned);
+    pub fn new(table: &'static str, found: &Found, undo: bool, updated_at: UpdatedAt) -> TablePlan {
+        let kind = |column: &str| found.written(column).map(|column| column.kind.clone());
+        let stamp_kind = kind("updated_at");
         TablePlan {
             table,
             cells: Vec::new(),
             insert: Vec::new(),
-            columns: found.columns.iter().map(|(name, _)| name.clone()).collect(),
-            stamp: if stamp_kind.is_some() { Stamp::Now } else { Stamp::None },
+            columns: found.columns.iter().filter(|column| !column.generated).map(|column| column.name.clone()).collect(),
+            stamp: if stamp_kind.is_some() { Stamp::Set(updated_at) } else { Stamp::None },
             stamp_kind,
+            created_kind: kind("created_at"),
             hotkey: None,
             updates: false,
             inserts: false,
@@ -137,6 +164,8 @@ pub struct Record {
     pub digest: Option<String>,
     pub settings: Json,
     pub undoes: Option<String>,
+    /// The diff folder that is applied, by the hash of its manifest.
+    pub diff: Option<String>,
 }
 
 /// Everything that a job does, once it is decided.
@@ -155,6 +184,9 @@ pub struct Work {
     pub refresh: Vec<&'static str>,
     /// What was found and cannot be corrected here.
     pub notes: Vec<String>,
+    /// The schemas of the tables.
+    pub search_path: String,
+    pub pause_validator: bool,
 }
 
 impl Work {
@@ -167,24 +199,6 @@ impl Work {
     }
 }
 
-/// The columns of `recount_rows` that are loaded.
-pub fn row_columns() -> Vec<(String, Stage)> {
-    let column = |(name, stage): (&str, Stage)| (name.to_owned(), stage);
-    [
-        ("n", Stage::Int4),
-        ("target", Stage::Text),
-        ("change", Stage::Text),
-        ("miner_uid", Stage::Int4),
-        ("forecast_run_id", Stage::Text),
-        ("scope", Stage::Text),
-        ("run_id", Stage::Int4),
-        ("ev_run", Stage::Int4),
-        ("ev_miner", Stage::Int4),
-    ]
-    .map(column)
-    .into()
-}
-
 /// Plans corrections: what the breaker lets through, for the tables as the catalogue has them.
 pub async fn corrections(session: &mut Session<'_>, corrections: &Corrections, options: &Correcting) -> Result<Work> {
     let catalogue = catalogue::read(session).await?;
@@ -195,8 +209,9 @@ pub async fn corrections(session: &mut Session<'_>, corrections: &Corrections, o
             source: corrections.origin.source.clone(),
             taken_at: Some(corrections.origin.taken_at),
             digest: Some(corrections.origin.digest.clone()),
-            settings: corrections.origin.settings.clone(),
+            settings: settings(corrections, options),
             undoes: None,
+            diff: corrections.origin.diff.clone(),
         },
         tables: Vec::new(),
         staged: Vec::new(),
@@ -205,16 +220,55 @@ pub async fn corrections(session: &mut Session<'_>, corrections: &Corrections, o
         min_age_seconds: options.min_age.as_secs(),
         refresh: Vec::new(),
         notes: Vec::new(),
+        search_path: catalogue::search_path(session).await?,
+        pause_validator: options.pause_validator,
     };
+    check_columns(corrections)?;
     let corrections = correctable(corrections, &catalogue, &mut work)?;
     check_size(session, &corrections, options).await?;
     work.runs = corrections.rows.iter().map(|row| Whose::of(row.table, &row.key).run).collect();
-    work.staged.push(staged_rows(&corrections.rows));
+    work.staged.push(staged_rows(rows_of(&corrections.rows)));
     for (table, found) in &catalogue {
         plan_table(session, table, found, &corrections.rows, options, &mut work).await?;
     }
     work.staged.push(fingerprints(&corrections));
     Ok(work)
+}
+
+/// The settings of the comparison, and with them how it is corrected.
+fn settings(corrections: &Corrections, options: &Correcting) -> Json {
+    let mut settings = corrections.origin.settings.clone();
+    if let Json::Object(settings) = &mut settings {
+        let correction = json!({
+            "exact": options.selection.exact,
+            "prune_extra": options.selection.prune_extra,
+            "updated_at": options.updated_at.name(),
+            "diff": corrections.origin.diff,
+        });
+        settings.insert("correction".to_owned(), correction);
+    }
+    settings
+}
+
+/// D4: only what is compared is ever changed, and a new row gets nothing but what is recomputed. A diff of ours has nothing else.
+fn check_columns(corrections: &Corrections) -> Result<()> {
+    for row in &corrections.rows {
+        let group = |column: &str| stored_column(row.table, column).map(|column| column.group);
+        let foreign = match &row.change {
+            Change::Update(cells) => {
+                let mut columns = cells.iter().map(|cell| &cell.column);
+                columns.find(|column| group(column).is_none_or(|group| group == Group::Key))
+            }
+            Change::Insert(cells) => cells.iter().map(|(column, _)| column).find(|column| group(column).is_none()),
+            Change::Delete => None,
+        };
+        if let Some(column) = foreign {
+            let detail = format!("the diff sets {}.{column}, which no comparison ever finds to differ", row.table);
+            return Err(Error::new(ErrorKind::Snapshot, "planning corrections", detail)
+                .hint("nothing was written; this diff was not written by recount, or by another version of it"));
+        }
+    }
+    Ok(())
 }
 
 /// An id for the job, known before anything is written.
@@ -223,7 +277,7 @@ pub async fn new_id(session: &mut Session<'_>) -> Result<String> {
     session.wait("asking for the id of a job", async |c| query.fetch_one(c).await).await
 }
 
-/// Leaves out what no statement can correct: views.
+/// Leaves out what no statement can correct: views, and columns that the server computes.
 fn correctable(corrections: &Corrections, catalogue: &Catalogue, work: &mut Work) -> Result<Corrections> {
     let mut kept = corrections.clone();
     for (table, _) in STORED_TABLES {
@@ -231,7 +285,11 @@ fn correctable(corrections: &Corrections, catalogue: &Catalogue, work: &mut Work
         let kind = catalogue.get(table).map(|found| found.kind);
         match kind {
             _ if rows == 0 => continue,
-            Some(Kind::Table) => continue,
+            Some(Kind::Table) => {
+                let found = &catalogue[table];
+                work.notes.extend(leave_generated(table, found, &mut kept));
+                continue;
+            }
             Some(Kind::MaterializedView) => work.refresh.push(table),
             Some(Kind::View) => {
                 work.notes.push(format!("{table} is a view: {rows} rows differ that only its definition can correct"))
@@ -247,6 +305,28 @@ fn correctable(corrections: &Corrections, catalogue: &Catalogue, work: &mut Work
     Ok(kept)
 }
 
+/// Leaves out cells of generated columns; a note says how many, by column.
+fn leave_generated(table: &str, found: &Found, corrections: &mut Corrections) -> Vec<String> {
+    let mut left: BTreeMap<String, usize> = BTreeMap::new();
+    corrections.rows.retain_mut(|row| match &mut row.change {
+        Change::Update(cells) if row.table == table => {
+            cells.retain(|cell| {
+                let generated = found.is_generated(&cell.column);
+                if generated {
+                    *left.entry(cell.column.clone()).or_default() += 1;
+                }
+                !generated
+            });
+            !cells.is_empty()
+        }
+        _ => true,
+    });
+    let note = |(column, cells): (&String, &usize)| {
+        format!("{table}.{column} is a generated column: {cells} of its cells differ, and only its definition can correct them")
+    };
+    left.iter().map(note).collect()
+}
+
 async fn check_size(session: &mut Session<'_>, corrections: &Corrections, options: &Correcting) -> Result<()> {
     let mut rows = BTreeMap::new();
     for (table, _) in STORED_TABLES {
@@ -259,32 +339,6 @@ async fn check_size(session: &mut Session<'_>, corrections: &Corrections, option
     breaker::check(&options.guards, corrections, |table| rows.get(table).copied().unwrap_or_default())
 }
 
-fn staged_rows(rows: &[Correction]) -> Staged {
-    let int = |x: Option<i32>| x.map_or(Value::Null, |x| Value::Int(x.into()));
-    let text = |x: &Option<String>| x.clone().map_or(Value::Null, |x| Value::Text(x.into()));
-    let row = |(row, n): (&Correction, i64)| {
-        let whose = Whose::of(row.table, &row.key);
-        let change = match row.change {
-            Change::Update(_) => "update",
-            Change::Insert(_) => "insert",
-            Change::Delete => "delete",
-        };
-        vec![
-            Value::Int(n),
-            Value::Text(row.table.into()),
-            Value::Text(change.into()),
-            int(row.key.miner_uid),
-            text(&row.key.forecast_run_id),
-            text(&row.key.scope),
-            int(row.key.run_id),
-            Value::Int(whose.run.into()),
-            Value::Int(whose.miner.into()),
-        ]
-    };
-    let rows = rows.iter().zip(1..).map(row).collect();
-    Staged { table: "recount_rows".to_owned(), columns: row_columns(), rows }
-}
-
 async fn plan_table(
     session: &mut Session<'_>,
     table: &'static str,
@@ -293,11 +347,11 @@ async fn plan_table(
     options: &Correcting,
     work: &mut Work,
 ) -> Result<()> {
-    let numbered: Vec<(i64, &Correction)> = (1..).zip(rows).filter(|(_, row)| row.table == table).collect();
+    let numbered: Vec<(i32, &Correction)> = (1..).zip(rows).filter(|(_, row)| row.table == table).collect();
     if numbered.is_empty() {
         return Ok(());
     }
-    let mut plan = TablePlan::new(table, found, false);
+    let mut plan = TablePlan::new(table, found, false, options.updated_at);
     plan.deletes = numbered.iter().any(|(_, row)| row.change == Change::Delete);
     stage_updates(session, &mut plan, found, &numbered, work).await?;
     stage_inserts(&mut plan, found, &numbered, options, work)?;
@@ -305,52 +359,47 @@ async fn plan_table(
     Ok(())
 }
 
-/// The cells to change, one wide row each: whether, from what, to what.
+/// The cells to change, one line for each row: whether, from what, to what.
 async fn stage_updates(
     session: &mut Session<'_>,
     plan: &mut TablePlan,
     found: &Found,
-    rows: &[(i64, &Correction)],
+    rows: &[(i32, &Correction)],
     work: &mut Work,
 ) -> Result<()> {
-    let mut columns: BTreeMap<&str, usize> = BTreeMap::new();
-    for cell in rows.iter().flat_map(|(_, row)| row.cells()) {
-        columns.entry(&cell.column).or_default();
-    }
-    for (index, (name, at)) in columns.iter_mut().enumerate() {
-        plan.cells.push(cell_of(plan.table, name, found)?);
-        *at = 1 + 3 * index;
-    }
-    let mut staged_columns = vec![("n".to_owned(), Stage::Int4)];
-    for cell in &plan.cells {
-        let old = if cell.guard == Guard::Hash { Stage::Text } else { cell.stage };
-        staged_columns.push((format!("{}_set", cell.name), Stage::Bool));
-        staged_columns.push((format!("{}_old", cell.name), old));
-        staged_columns.push((format!("{}_new", cell.name), cell.stage));
-    }
-    let width = staged_columns.len();
-    let mut staged = Staged { table: plan.cells_table(), columns: staged_columns, rows: Vec::new() };
-    for (n, row) in rows.iter().filter(|(_, row)| matches!(row.change, Change::Update(_))) {
-        let mut values = vec![Value::Null; width];
-        values[0] = Value::Int(*n);
-        for cell in row.cells() {
-            let at = columns[cell.column.as_str()];
-            values[at] = Value::Bool(true);
-            values[at + 1] = cell.stored.clone();
-            values[at + 2] = cell.recomputed.clone();
-        }
-        staged.rows.push(values);
-    }
-    plan.updates = !staged.rows.is_empty();
+    let columns: BTreeSet<&str> = rows.iter().flat_map(|(_, row)| row.cells()).map(|cell| cell.column.as_str()).collect();
+    plan.cells = columns.into_iter().map(|name| cell_of(plan.table, name, found)).collect::<Result<_>>()?;
+    let line = |(n, row): &(i32, &Correction)| {
+        let moved = |column: &str| {
+            let cell = row.cells().iter().find(|cell| cell.column == column)?;
+            Some(Moved { old: cell.stored.clone(), new: cell.recomputed.clone() })
+        };
+        Cells { n: *n, cells: plan.cells.iter().map(|cell| moved(&cell.name)).collect() }
+    };
+    let updates = rows.iter().filter(|(_, row)| matches!(row.change, Change::Update(_)));
+    let mut lines: Vec<Cells> = updates.map(line).collect();
+    plan.updates = !lines.is_empty();
     if plan.updates {
-        raw::guard(session, plan, rows, &mut staged).await?;
-        work.staged.push(staged);
+        raw::guard(session, plan, rows, &mut lines).await?;
+        work.staged.push(staged_cells(plan, Lines::Cells(lines)));
     }
     Ok(())
 }
 
+/// The table of the cells: for each of them, whether it is to change, from what and to what.
+pub fn staged_cells(plan: &TablePlan, lines: Lines) -> Staged {
+    let mut columns = vec![("n".to_owned(), Stage::Int4)];
+    for cell in &plan.cells {
+        let old = if cell.guard == Guard::Hash { Stage::Text } else { cell.stage };
+        columns.push((format!("{}_set", cell.name), Stage::Bool));
+        columns.push((format!("{}_old", cell.name), old));
+        columns.push((format!("{}_new", cell.name), cell.stage));
+    }
+    Staged { table: plan.cells_table(), columns, lines }
+}
+
 pub fn cell_of(table: &str, name: &str, found: &Found) -> Result<Cell> {
-    let kind = found.type_of(name).ok_or_else(|| {
+    let column = found.written(name).ok_or_else(|| {
         let detail = format!("{table} has no column {name} that can be written");
         Error::new(ErrorKind::Contract, "planning corrections", detail).hint("was the diff made from another database?")
     })?;
@@ -361,94 +410,57 @@ pub fn cell_of(table: &str, name: &str, found: &Found) -> Result<Cell> {
         (Type::Text, _) => Guard::Text,
         _ => Guard::Plain,
     };
-    Ok(Cell { name: name.to_owned(), stage: Stage::of(of), kind: kind.to_owned(), guard, rank: is_rank(table, name) })
+    let (kind, base, rank) = (column.kind.clone(), column.base.clone(), is_rank(table, name));
+    Ok(Cell { name: name.to_owned(), stage: Stage::of(of), kind, base, guard, rank })
 }
 
 /// Rows to insert, with the columns that the table has; the server's defaults fill the rest (D4).
 fn stage_inserts(
     plan: &mut TablePlan,
     found: &Found,
-    rows: &[(i64, &Correction)],
+    rows: &[(i32, &Correction)],
     options: &Correcting,
     work: &mut Work,
 ) -> Result<()> {
-    let inserts =
-        || rows.iter().filter_map(|(n, row)| if let Change::Insert(cells) = &row.change { Some((n, cells)) } else { None });
-    let mut columns: BTreeMap<&str, usize> = BTreeMap::new();
-    for (name, _) in inserts().flat_map(|(_, cells)| cells) {
-        columns.entry(name).or_default();
+    let inserts: Vec<(i32, BTreeMap<&str, &Value<'static>>)> = rows
+        .iter()
+        .filter_map(|(n, row)| match &row.change {
+            Change::Insert(cells) => Some((*n, cells.iter().map(|(name, value)| (name.as_str(), value)).collect())),
+            _ => None,
+        })
+        .collect();
+    plan.inserts = !inserts.is_empty();
+    if !plan.inserts {
+        return Ok(());
     }
+    let mut columns: BTreeSet<&str> = inserts.iter().flat_map(|(_, cells)| cells.keys().copied()).collect();
     // What was recomputed as NULL is written as NULL: no default may take its place.
-    let model = STORED_TABLES.iter().filter(|(known, _)| *known == plan.table && !columns.is_empty());
-    for column in model.flat_map(|(_, columns)| *columns).collect::<Vec<_>>() {
-        columns.entry(&column.name).or_default();
-    }
-    // The wide columns go in Phase 2: their values are in the narrow store all the same.
-    columns.retain(|name, _| found.type_of(name).is_some() || !name.starts_with("era5_score_"));
-    for (index, (name, at)) in columns.iter_mut().enumerate() {
-        plan.insert.push(cell_of(plan.table, name, found)?);
-        *at = 1 + index;
-    }
-    let mut staged_columns = vec![("n".to_owned(), Stage::Int4)];
-    staged_columns.extend(plan.insert.iter().map(|cell| (cell.name.clone(), cell.stage)));
-    let width = staged_columns.len();
-    let mut staged = Staged { table: plan.insert_table(), columns: staged_columns, rows: Vec::new() };
-    for (n, cells) in inserts() {
-        let mut values = vec![Value::Null; width];
-        values[0] = Value::Int(*n);
-        for (name, value) in cells {
-            if let Some(at) = columns.get(name.as_str()) {
-                values[*at] = value.clone();
-            }
-        }
-        staged.rows.push(values);
-    }
-    plan.inserts = !staged.rows.is_empty();
-    if plan.inserts {
-        work.staged.push(staged);
-        plan.hotkey = hotkey(plan, options);
-    }
+    let model = STORED_TABLES.iter().filter(|(known, _)| *known == plan.table).flat_map(|(_, columns)| *columns);
+    columns.extend(model.map(|column| column.name.as_ref()));
+    // The wide columns go in Phase 2: their values are in the narrow store all the same. What the server computes, it computes.
+    columns.retain(|name| {
+        !found.is_generated(name) && (found.written(name).is_some() || !name.starts_with("era5_score_"))
+    });
+    plan.insert = columns.into_iter().map(|name| cell_of(plan.table, name, found)).collect::<Result<_>>()?;
+    let line = |(n, cells): (i32, BTreeMap<&str, &Value<'static>>)| {
+        let value = |cell: &Cell| cells.get(cell.name.as_str()).map_or(Value::Null, |value| (*value).clone());
+        Inserted { n, values: plan.insert.iter().map(value).collect() }
+    };
+    let lines = Lines::Inserts(inserts.into_iter().map(line).collect());
+    let columns = plan.insert.iter().map(|cell| (cell.name.clone(), cell.stage));
+    let columns = std::iter::once(("n".to_owned(), Stage::Int4)).chain(columns).collect();
+    work.staged.push(Staged { table: plan.insert_table(), columns, lines });
+    plan.hotkey = hotkey(plan, options);
     Ok(())
 }
 
 fn hotkey(plan: &TablePlan, options: &Correcting) -> Option<String> {
-    let has = |name: &str| plan.columns.iter().any(|column| column == name);
-    if !has("validator_hotkey") {
+    if !plan.has("validator_hotkey") {
         return None;
     }
-    let newest = if has("updated_at") { "ORDER BY updated_at DESC" } else { "" };
+    let newest = if plan.has("updated_at") { "ORDER BY updated_at DESC NULLS LAST" } else { "" };
     Some(match &options.validator_hotkey {
         Some(hotkey) => quoted(hotkey),
         None => format!("(SELECT validator_hotkey FROM {} WHERE validator_hotkey IS NOT NULL {newest} LIMIT 1)", plan.table),
     })
-}
-
-/// The fingerprints to compare with; evidence of which the snapshot had nothing must still be none.
-fn fingerprints(corrections: &Corrections) -> Staged {
-    let columns = [
-        ("run", Stage::Int4),
-        ("miner", Stage::Int4),
-        ("responses", Stage::Int8),
-        ("scores", Stage::Int8),
-        ("newest_score", Stage::Time),
-        ("steps", Stage::Int8),
-        ("newest_step", Stage::Time),
-    ];
-    let row = |whose: Whose| {
-        let print = corrections.evidence.get(&whose).copied().unwrap_or_default();
-        vec![
-            Value::Int(whose.run.into()),
-            Value::Int(whose.miner.into()),
-            Value::Int(print.responses),
-            Value::Int(print.scores),
-            print.newest_score.map_or(Value::Null, Value::Time),
-            Value::Int(print.steps),
-            print.newest_step.map_or(Value::Null, Value::Time),
-        ]
-    };
-    Staged {
-        table: "recount_then".to_owned(),
-        columns: columns.map(|(name, stage)| (name.to_owned(), stage)).into(),
-        rows: corrections.needed().into_iter().map(row).collect(),
-    }
 }

@@ -9,7 +9,8 @@ use tokio::runtime::Builder;
 
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::model::job::Watch;
-use crate::postgres::{Target, Task, close};
+use crate::model::sanitize::sanitize;
+use crate::postgres::{Target, Task, close, schema_of, set_search_path};
 
 pub use crate::postgres::{code, is_rejection};
 
@@ -40,9 +41,19 @@ impl<'w> Session<'w> {
         Ok(Session { connection, target, watch, pid })
     }
 
-    /// Makes the server reject every write of this session.
-    pub async fn read_only(&mut self) -> Result<()> {
-        self.execute("making the session read-only", "SET default_transaction_read_only = on").await.map(drop)
+    /// Begins a transaction in which the server rejects every write, with the validator's schema as its only one. Nothing is set
+    /// that outlives it: behind a pooler, the session is not ours.
+    pub async fn begin_reading(&mut self) -> Result<()> {
+        self.begin("BEGIN READ ONLY").await
+    }
+
+    /// Begins a transaction with the validator's schema as its only one.
+    pub async fn begin(&mut self, begin: &str) -> Result<()> {
+        self.execute("starting a transaction", begin).await?;
+        match schema_of(&mut self.connection).await? {
+            Some(schema) => set_search_path(&mut self.connection, &schema).await,
+            None => Ok(()),
+        }
     }
 
     /// Waits for statements, or for the user to interrupt: then the server is told to end the session, which rolls back.
@@ -107,5 +118,5 @@ async fn interrupted(watch: &dyn Watch) {
 
 /// The error in our words. Only its message: the detail may quote whole rows, with addresses in them.
 pub fn failed(doing: &str, error: &sqlx::Error) -> Error {
-    crate::postgres::failed(Task::Correct, doing, error)
+    crate::postgres::failed(Task::Correct, doing, error).map_detail(sanitize)
 }

@@ -6,13 +6,14 @@ use sqlx::{AssertSqlSafe, Row};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::job::Watch;
+use crate::model::sanitize::sanitize;
 use crate::model::writing::Applied;
 
 use super::commit::commit;
 use super::load::Staged;
 use super::plan::Work;
-use super::report;
-use super::script::{BEGIN, SETTINGS, Step, steps};
+use super::{already, pause, report};
+use super::script::{BEGIN, Step, settings, steps};
 use super::session::{Session, failed, is_rejection};
 use super::sql::{RANGE, row_of};
 
@@ -46,6 +47,11 @@ pub async fn run(url: &str, work: &Work, command: &str, watch: &dyn Watch) -> Re
 async fn try_once(url: &str, work: &Work, command: &str, inserts: bool, watch: &dyn Watch) -> Result<Applied> {
     let mut session = Session::open(url, command, watch).await?;
     match prepare(&mut session, work, inserts).await {
+        Ok(applied) if applied.done_by.is_some() => {
+            session.execute("ending the transaction", "ROLLBACK").await?;
+            session.close().await;
+            Ok(applied)
+        }
         Ok(applied) => {
             let note = commit(session, url, &work.record.id, watch).await?;
             Ok(Applied { notes: applied.notes.into_iter().chain(note).collect(), ..applied })
@@ -63,10 +69,14 @@ async fn try_once(url: &str, work: &Work, command: &str, inserts: bool, watch: &
 /// Everything but COMMIT.
 async fn prepare(session: &mut Session<'_>, work: &Work, inserts: bool) -> Result<Applied> {
     session.execute("starting the transaction", BEGIN).await?;
-    for setting in SETTINGS {
-        session.execute("setting up the transaction", setting).await?;
+    for setting in settings(work) {
+        session.execute("setting up the transaction", &setting).await?;
     }
+    let pause = pause::take(session, work.pause_validator).await?;
     take_lock(session).await?;
+    if let Some(done_by) = already::done_by(session, work).await? {
+        return Ok(Applied { done_by: Some(done_by), ..Applied::default() });
+    }
     for step in steps(work, inserts) {
         session.check()?;
         let start = Instant::now();
@@ -75,7 +85,7 @@ async fn prepare(session: &mut Session<'_>, work: &Work, inserts: bool) -> Resul
     }
     let applied = report::read(session, work).await?;
     session.check()?;
-    Ok(applied)
+    Ok(Applied { notes: pause.into_iter().collect(), ..applied })
 }
 
 /// One job at a time; a second one ends at once and says who is at work.
@@ -131,7 +141,8 @@ async fn write(session: &mut Session<'_>, table: &str, change: &str, sql: &str) 
         Ok(_) => session.execute(&doing, "RELEASE SAVEPOINT recount_write").await.map(drop),
         Err(rejection) if is_rejection(&rejection) => {
             let row = find_rejected(session, table, change, sql).await?;
-            let message = rejection.as_database_error().map_or_else(String::new, |e| e.message().to_owned());
+            // A trigger's message may quote anything.
+            let message = rejection.as_database_error().map_or_else(String::new, |e| sanitize(e.message()));
             let detail = format!("the database rejects the {change} of the row {row}: {message}");
             Err(Error::new(ErrorKind::Data, doing, detail).hint("everything was rolled back, nothing was written"))
         }
@@ -144,7 +155,7 @@ async fn find_rejected(session: &mut Session<'_>, table: &str, change: &str, sql
     let doing = format!("looking for the rejected row of {table}");
     const BACK: &str = "ROLLBACK TO SAVEPOINT recount_write";
     session.execute(&doing, BACK).await?;
-    let bounds = format!("SELECT min(n), max(n) FROM recount_rows WHERE target = '{table}' AND change = '{change}'");
+    let bounds = format!("SELECT min(n), max(n) FROM pg_temp.recount_rows WHERE target = '{table}' AND change = '{change}'");
     let query = sqlx::query_as::<_, (i32, i32)>(AssertSqlSafe(bounds));
     let (mut first, mut last) = session.wait(&doing, async |c| query.fetch_one(c).await).await?;
     while first < last {
