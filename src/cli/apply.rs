@@ -14,7 +14,8 @@ use super::{Status, report_applied, resolve_layers};
 const HINT: &str = "name the database to correct: recount apply DIFF_FOLDER --database-url postgres://…";
 
 pub fn run(args: &Apply, global: &Global) -> Result<Status> {
-    let own = args.validator_hotkey.clone().map(|hotkey| ("validator-hotkey", hotkey));
+    let own = args.validator_hotkey.clone().map(|hotkey| ("validator-hotkey", hotkey)).into_iter();
+    let own = own.chain(args.correcting.beside.flags());
     let settings = resolve_layers(global, None, args.target.database_url.as_deref(), own)?;
     let monitor = Monitor::start(global.quiet)?;
     let applied = apply(args, &settings, &monitor)?;

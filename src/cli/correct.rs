@@ -106,11 +106,7 @@ pub fn web_sync<'t>(tables: impl Iterator<Item = &'t TableCounts>) -> String {
     if taken + not_taken == 0 {
         return String::new();
     }
-    format!(
-        "web sync: it will pick up {} by their updated_at, and not {}\n",
-        counted(taken, "row"),
-        counted(not_taken, "row")
-    )
+    format!("web sync: it will pick up {} by their updated_at, and not {}\n", counted(taken, "row"), counted(not_taken, "row"))
 }
 
 fn headline(applied: &Applied, planned: bool) -> String {
@@ -119,11 +115,11 @@ fn headline(applied: &Applied, planned: bool) -> String {
     let (inserted, deleted) = (sum(|t| t.inserted), sum(|t| t.deleted));
     let done = format!("{cells} in {updated}, {inserted} rows inserted, {deleted} deleted");
     match &applied.job {
-        _ if planned => format!("Written down, not applied: {done}."),
         _ if applied.done_by.is_some() => {
             let job = applied.done_by.as_deref().unwrap_or_default();
             format!("Nothing to do: job {job} has done this already. Nothing was written.")
         }
+        _ if planned => format!("Written down, not applied: {done}."),
         Some(job) => format!("Corrected {done}, in {}; job {job}.", elapsed(applied.elapsed)),
         None => "Nothing to correct: nothing was written.".to_owned(),
     }

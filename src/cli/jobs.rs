@@ -68,7 +68,10 @@ fn jobs(action: Option<&JobsAction>, settings: &Settings, watch: &dyn Watch) -> 
 
 /// Asks before jobs of the last day are forgotten; refuses where nobody can be asked.
 fn confirm(jobs: u64) -> Result<()> {
-    let loss = format!("{} would be deleted, with all that is known of what they changed: they could never be undone", counted(jobs, "job"));
+    let loss = format!(
+        "{} would be deleted, with all that is known of what they changed: they could never be undone",
+        counted(jobs, "job")
+    );
     let refused = || {
         Error::new(ErrorKind::Refused, "deleting jobs of the last 24 hours", loss.clone())
             .hint("nothing was deleted; keep at least 24h, or confirm by --yes")

@@ -4,11 +4,14 @@ mod breaker;
 mod convergence;
 mod crashes;
 mod faults;
+mod forged;
 mod lost_reply;
+mod order;
 mod roles;
 mod script;
 mod stale;
 mod subnet;
+mod twice;
 mod writers;
 
 use std::path::Path;

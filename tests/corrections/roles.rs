@@ -53,7 +53,8 @@ fn every_command_runs_under_the_two_roles() {
     at(&corrector, &["jobs"]).run().succeeds();
     at(&reader, &["jobs", "show", &last_job(&db)]).run().succeeds().stdout_has("miner_stats");
     // Who corrects can add to what is written down, and erase or change none of it.
-    let rights = "SELECT string_agg(DISTINCT privilege_type, ' ' ORDER BY privilege_type) FROM information_schema.table_privileges
+    let rights =
+        "SELECT string_agg(DISTINCT privilege_type, ' ' ORDER BY privilege_type) FROM information_schema.table_privileges
                   WHERE grantee = 'recount_corrector' AND table_name IN ('rollup_jobs', 'rollup_corrections')";
     assert_eq!(db.psql(rights), "INSERT SELECT");
     at(&corrector, &["jobs", "prune", "--keep", "0s", "--yes"]).run().ends_with(2).stderr_has("recount_pruner");

@@ -5,7 +5,7 @@ use std::process::{Command, Output};
 use super::{diff, dump, dump_values, generated, jobs, last_job, on};
 use crate::support::{Database, database};
 
-fn psql(db: &Database, file: &str) -> Output {
+pub fn psql(db: &Database, file: &str) -> Output {
     let mut psql = Command::new("psql");
     psql.args(["--no-psqlrc", "--quiet", "--file", file, &db.url()]).output().expect("psql (package `postgresql-client`) in PATH")
 }

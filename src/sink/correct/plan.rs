@@ -438,9 +438,7 @@ fn stage_inserts(
     let model = STORED_TABLES.iter().filter(|(known, _)| *known == plan.table).flat_map(|(_, columns)| *columns);
     columns.extend(model.map(|column| column.name.as_ref()));
     // The wide columns go in Phase 2: their values are in the narrow store all the same. What the server computes, it computes.
-    columns.retain(|name| {
-        !found.is_generated(name) && (found.written(name).is_some() || !name.starts_with("era5_score_"))
-    });
+    columns.retain(|name| !found.is_generated(name) && (found.written(name).is_some() || !name.starts_with("era5_score_")));
     plan.insert = columns.into_iter().map(|name| cell_of(plan.table, name, found)).collect::<Result<_>>()?;
     let line = |(n, cells): (i32, BTreeMap<&str, &Value<'static>>)| {
         let value = |cell: &Cell| cells.get(cell.name.as_str()).map_or(Value::Null, |value| (*value).clone());

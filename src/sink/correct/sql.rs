@@ -99,7 +99,9 @@ pub fn hold_runs(runs: &BTreeSet<i32>, in_flight_hours: u32, min_age_seconds: u6
                AND coalesce(greatest(s.started_at, s.next_retry_time), f.gfs_init_time_utc)
                    > now() - interval '{in_flight_hours} hours'"
         ),
-        format!("UPDATE pg_temp.recount_rows SET state = 'in_flight' WHERE {rows} IN (SELECT run FROM pg_temp.recount_in_flight)"),
+        format!(
+            "UPDATE pg_temp.recount_rows SET state = 'in_flight' WHERE {rows} IN (SELECT run FROM pg_temp.recount_in_flight)"
+        ),
         format!(
             "UPDATE pg_temp.recount_rows SET state = 'young' WHERE {rows} IN (
                  SELECT f.id FROM weather_forecast_runs f
@@ -171,8 +173,9 @@ pub fn check_inserts(plan: &TablePlan) -> [String; 2] {
     let TablePlan { table, .. } = plan;
     let key = same_key(table, "t", "r");
     let rows = format!("r.target = '{table}' AND r.change = 'insert' AND r.state IS NULL");
-    let held =
-        |id: &str, column: &str| format!("(r.{id} IS NULL OR EXISTS (SELECT FROM pg_temp.recount_parents p WHERE p.{column} = r.{id}))");
+    let held = |id: &str, column: &str| {
+        format!("(r.{id} IS NULL OR EXISTS (SELECT FROM pg_temp.recount_parents p WHERE p.{column} = r.{id}))")
+    };
     let (miner, run) = (held("miner_uid", "uid"), held("run_id", "run"));
     [
         format!("UPDATE pg_temp.recount_rows r SET state = 'exists' FROM {table} t WHERE {rows} AND {key}"),
@@ -190,7 +193,8 @@ pub fn insert(plan: &TablePlan, job: &str) -> String {
     let TablePlan { table, .. } = plan;
     let rows = format!("r.target = '{table}' AND r.change = 'insert' AND r.state IS NULL AND {RANGE}");
     let inserting = if plan.restores() {
-        let list = |prefix: &str| plan.columns.iter().map(|column| format!("{prefix}{}", name(column))).collect::<Vec<_>>().join(", ");
+        let list =
+            |prefix: &str| plan.columns.iter().map(|column| format!("{prefix}{}", name(column))).collect::<Vec<_>>().join(", ");
         format!(
             "INSERT INTO {table} ({}) OVERRIDING SYSTEM VALUE SELECT {}
              FROM pg_temp.recount_rows r CROSS JOIN LATERAL json_populate_record(NULL::{table}, r.image::json) i WHERE {rows} ORDER BY r.n",
@@ -257,7 +261,8 @@ pub fn verify_inserts(plan: &TablePlan, state: &str) -> String {
         let (stored, given) = (format!("t.{}", name(&column.name)), format!("c.{}::{}", name(&column.name), column.kind));
         format!("({}, NOT ({}))", quoted(&column.name), same(column, &stored, &given))
     };
-    let times = inserted_times(plan).into_iter().map(|(column, value)| format!("('{column}', t.{column} IS DISTINCT FROM {value})"));
+    let times =
+        inserted_times(plan).into_iter().map(|(column, value)| format!("('{column}', t.{column} IS DISTINCT FROM {value})"));
     let cells = plan.insert.iter().map(differ).chain(times).collect::<Vec<_>>().join(", ");
     format!(
         "SELECT 'column ' || v.name || ' of ' || {row} FROM pg_temp.recount_rows r JOIN {} c USING (n) {EVIDENCE} LEFT JOIN {table} t ON {key}
@@ -309,7 +314,9 @@ pub fn states(plan: &TablePlan) -> [String; 3] {
              WHERE r.target = '{table}' AND r.change = 'update' AND r.state IS NULL
                AND NOT EXISTS (SELECT FROM {ok} o WHERE o.n = r.n)"
         ),
-        format!("UPDATE pg_temp.recount_rows r SET state = CASE WHEN {any} THEN 'done' ELSE 'changed' END FROM {ok} o WHERE o.n = r.n"),
+        format!(
+            "UPDATE pg_temp.recount_rows r SET state = CASE WHEN {any} THEN 'done' ELSE 'changed' END FROM {ok} o WHERE o.n = r.n"
+        ),
         format!(
             "INSERT INTO pg_temp.recount_left SELECT r.n, r.target, v.name, CASE WHEN v.stale THEN 'evidence' ELSE 'changed' END
              FROM {ok} o JOIN {cells} c USING (n) JOIN pg_temp.recount_rows r USING (n)
@@ -329,7 +336,10 @@ pub fn times(plan: &TablePlan) -> Option<String> {
     let moved = |mode: UpdatedAt| match mode {
         UpdatedAt::Keep => "t.updated_at".to_owned(),
         UpdatedAt::Ordered if ordered => {
-            format!("CASE WHEN t.updated_at IS NOT DISTINCT FROM g.newest{} THEN now()::{kind} ELSE t.updated_at END", renamed(plan))
+            format!(
+                "CASE WHEN t.updated_at IS NOT DISTINCT FROM g.newest{} THEN now()::{kind} ELSE t.updated_at END",
+                renamed(plan)
+            )
         }
         UpdatedAt::Now | UpdatedAt::Ordered => format!("now()::{kind}"),
     };

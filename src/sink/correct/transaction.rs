@@ -12,10 +12,10 @@ use crate::model::writing::Applied;
 use super::commit::commit;
 use super::load::Staged;
 use super::plan::Work;
-use super::{already, pause, report};
 use super::script::{BEGIN, Step, settings, steps};
 use super::session::{Session, failed, is_rejection};
 use super::sql::{RANGE, row_of};
+use super::{already, pause, report};
 
 /// How often a transaction is tried that met a lock or a conflict. The last time, missing rows are left: they need the most.
 const ATTEMPTS_MAX: u32 = 8;
