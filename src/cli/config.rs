@@ -105,6 +105,7 @@ mod tests {
      columns                            -                                           default
      ignore                             -                                           default
      validator_hotkey                   -                                           default
+     updated_at                         ordered                                     default
      incremental                        false                                       default
      state                              -                                           default
      scoring.expected_leads             24, 48, 72, 96, 120, 144, 168, 192, 216,    default

@@ -68,6 +68,7 @@ pub fn as_json(applied: &Applied) -> Json {
         "tables": applied.tables,
         "left": left.collect::<Vec<_>>(),
         "extra": applied.extra,
+        "cleared_unproven": applied.cleared,
         "done_by": applied.done_by,
         "attempts": applied.attempts,
         "notes": applied.notes,
@@ -87,6 +88,13 @@ pub fn as_text(applied: &Applied, planned: bool, look: Look) -> String {
             grid.row(std::iter::once(table.clone()).chain(numbers));
         }
         let _ = write!(text, "{grid}");
+    }
+    if applied.cleared > 0 {
+        let _ = writeln!(
+            text,
+            "cleared: {} whose evidence is gone, as --clear-unproven asks",
+            counted(applied.cleared, "unproven cell")
+        );
     }
     text += &web_sync(applied.tables.values());
     text += &left(applied, look);

@@ -93,6 +93,8 @@ pub struct Applied {
     pub left: Vec<Left>,
     /// Rows without evidence that nobody asked to delete.
     pub extra: u64,
+    /// Cells that were cleared though their evidence is gone (D6), since that was asked for.
+    pub cleared: u64,
     pub notes: Vec<String>,
     pub attempts: u32,
     pub elapsed: Duration,

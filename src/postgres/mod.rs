@@ -23,5 +23,16 @@ pub use sql::{identifier, literal};
 /// The advisory lock of the migrations: "recount" in ASCII.
 pub const MIGRATIONS_LOCK: i64 = 0x72_65_63_6f_75_6e_74;
 
+/// The validator's pause lock. Its maintenance holds it exclusively while the database must be left alone, and its workers start
+/// nothing as long as somebody does.
+pub const PAUSE_LOCK: i64 = 746_227_728_439;
+
+/// The query that takes the pause lock until the transaction ends, or gives false: shared, which stops no worker and keeps the
+/// maintenance away, or exclusively with `pause`, which stops the workers.
+pub fn try_pause_lock(pause: bool) -> String {
+    let shared = if pause { "" } else { "_shared" };
+    format!("SELECT pg_catalog.pg_try_advisory_xact_lock{shared}({PAUSE_LOCK})")
+}
+
 /// The advisory lock of jobs that write: "recountw" in ASCII. It is taken within a transaction and ends with it.
 pub const JOBS_LOCK: i64 = 0x72_65_63_6f_75_6e_74_77;

@@ -12,6 +12,7 @@ mod script;
 mod stale;
 mod subnet;
 mod twice;
+mod unproven;
 mod writers;
 
 use std::path::Path;

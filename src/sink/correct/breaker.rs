@@ -2,6 +2,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::correction::{Change, Corrections};
+use crate::model::difference::Class;
 use crate::model::value::Value;
 use crate::model::writing::{Guards, MaxAbsDiff};
 
@@ -11,6 +12,7 @@ const SMALL_TABLE_ROWS: u64 = 100;
 /// Refuses corrections of which a table of `rows` stored rows would have too many, or one that goes too far.
 pub fn check(guards: &Guards, corrections: &Corrections, rows: impl Fn(&str) -> u64) -> Result<()> {
     let planned = corrections.rows.len() as u64;
+    let refused = |detail: String, flag: &str| refused(detail + &unproven(corrections), flag);
     if let Some(max) = guards.max_rows.filter(|max| planned > *max) {
         return Err(refused(format!("{planned} rows would change, more than the {max} of --max-rows"), "--max-rows"));
     }
@@ -30,6 +32,12 @@ pub fn check(guards: &Guards, corrections: &Corrections, rows: impl Fn(&str) -> 
         }
     }
     guards.max_abs_diff.iter().try_for_each(|max| check_distances(max, corrections))
+}
+
+/// What the job would clear though nothing speaks against it but the absence of evidence (D6).
+fn unproven(corrections: &Corrections) -> String {
+    let cells = corrections.rows.iter().flat_map(|row| row.cells()).filter(|cell| cell.class == Class::Unproven).count();
+    if cells == 0 { String::new() } else { format!("; {cells} of their cells are unproven, and --clear-unproven clears them") }
 }
 
 fn check_distances(max: &MaxAbsDiff, corrections: &Corrections) -> Result<()> {
@@ -69,7 +77,7 @@ fn refused(detail: String, flag: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use crate::model::correction::{Cell, Correction};
-    use crate::model::difference::{Class, RowKey};
+use crate::model::difference::Class;
     use crate::model::rollups::{MinerStat, Rollup};
 
     use super::*;
@@ -116,6 +124,16 @@ mod tests {
         assert_eq!(refusal(&guards, &all, 139), None, "144 rows of 139 and 100 new ones");
         let guards = Guards { max_fraction: 0.6, ..guards };
         assert!(refusal(&guards, &all, 139).unwrap().contains("144 of 239 rows would change (60.3 %)"));
+    }
+
+    #[test]
+    fn unproven_cells_are_named() {
+        let mut all = corrections(4, 0.6);
+        let Change::Update(cells) = &mut all.rows[0].change else { panic!("an update") };
+        cells[0].class = Class::Unproven;
+        let guards = Guards { max_rows: Some(3), ..Guards::default() };
+        let told = refusal(&guards, &all, 9).unwrap();
+        assert!(told.contains("--max-rows; 1 of their cells are unproven, and --clear-unproven clears them"), "{told}");
     }
 
     #[test]

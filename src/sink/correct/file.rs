@@ -12,9 +12,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::difference::RowKey;
 use crate::model::time::Micros;
 use crate::model::writing::{Applied, TableCounts};
+use crate::postgres::try_pause_lock;
 
 use super::load::{Staged, literal};
-use super::pause;
 use super::plan::Work;
 use super::rows::{Lines, Row};
 use super::script::{BEGIN, Step, settings, steps};
@@ -86,7 +86,7 @@ fn script(work: &Work) -> String {
     let mut out = PSQL.to_owned() + &header(work);
     let _ = writeln!(out, "{BEGIN};");
     settings(work).iter().for_each(|setting| statement(&mut out, setting));
-    refuse_unless(&mut out, &pause::try_sql(work.pause_validator), "the validator is paused: its pause lock is held");
+    refuse_unless(&mut out, &try_pause_lock(work.pause_validator), "the validator is paused: its pause lock is held");
     refuse_unless(&mut out, &format!("SELECT pg_try_advisory_xact_lock({LOCK_KEY})"), "another recount job is at work");
     let once = format!("SELECT NOT EXISTS (SELECT FROM rollup_jobs WHERE id = '{}')", work.record.id);
     refuse_unless(&mut out, &once, "this file was run already");

@@ -30,10 +30,12 @@ mod sql;
 mod transaction;
 mod undo;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::correction::{Change, Corrections};
+use crate::model::correction::{Change, Correction, Corrections};
+use crate::model::difference::{Class, RowKey};
 use crate::model::job::Watch;
 use crate::model::writing::{Applied, Correcting, Undoing};
 
@@ -54,7 +56,7 @@ pub fn apply(url: &str, corrections: &Corrections, options: &Correcting, watch: 
         let work = plan::corrections(&mut session, &corrections, options).await?;
         session.close().await;
         let applied = transaction::run(url, &work, options.command, watch).await?;
-        Ok(Applied { extra, ..applied })
+        Ok(Applied { extra, cleared: cleared(&corrections, &applied), ..applied })
     })
 }
 
@@ -72,8 +74,24 @@ pub fn write_sql(url: &str, corrections: &Corrections, options: &Correcting, pat
         }
         let planned = file::write(&mut session, &work, path).await?;
         session.close().await;
-        Ok(Applied { extra, ..planned })
+        Ok(Applied { extra, cleared: cleared(&corrections, &planned), ..planned })
     })
+}
+
+/// Unproven cells (D6) that were not left.
+fn cleared(corrections: &Corrections, applied: &Applied) -> u64 {
+    if applied.done_by.is_some() {
+        return 0;
+    }
+    let left: BTreeSet<(&str, &RowKey, Option<&str>)> =
+        applied.left.iter().map(|left| (left.table.as_str(), &left.key, left.column.as_deref())).collect();
+    let is_left = |row: &Correction, column: &str| {
+        [None, Some(column)].into_iter().any(|column| left.contains(&(row.table, &row.key, column)))
+    };
+    let unproven = |row: &Correction| {
+        row.cells().iter().filter(|cell| cell.class == Class::Unproven && !is_left(row, &cell.column)).count() as u64
+    };
+    corrections.rows.iter().map(unproven).sum()
 }
 
 /// Rows without evidence that nobody asked to delete.

@@ -4,11 +4,10 @@
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::postgres::{PAUSE_LOCK, try_pause_lock};
 
 use super::session::Session;
 
-/// The key of the advisory lock, as the validator's code has it.
-pub const PAUSE_LOCK_KEY: i64 = 746_227_728_439;
 /// How long a job waits for the validator's maintenance.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 const ASK_INTERVAL: Duration = Duration::from_millis(250);
@@ -23,12 +22,12 @@ pub async fn take(session: &mut Session<'_>, pause: bool) -> Result<Option<Strin
     let mut waited = false;
     while !ask(session, pause).await? {
         if !waited {
-            tracing::warn!("waiting for the validator's pause lock (advisory lock {PAUSE_LOCK_KEY})");
+            tracing::warn!("waiting for the validator's pause lock (advisory lock {PAUSE_LOCK})");
             waited = true;
         }
         if start.elapsed() > WAIT_MAX {
             let detail = format!(
-                "the validator's pause lock (advisory lock {PAUSE_LOCK_KEY}) is held by another session for more than {} s",
+                "the validator's pause lock (advisory lock {PAUSE_LOCK}) is held by another session for more than {} s",
                 WAIT_MAX.as_secs()
             );
             return Err(Error::new(ErrorKind::Refused, "waiting for the validator's maintenance", detail)
@@ -45,12 +44,6 @@ pub async fn take(session: &mut Session<'_>, pause: bool) -> Result<Option<Strin
 }
 
 async fn ask(session: &mut Session<'_>, pause: bool) -> Result<bool> {
-    let sql = sqlx::query_scalar::<_, bool>(sqlx::AssertSqlSafe(try_sql(pause)));
+    let sql = sqlx::query_scalar::<_, bool>(sqlx::AssertSqlSafe(try_pause_lock(pause)));
     session.wait("taking the validator's pause lock", async |c| sql.fetch_one(c).await).await
-}
-
-/// The statement that takes the lock until the transaction ends, or gives false.
-pub fn try_sql(pause: bool) -> String {
-    let shared = if pause { "" } else { "_shared" };
-    format!("SELECT pg_catalog.pg_try_advisory_xact_lock{shared}({PAUSE_LOCK_KEY})")
 }

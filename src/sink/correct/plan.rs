@@ -242,6 +242,7 @@ fn settings(corrections: &Corrections, options: &Correcting) -> Json {
         let correction = json!({
             "exact": options.selection.exact,
             "prune_extra": options.selection.prune_extra,
+            "clear_unproven": options.selection.clear_unproven,
             "updated_at": options.updated_at.name(),
             "diff": corrections.origin.diff,
         });
