@@ -20,6 +20,19 @@ pub fn literal(text: &str) -> String {
     format!("E'{}'", escaped.collect::<String>())
 }
 
+/// `json` keeps escapes that the server itself cannot read (a NUL, half of a surrogate pair; `jsonb` takes none): each is replaced by
+/// U+FFFD, so that one of them does not end every read.
+pub fn readable_json(name: &str) -> String {
+    // Within E'…', four backslashes are two of the expression, and they are one of the text.
+    let replace = |text: &str, before: &str, escape: &str| {
+        format!(r"regexp_replace({text}, E'{before}(?<!\\\\)((?:\\\\\\\\)*)\\\\{escape}', E'\\1\\\\ufffd', 'g')")
+    };
+    let (high, low) = ("u[dD][89abAB][0-9a-fA-F]{2}", "u[dD][c-fC-F][0-9a-fA-F]{2}");
+    let text = replace(&format!("{name}::text"), "", "u0000");
+    let text = replace(&text, "", &format!(r"{high}(?!\\\\{low})"));
+    format!("{}::json", replace(&text, &format!(r"(?<!\\\\{high})"), low))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,6 +5,7 @@
 //! A file that builds an index stands for itself alone, outside of a transaction (`CREATE INDEX CONCURRENTLY`); whether it is needed, and
 //! what an interrupted build left behind, is seen to in [`index`].
 
+mod fit;
 mod guard;
 mod history;
 mod index;
@@ -132,6 +133,9 @@ pub async fn phase2_stage(url: &str) -> Result<phase2::Stage> {
 
 async fn migrate_phase(session: &mut Session, phase: &Migrator) -> Result<Vec<Migrated>> {
     let mut migrations = Vec::new();
+    if !std::ptr::eq(phase, &raw const PHASE1) {
+        fit::check(&mut session.connection).await?;
+    }
     for migration in phase.iter() {
         let outcome = apply(session, migration).await?;
         migrations.push(Migrated { version: migration.version, description: migration.description.to_string(), outcome });

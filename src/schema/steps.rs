@@ -242,6 +242,7 @@ async fn open(url: &str) -> Result<Session> {
         .await
         .doing(ErrorKind::Database, || "looking for the tables of Phase 3".to_owned())?;
     if there {
+        super::fit::check(&mut session.connection).await?;
         return Ok(session);
     }
     Err(Error::new(ErrorKind::Contract, "reading steps", "Phase 3 is not applied").hint("run `recount phase3 apply` first"))

@@ -146,7 +146,7 @@ fn the_validators_pause_lock_is_heeded_and_taken() {
         "CREATE TABLE seen (free bool);
          CREATE FUNCTION ask() RETURNS trigger LANGUAGE plpgsql AS
              $$ BEGIN INSERT INTO public.seen SELECT mode <> 'ExclusiveLock' FROM pg_locks
-                      WHERE locktype = 'advisory' AND objid = (746227728439 & 4294967295)::oid; RETURN NULL; END $$;
+                      WHERE pid = pg_backend_pid() AND locktype = 'advisory' AND objid = (746227728439 & 4294967295)::oid; RETURN NULL; END $$;
          CREATE TRIGGER ask AFTER INSERT ON rollup_corrections FOR EACH STATEMENT EXECUTE FUNCTION ask()",
     );
     on(&db, &["undo", &last_job(&db), "--pause-validator"]).stdout_has("the validator was paused");

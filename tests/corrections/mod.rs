@@ -8,6 +8,7 @@ mod forged;
 mod lost_reply;
 mod order;
 mod roles;
+mod schemas;
 mod script;
 mod stale;
 mod subnet;

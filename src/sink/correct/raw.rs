@@ -6,6 +6,7 @@ use crate::model::columns::Type;
 use crate::model::correction::{Change, Correction, type_of};
 use crate::model::sanitize::{sanitize, stored_json};
 use crate::model::value::{Value, canonical_json};
+use crate::postgres::readable_json;
 
 use super::plan::{Cell, Guard, TablePlan};
 use super::rows::Cells;
@@ -71,6 +72,7 @@ async fn originals(session: &mut Session<'_>, table: &str, cell: &Cell, rows: &[
 /// since it reads numbers and nesting that our JSON does not.
 fn as_read(cell: &Cell, column: &str) -> String {
     let json = if cell.base == "json" { "json" } else { "jsonb" };
+    let column = if cell.base == "json" { &readable_json(column) } else { column };
     match cell.name.as_str() {
         "forecast_error_msg" => format!(
             "CASE {json}_typeof({column}) WHEN 'object' THEN {json}_build_object('type', {column} -> 'type',

@@ -58,7 +58,11 @@ FROM unnest($1::text[]) AS t(name) JOIN pg_class c ON c.oid = to_regclass(t.name
 
 const COLUMNS_SQL: &str = "
 SELECT a.attrelid::int8, a.attname::text,
-       CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END::int8,
+       (WITH RECURSIVE made_of (id, kind, base) AS (
+            SELECT t.oid, t.typtype, t.typbasetype
+            UNION ALL
+            SELECT d.oid, d.typtype, d.typbasetype FROM made_of m JOIN pg_type d ON d.oid = m.base WHERE m.kind = 'd')
+        SELECT m.id FROM made_of m WHERE m.kind <> 'd')::int8,
        format_type(a.atttypid, a.atttypmod), a.attnotnull, has_column_privilege(a.attrelid, a.attnum, 'SELECT'),
        coalesce((SELECT l.collisdeterministic FROM pg_collation l WHERE l.oid = a.attcollation), true)
 FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid

@@ -5,7 +5,7 @@ use super::contract::type_id::{BPCHAR, JSON, JSONB};
 use crate::model::columns::Type;
 use crate::model::evidence::{COMPONENTS, RUNS, SCORES, Wire};
 use crate::model::ids::RunId;
-use crate::postgres::literal;
+use crate::postgres::{literal, readable_json};
 use crate::source::decode::{MISSING_FLOAT, MISSING_INT, MISSING_TEXT, SEPARATOR, WITH_ID, is_key};
 use crate::source::layout::LayoutColumn;
 
@@ -30,6 +30,7 @@ pub fn access(selection: &Selection) -> Access {
 /// The expression by which a column leaves the database: nothing of an error but what the rules read.
 pub fn expression(name: &str, wire: Wire, type_id: i64) -> String {
     let json = if type_id == JSONB { "jsonb" } else { "json" };
+    let name = if type_id == JSON { &readable_json(name) } else { name };
     match wire {
         Wire::Error if matches!(type_id, JSON | JSONB) => error_parts(name, json),
         Wire::Error => format!("to_json({name})::text"),
@@ -122,7 +123,7 @@ pub fn whole(selection: &Selection) -> String {
 
 /// The miners that have stored rows.
 pub fn stored_miners(selection: &Selection) -> String {
-    format!("SELECT DISTINCT miner_uid FROM {} ORDER BY miner_uid", selection.layout.table)
+    format!("SELECT DISTINCT miner_uid::int4 FROM {} ORDER BY 1", selection.layout.table)
 }
 
 /// The stored rows of a unit. All miners are listed so that the unique index (`miner_uid`, `forecast_run_id`) serves.
@@ -180,7 +181,10 @@ mod tests {
         let steps = check(&fitting()).unwrap().steps.unwrap();
         insta::assert_snapshot!(steps.expressions[13], @"CASE WHEN error_json IS NOT NULL THEN CASE jsonb_typeof(error_json) WHEN 'object' THEN jsonb_build_object('type', CASE coalesce(jsonb_typeof(error_json -> 'type'), 'null') WHEN 'string' THEN error_json -> 'type' WHEN 'null' THEN NULL ELSE '0'::jsonb END, 'message', CASE coalesce(jsonb_typeof(error_json -> 'message'), 'null') WHEN 'string' THEN error_json -> 'message' WHEN 'null' THEN NULL ELSE '0'::jsonb END, 'error', CASE coalesce(jsonb_typeof(error_json -> 'error'), 'null') WHEN 'string' THEN error_json -> 'error' WHEN 'null' THEN NULL ELSE '0'::jsonb END)::text WHEN 'string' THEN error_json::text WHEN 'null' THEN NULL ELSE '[]' END END");
         insta::assert_snapshot!(expression("e", Wire::Error, 25), @"to_json(e)::text");
-        insta::assert_snapshot!(expression("e", Wire::ErrorObject, JSON), @"CASE json_typeof(e) WHEN 'object' THEN json_build_object('type', e -> 'type', 'message', e -> 'message')::text ELSE e::text END");
+        let e = readable_json("e");
+        let parts = format!("json_build_object('type', {e} -> 'type', 'message', {e} -> 'message')");
+        let expected = format!("CASE json_typeof({e}) WHEN 'object' THEN {parts}::text ELSE {e}::text END");
+        assert_eq!(expression("e", Wire::ErrorObject, JSON), expected);
         insta::assert_snapshot!(expression("status", Wire::Plain(Type::Text), BPCHAR), @"status::text");
     }
 
