@@ -24,7 +24,12 @@ pub fn run(args: &Reconcile, global: &Global) -> Result<Status> {
         return Err(Error::new(ErrorKind::Usage, "reading the command line", detail));
     }
     let reading = &args.reading;
-    let settings = resolve_layers(global, Some(reading), reading.source.as_deref(), args.keeping.flags().chain(args.correcting.beside.flags()))?;
+    let settings = resolve_layers(
+        global,
+        Some(reading),
+        reading.source.as_deref(),
+        args.keeping.flags().chain(args.correcting.beside.flags()),
+    )?;
     let monitor = Monitor::start(global.quiet)?;
     let (outcome, applied) = reconcile(args, &settings, &monitor)?;
     let Some(applied) = applied else {
