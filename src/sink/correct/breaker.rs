@@ -77,7 +77,8 @@ fn refused(detail: String, flag: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use crate::model::correction::{Cell, Correction};
-use crate::model::difference::Class;
+    use crate::model::difference::Class;
+    use crate::model::difference::RowKey;
     use crate::model::rollups::{MinerStat, Rollup};
 
     use super::*;
