@@ -8,7 +8,7 @@ demo:
 	cargo build --locked --no-default-features --profile demo
 	cargo run --locked --quiet --no-default-features --profile demo -- reconcile data/sample || test $$? -eq 1
 
-# Format, lints, all tests. Needs PostgreSQL's server programs (Debian: the package postgresql).
+# Format, lints, all tests. Needs PostgreSQL's server programs, pgbouncer and openssl (Debian: packages of these names).
 test:
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings

@@ -87,6 +87,10 @@ impl<R, C: FnMut(R) -> Result<()>> Order<R, C> {
         let mut line = self.moved.wait_while(line, is_full).expect(NO_PANIC);
         let index = line.begun;
         line.begun += 1;
+        if line.begun >= self.items {
+            // Nothing is left to wait for.
+            self.moved.notify_all();
+        }
         (line.end.is_none() && index < self.items).then_some(index)
     }
 
@@ -106,8 +110,10 @@ impl<R, C: FnMut(R) -> Result<()>> Order<R, C> {
             line.consumed += 1;
             if !matches!(result, Ok(Ok(()))) {
                 line.end = Some(result);
+                self.moved.notify_all();
             }
-            self.moved.notify_all();
+            // There is room for one more, so one thread is woken and not all.
+            self.moved.notify_one();
         }
         line.consume = Some(consume);
     }

@@ -5,6 +5,7 @@ mod support;
 mod archive;
 mod cli;
 mod conformance;
+mod connections;
 mod console;
 mod corrections;
 mod documents;

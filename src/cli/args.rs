@@ -396,15 +396,15 @@ fn help(key: &Key) -> String {
 impl<const GLOBAL: bool> Args for Flags<GLOBAL> {
     fn augment_args(command: ClapCommand) -> ClapCommand {
         KEYS.iter().fold(command, |command, key| match Self::heading(key.place) {
-            Some(heading) => command.arg(
-                Arg::new(key.flag)
-                    .long(key.flag)
-                    .value_name(key.value_name)
-                    .help(help(key))
-                    .help_heading(heading)
-                    .allow_negative_numbers(true)
-                    .global(GLOBAL),
-            ),
+            Some(heading) => {
+                let arg = Arg::new(key.flag).long(key.flag).value_name(key.value_name).help(help(key)).help_heading(heading);
+                // A yes needs no value.
+                let arg = match key.value_name {
+                    "BOOL" => arg.num_args(0..=1).require_equals(true).default_missing_value("true"),
+                    _ => arg,
+                };
+                command.arg(arg.allow_negative_numbers(true).global(GLOBAL))
+            }
             None => command,
         })
     }

@@ -97,6 +97,7 @@ mod tests {
      source                             postgres://u:***@h/db?password=***          DATABASE_URL
      format                             terminal                                    --format
      color                              never                                       --color
+     allow_cleartext_password           false                                       default
      connections                        2                                           default
      statement_timeout                  3600                                        default
      threads                            3                                           --threads

@@ -17,7 +17,7 @@ use super::{Status, resolve_with};
 
 pub fn run(args: &Migrate, global: &Global) -> Result<Status> {
     let settings = resolve_with(global, None, args.database_url.as_deref())?;
-    output::print(&migrate(args, &settings)?)?;
+    output::print_done(&migrate(args, &settings)?, "the database is as the command was to leave it")?;
     Ok(Status::Done)
 }
 

@@ -14,6 +14,7 @@ use crate::model::job::{Job, redact};
 use crate::model::outcome::Outcome;
 use crate::model::writing::Applied;
 use crate::parallel;
+use crate::postgres;
 
 use args::{Cli, Command, Flags, Global, Reading};
 use progress::Monitor;
@@ -100,7 +101,7 @@ fn misuse(usage: &clap::Error, args: &[OsString]) -> ExitCode {
         let _ = usage.print();
     } else {
         let told = usage.render().to_string();
-        eprint!("{}", secrets.iter().fold(told, |told, (word, shown)| told.replace(word, shown)));
+        output::complain(&secrets.iter().fold(told, |told, (word, shown)| told.replace(word, shown)));
     }
     ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2))
 }
@@ -165,8 +166,13 @@ fn report_applied(command: &str, applied: &Applied, planned: bool, settings: &Se
         }
         Format::Terminal => correct::as_text(applied, planned, output::Look::of(settings.color)),
     };
-    output::print(&text)?;
+    print_applied(&text, applied, planned)?;
     Ok(Status::done_if(applied.is_complete()))
+}
+
+/// Prints what a job did; where that cannot be done, the error says whether it was committed.
+fn print_applied(text: &str, applied: &Applied, planned: bool) -> Result<()> {
+    if planned { output::print(text) } else { output::print_done(text, &output::committed(applied.job.as_deref())) }
 }
 
 /// How a comparison ended. One of nothing is an error: a nightly job must not take it for "in sync".
@@ -210,9 +216,12 @@ fn resolve_layers(
         narrowing: reading.map(|reading| reading.narrow.narrowing()).unwrap_or_default(),
     })?;
     parallel::limit(settings.threads.get());
+    if settings.allow_cleartext_password {
+        postgres::allow_cleartext_password();
+    }
     if !global.quiet {
         for warning in &settings.warnings {
-            eprintln!("warning: {warning}");
+            output::complain(&format!("warning: {warning}\n"));
         }
     }
     Ok(settings)
@@ -229,7 +238,7 @@ fn trace(global: &Global) {
     let filter = if global.quiet { "off".to_owned() } else { format!("recount={level}") };
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(filter))
-        .with_writer(std::io::stderr)
+        .with_writer(|| output::Messages)
         .with_ansi(output::Look::for_stderr().color)
         .with_target(false)
         .init();
@@ -237,8 +246,6 @@ fn trace(global: &Global) {
 
 /// An error, and on a line of its own what can be done about it.
 fn tell(error: &Error) {
-    eprintln!("error: {error}");
-    if let Some(hint) = error.hint_text() {
-        eprintln!("hint: {}", hint.replace('\n', "\n      "));
-    }
+    let hint = error.hint_text().map_or(String::new(), |hint| format!("hint: {}\n", hint.replace('\n', "\n      ")));
+    output::complain(&format!("error: {error}\n{hint}"));
 }

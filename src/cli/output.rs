@@ -46,9 +46,43 @@ fn wants_color() -> bool {
     set("NO_COLOR").is_none() && set("TERM").is_none_or(|term| term != "dumb")
 }
 
+/// Writes a message to stderr. Where that cannot be written, nobody can be told so, and the work goes on.
+pub fn complain(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// stderr for what the program tells of its doings: as [`complain`], it never fails.
+#[derive(Debug)]
+pub struct Messages;
+
+impl Write for Messages {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let _ = io::stderr().lock().write_all(buffer);
+        Ok(buffer.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Writes all of `text`. Where the reader has closed the pipe, it has read enough.
 pub fn print(text: &str) -> Result<()> {
     print_bytes(text.as_bytes())
+}
+
+/// Prints what a command has done in a database. Where that cannot be written, the error says what is so: `done`, as in "job … is committed".
+pub fn print_done(text: &str, done: &str) -> Result<()> {
+    print(text).map_err(|error| {
+        let detail = error.to_string();
+        let detail = detail.strip_prefix("writing to stdout: ").unwrap_or(&detail).to_owned();
+        Error::new(ErrorKind::Io, "writing to stdout", format!("{detail}; {done}, only the report of it was lost"))
+    })
+}
+
+/// What [`print_done`] says of a job.
+pub fn committed(job: Option<&str>) -> String {
+    job.map_or_else(|| "nothing was to be changed".to_owned(), |job| format!("job {job} is committed"))
 }
 
 /// The same for what is not text.

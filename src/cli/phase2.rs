@@ -45,18 +45,23 @@ pub fn run(phase2: &Phase2, global: &Global) -> Result<Status> {
                 Keep::Nowhere | Keep::Table => Vec::new(),
             };
             let done = interruptible(phase2::apply(url, &options, &archived))?;
-            output::print(&told("phase2 apply", done.iter().map(|s| s.sql.as_str()), &settings))?;
+            output::print_done(&told("phase2 apply", done.iter().map(|s| s.sql.as_str()), &settings), "the change is committed")?;
         }
         Phase2Action::Revert => {
             let done = interruptible(phase2::revert(url))?;
-            output::print(&told("phase2 revert", done.statements.iter().map(String::as_str), &settings))?;
+            output::print_done(
+                &told("phase2 revert", done.statements.iter().map(String::as_str), &settings),
+                "the change is taken back",
+            )?;
             if let Some(reason) = done.at_the_end.filter(|_| !global.quiet) {
-                eprintln!("note: the wide columns stand at the end of the table, since these cannot be moved: {reason}");
+                output::complain(&format!(
+                    "note: the wide columns stand at the end of the table, since these cannot be moved: {reason}\n"
+                ));
             }
         }
         Phase2Action::Finish => {
             let done = interruptible(phase2::finish(url))?;
-            output::print(&told("phase2 finish", done.iter().map(String::as_str), &settings))?;
+            output::print_done(&told("phase2 finish", done.iter().map(String::as_str), &settings), "the change is final")?;
         }
     }
     Ok(Status::Done)

@@ -33,6 +33,6 @@ pub fn run(phase3: &Phase3, global: &Global) -> Result<Status> {
             }
         }
     };
-    output::print(&told)?;
+    output::print_done(&told, "all of it is done")?;
     Ok(Status::Done)
 }

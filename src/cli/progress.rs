@@ -11,6 +11,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::model::job::Watch;
+use crate::postgres::{guarded, interrupt};
+
+use super::output::complain;
 
 /// Set by the first Ctrl-C; the second ends the process.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -73,18 +76,22 @@ fn new_bar(stage: &'static str) -> ProgressBar {
 struct Stops {
     interrupt: Signal,
     terminate: Signal,
+    /// The terminal is gone. `None` where the caller wants that to be ignored, as `nohup` does.
+    hangup: Option<Signal>,
 }
 
 impl Stops {
     /// Handlers are in place when this returns. Only within a runtime.
     fn install() -> io::Result<Stops> {
-        Ok(Stops { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        let hangup = if ignores_hangup() { None } else { Some(signal(SignalKind::hangup())?) };
+        Ok(Stops { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())?, hangup })
     }
 
     async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            Some(_) = async { match &mut self.hangup { Some(hangup) => hangup.recv().await, None => None } } => {}
         }
     }
 }
@@ -104,23 +111,45 @@ fn listen() -> io::Result<()> {
                 if INTERRUPTED.swap(true, Ordering::Relaxed) {
                     std::process::exit(INTERRUPTED_STATUS);
                 }
-                eprintln!("stopping; press Ctrl-C again to stop at once");
+                interrupt::ask();
+                complain("stopping; press Ctrl-C again to stop at once\n");
             }
         });
     })?;
     Ok(())
 }
 
-/// Runs to the end, or drops the work at the first request to stop.
+/// Runs to the end. At the first request to stop, statements that are under way are cancelled in the server, and the work ends with what
+/// the server says of them: so what was committed is told as done. A second request ends the process.
 pub fn interruptible<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     let doing = || LISTENING.to_owned();
     runtime().doing(ErrorKind::Io, doing)?.block_on(async {
         let mut stops = Stops::install().doing(ErrorKind::Io, doing)?;
+        let mut work = std::pin::pin!(guarded("talking to the database", work));
         tokio::select! {
-            done = work => done,
-            () = stops.next() => Err(interrupted()),
+            done = &mut work => return done?,
+            () = stops.next() => {}
+        }
+        interrupt::ask();
+        complain("stopping; press Ctrl-C again to stop at once\n");
+        tokio::select! {
+            done = &mut work => done?,
+            () = stops.next() => std::process::exit(INTERRUPTED_STATUS),
+            () = tokio::time::sleep(interrupt::PATIENCE) => {
+                let detail = format!("the server did not answer within {} s of the interrupt", interrupt::PATIENCE.as_secs());
+                Err(Error::new(ErrorKind::Interrupted, "stopped", detail).hint(
+                    "what was under way may have gone through: `recount migrate status` tells which migrations and which phase are applied",
+                ))
+            }
         }
     })
+}
+
+/// Whether whoever started us ignores the end of the terminal.
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
 fn interrupted() -> Error {

@@ -13,7 +13,7 @@ use super::output::Look;
 use super::progress::Monitor;
 use super::settings::Settings;
 use super::writing::Reconcile;
-use super::{Status, compared, print, report, resolve_layers};
+use super::{Status, compared, print_applied, report, resolve_layers};
 
 const HINT: &str = "a folder cannot be corrected: write its differences with `recount diff --out DIR`, then correct a database with \
                     `recount apply DIR --database-url URL`";
@@ -37,7 +37,9 @@ pub fn run(args: &Reconcile, global: &Global) -> Result<Status> {
         return compared(&outcome);
     };
     let (planned, look) = (args.correcting.sql.is_some(), Look::of(settings.color));
-    print(&super::report::render_corrected(&outcome, &applied, planned, settings.format, global.quiet, look)?, monitor)?;
+    monitor.finish();
+    let told = super::report::render_corrected(&outcome, &applied, planned, settings.format, global.quiet, look)?;
+    print_applied(&told, &applied, planned)?;
     Ok(Status::done_if(applied.is_complete()))
 }
 

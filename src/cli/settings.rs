@@ -21,6 +21,9 @@ use super::values::{Color, Format};
 
 /// The file that is read where none is named.
 const DEFAULT_FILE: &str = "recount.toml";
+/// Threads and connections for each core, and in all.
+const PER_CORE_MAX: NonZeroUsize = NonZeroUsize::new(4).unwrap();
+const THREADS_MAX: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 /// Environment variables with our prefix that are read elsewhere.
 const OTHER_ENV: [&str; 1] = ["RECOUNT_CONFIG"];
 
@@ -50,6 +53,8 @@ pub struct Settings {
     pub source: Option<Location>,
     pub format: Format,
     pub color: Color,
+    /// A password may be sent so that whoever listens can use it.
+    pub allow_cleartext_password: bool,
     pub connections: NonZeroUsize,
     /// Seconds.
     pub statement_timeout: NonZeroUsize,
@@ -81,6 +86,7 @@ impl Default for Settings {
             source: None,
             format: Format::Terminal,
             color: Color::Auto,
+            allow_cleartext_password: false,
             connections: NonZeroUsize::MIN.saturating_add(1),
             statement_timeout: NonZeroUsize::MIN.saturating_add(3599),
             threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
@@ -121,6 +127,7 @@ impl Settings {
             settings.apply(key, layers)?;
         }
         settings.warnings = unknown_env(&layers.env);
+        settings.bound();
         settings.validate()?;
         settings.filter = ColumnFilter::parse(&settings.columns, &settings.ignore).map_err(|e| settings.blame(e))?;
         Ok(settings)
@@ -165,6 +172,20 @@ impl Settings {
             origin => origin.to_string(),
         };
         Err(Error::new(ErrorKind::Usage, place, format!("found {found}; expected {}", slot.expected())))
+    }
+
+    /// More threads or connections than a machine has use for only cost memory, and thousands of them bring it down.
+    fn bound(&mut self) {
+        let cores = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        let most = cores.saturating_mul(PER_CORE_MAX).min(THREADS_MAX);
+        for (name, number) in [("threads", &mut self.threads), ("connections", &mut self.connections)] {
+            if *number > most {
+                self.warnings.push(format!(
+                    "{name}: {number} is more than this machine has use for; {most} are taken (four for each core, at most {THREADS_MAX})"
+                ));
+                *number = most;
+            }
+        }
     }
 
     fn validate(&self) -> Result<()> {

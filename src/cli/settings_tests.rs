@@ -166,3 +166,14 @@ fn a_named_file_must_exist() {
     let error = read_file(Some(Path::new("no/such.toml"))).unwrap_err();
     assert_eq!(error.to_string(), "reading no/such.toml: No such file or directory (os error 2)");
 }
+
+#[test]
+fn more_threads_than_a_machine_has_use_for_are_not_taken() {
+    let settings = resolve("", &[("RECOUNT_CONNECTIONS", "1000")], &[("threads", "100000")]).unwrap();
+    let most = std::thread::available_parallelism().unwrap().get().saturating_mul(4).min(256);
+    assert_eq!((settings.threads.get(), settings.connections.get()), (most, most));
+    let told = settings.warnings.join("\n");
+    assert!(told.contains(&format!("threads: 100000 is more than this machine has use for; {most} are taken")), "{told}");
+    assert!(told.contains("connections: 1000 is more"), "{told}");
+    assert!(resolve("", &[], &[("threads", "1")]).unwrap().warnings.is_empty());
+}

@@ -34,17 +34,17 @@ pub fn run(steps: &Steps, global: &Global) -> Result<Status> {
         StepsAction::Recover { apply, era5_delay, era5_buffer, .. } => {
             let recovery = Recovery { era5_delay_seconds: era5_delay.as_secs(), era5_buffer_seconds: era5_buffer.as_secs() };
             let found = interruptible(steps::recover(url, scoring, &recovery, *apply))?;
-            output::print(&listed("steps recover", &found, &settings))?;
+            output::print_done(&listed("steps recover", &found, &settings), &output::committed(found.job.as_deref()))?;
             Ok(status(&found, *apply))
         }
         StepsAction::Backfill { apply, .. } => {
             let found = interruptible(steps::backfill(url, scoring, *apply))?;
-            output::print(&listed("steps backfill", &found, &settings))?;
+            output::print_done(&listed("steps backfill", &found, &settings), &output::committed(found.job.as_deref()))?;
             Ok(status(&found, *apply))
         }
         StepsAction::Undo { job } => {
             let undone = interruptible(steps::undo(url, job))?;
-            output::print(&taken_back(&undone, &settings))?;
+            output::print_done(&taken_back(&undone, &settings), "the job is taken back")?;
             Ok(Status::done_if(undone.left == 0))
         }
     }

@@ -1,5 +1,6 @@
 //! What an error of the server means: one judge, so that one SQLSTATE has one meaning in all commands.
 
+use super::interrupt;
 use crate::error::{Error, ErrorKind, Result};
 
 /// What a connection is for. It decides what an error can have left behind, and which rights are needed.
@@ -49,6 +50,14 @@ pub fn is_rejection(error: &sqlx::Error) -> bool {
 /// A statement that failed, or a server that went away while it ran. Only the message: a detail may quote whole rows.
 #[cold]
 pub fn failed(task: Task, doing: impl Into<String>, error: &sqlx::Error) -> Error {
+    // A job that corrects says by itself what an interrupt has left behind.
+    if interrupt::is_asked() && task != Task::Correct {
+        let detail = match code(error).as_deref() {
+            Some("57014") => "interrupted; what was under way was rolled back".to_owned(),
+            _ => format!("interrupted; {}", one_line(error)),
+        };
+        return Error::new(ErrorKind::Interrupted, doing, detail);
+    }
     let Some(code) = code(error) else {
         let detail = format!("the connection was lost: {}", one_line(error));
         return Error::new(ErrorKind::Database, doing, detail).hint(format!("{}{GONE}", task.left()));
@@ -71,7 +80,7 @@ impl<T> Judged<T> for std::result::Result<T, sqlx::Error> {
 const GONE: &str = "the server went away; simply run it again once it is back";
 
 /// Kind and hint of a SQLSTATE.
-fn judge(task: Task, code: &str) -> (ErrorKind, &'static str) {
+pub(super) fn judge(task: Task, code: &str) -> (ErrorKind, &'static str) {
     match code {
         "40001" => (ErrorKind::Retry, "try again; on a standby, max_standby_streaming_delay decides how long a query may take"),
         "40P01" => (ErrorKind::Retry, "another session was in the way; try again"),
@@ -79,7 +88,10 @@ fn judge(task: Task, code: &str) -> (ErrorKind, &'static str) {
             (ErrorKind::Retry, "another session holds a lock on the table, a migration perhaps: try again when it is done")
         }
         "42501" => (ErrorKind::Database, task.rights()),
-        "25006" => (ErrorKind::Database, "the transaction is read-only: connect to the primary, as a role that may write"),
+        "25006" => (
+            ErrorKind::Database,
+            "the server takes no writes from this session: connect to the primary, as a role for which default_transaction_read_only is off",
+        ),
         "57014" => {
             (ErrorKind::Database, "a statement took longer than this job allows (an hour by default), or someone cancelled it")
         }

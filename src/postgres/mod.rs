@@ -4,18 +4,27 @@
 //! Stages open connections here and nowhere else, so that all commands read the same parameters, wait for the same time, and say the
 //! same about the same error.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 mod connect;
 mod environment;
 mod errors;
+mod guard;
+pub mod interrupt;
+mod link;
 mod parameters;
 mod place;
+mod relay;
+mod scram;
 mod settings;
 mod sql;
+mod tls;
 mod url;
 pub mod wire;
 
 pub use connect::{close, execute};
 pub use errors::{Judged, Task, code, failed, is_rejection};
+pub use guard::guarded;
 pub use place::{schema_of, set_search_path};
 pub use settings::Target;
 pub use sql::{identifier, literal, readable_json};
@@ -36,3 +45,15 @@ pub fn try_pause_lock(pause: bool) -> String {
 
 /// The advisory lock of jobs that write: "recountw" in ASCII. It is taken within a transaction and ends with it.
 pub const JOBS_LOCK: i64 = 0x72_65_63_6f_75_6e_74_77;
+
+/// `--allow-cleartext-password`: set once, before the first connection.
+static CLEARTEXT_PASSWORD: AtomicBool = AtomicBool::new(false);
+
+/// From now on a password is sent in clear text, or as an MD5 hash, over connections that are not encrypted, where the server asks so.
+pub fn allow_cleartext_password() {
+    CLEARTEXT_PASSWORD.store(true, Ordering::Relaxed);
+}
+
+fn cleartext_password_is_allowed() -> bool {
+    CLEARTEXT_PASSWORD.load(Ordering::Relaxed)
+}

@@ -54,7 +54,6 @@ pub(super) enum Roots {
     Nobody,
 }
 
-#[allow(dead_code)]
 #[derive(Debug, Clone)]
 pub(super) struct Tls {
     pub mode: SslMode,
@@ -68,7 +67,6 @@ pub(super) struct Tls {
     pub versions: (u8, u8),
 }
 
-#[allow(dead_code)]
 #[derive(Debug, Clone)]
 pub(super) struct Keepalive {
     pub idle: Option<Duration>,
@@ -95,7 +93,6 @@ impl Host {
     }
 
     /// Where nobody can listen in: a socket, or this machine's own loopback.
-    #[allow(dead_code)]
     pub fn is_local(&self) -> bool {
         let place = self.address.as_deref().unwrap_or(&self.name);
         self.folder().is_some() || place == "localhost" || place.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
@@ -103,7 +100,6 @@ impl Host {
 }
 
 /// A database to connect to.
-#[allow(dead_code)]
 #[derive(Clone)]
 pub struct Target {
     pub(super) hosts: Vec<Host>,

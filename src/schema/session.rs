@@ -1,7 +1,7 @@
 //! The connection of the migrations: its settings, its lock, and what its errors mean.
 
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::postgres::{MIGRATIONS_LOCK, Target, Task, close, failed};
+use crate::postgres::{MIGRATIONS_LOCK, Target, Task, close, execute, failed, interrupt};
 use sqlx::migrate::{MigrateError, Migration};
 use sqlx::{AssertSqlSafe, PgConnection};
 use std::time::{Duration, Instant};
@@ -36,7 +36,10 @@ impl Session {
                 .fetch_one(&mut connection)
                 .await
                 .doing(ErrorKind::Database, doing)?;
-        Ok(Session { connection, server: server.unsigned_abs(), own_lock_timeout: lock_timeout != "0" })
+        let mut session = Session { connection, server: server.unsigned_abs(), own_lock_timeout: lock_timeout != "0" };
+        // What the role or the database sets is for other work. The session is ours, and is given back as it was.
+        session.set("SET statement_timeout = '1h'; SET idle_in_transaction_session_timeout = 0".to_owned()).await?;
+        Ok(session)
     }
 
     /// Makes the session fit for changes: an old server is refused, other runs are waited for, builds may take their time.
@@ -58,8 +61,9 @@ impl Session {
         self.set(format!("SET lock_timeout = {milliseconds}")).await
     }
 
-    pub async fn close(self) {
-        // All is done; whether the farewell reaches the server changes nothing.
+    pub async fn close(mut self) {
+        // All is done; whether the farewell reaches the server changes nothing. A pooler may give the session to others.
+        let _ = execute(&mut self.connection, "RESET ALL; SELECT pg_catalog.pg_advisory_unlock_all()").await;
         close(self.connection).await;
     }
 
@@ -75,6 +79,9 @@ impl Session {
                 .doing(ErrorKind::Database, doing)?;
             if ours {
                 return Ok(());
+            }
+            if interrupt::is_asked() {
+                return Err(Error::new(ErrorKind::Interrupted, doing(), "interrupted before anything was changed"));
             }
             if started.elapsed() > TURN_TIMEOUT {
                 let detail = format!("it has not ended within {} s", TURN_TIMEOUT.as_secs());

@@ -15,6 +15,11 @@ pub struct Database<'c> {
     name: String,
 }
 
+/// Runs a statement in a database of a server.
+pub fn execute_on(cluster: &Cluster, database: &str, sql: &str) {
+    execute(&cluster.socket_url(database), sql);
+}
+
 /// A new, empty database on the shared server.
 pub fn database() -> Database<'static> {
     Database::create(Cluster::shared())

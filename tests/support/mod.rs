@@ -12,5 +12,6 @@ pub mod python;
 pub mod repository;
 
 pub use cluster::Cluster;
+pub use command::Run;
 pub use command::recount;
-pub use database::{Database, block_on, database, nulls_not_distinct};
+pub use database::{Database, block_on, database, execute_on, nulls_not_distinct};

@@ -52,6 +52,7 @@ pub fn settings(work: &Work) -> Vec<String> {
         "SET LOCAL quote_all_identifiers = off",
         "SET LOCAL transform_null_equals = off",
         "SET LOCAL statement_timeout = 0",
+        "SET LOCAL idle_in_transaction_session_timeout = 0",
         // Others look for a deadlock after waiting deadlock_timeout for us. Long before that, we have stopped waiting.
         "SELECT set_config('lock_timeout', greatest(10, least(250, setting::int / 4))::text, true)
          FROM pg_settings WHERE name = 'deadlock_timeout'",
@@ -60,7 +61,8 @@ pub fn settings(work: &Work) -> Vec<String> {
     std::iter::once(path).chain(fixed.map(str::to_owned)).collect()
 }
 
-pub const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE";
+/// Where the role or the database is read-only by default, somebody wants it so: that is not overruled.
+pub const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
 
 /// All steps between BEGIN and COMMIT, once the job has its lock. Without `inserts`, missing rows stay missing.
 pub fn steps(work: &Work, inserts: bool) -> Vec<Step<'_>> {

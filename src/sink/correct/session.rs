@@ -10,7 +10,7 @@ use tokio::runtime::Builder;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::model::job::Watch;
 use crate::model::sanitize::sanitize;
-use crate::postgres::{Target, Task, close, schema_of, set_search_path};
+use crate::postgres::{Target, Task, close, guarded, schema_of, set_search_path};
 
 pub use crate::postgres::{code, is_rejection};
 
@@ -35,16 +35,20 @@ pub fn run<T>(job: impl Future<Output = Result<T>>) -> Result<T> {
 impl<'w> Session<'w> {
     pub async fn open(url: &str, command: &str, watch: &'w dyn Watch) -> Result<Session<'w>> {
         let target = Target::parse(url)?;
-        let mut connection = target.connect(Task::Correct, &format!("recount {command}"), command).await?;
-        let pid = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut connection).await;
-        let pid = pid.map_err(|e| failed("connecting to the database", &e))?;
-        Ok(Session { connection, target, watch, pid })
+        let connection = target.connect(Task::Correct, &format!("recount {command}"), command).await?;
+        let mut session = Session { connection, target, watch, pid: 0 };
+        let query = sqlx::query_scalar("SELECT pg_catalog.pg_backend_pid()");
+        session.pid = session.wait("connecting to the database", async |c| query.fetch_one(c).await).await?;
+        Ok(session)
     }
 
     /// Begins a transaction in which the server rejects every write, with the validator's schema as its only one. Nothing is set
     /// that outlives it: behind a pooler, the session is not ours.
     pub async fn begin_reading(&mut self) -> Result<()> {
-        self.begin("BEGIN READ ONLY").await
+        // What the role or the database sets is for other work.
+        const BEGIN: &str =
+            "BEGIN READ ONLY; SET LOCAL statement_timeout = '1h'; SET LOCAL idle_in_transaction_session_timeout = 0";
+        self.begin(BEGIN).await
     }
 
     /// Begins a transaction with the validator's schema as its only one.
@@ -65,7 +69,7 @@ impl<'w> Session<'w> {
     pub async fn attempt<T>(&mut self, work: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>) -> Result<sqlx::Result<T>> {
         let outcome = tokio::select! {
             biased;
-            outcome = work(&mut self.connection) => Some(outcome),
+            outcome = guarded("correcting the database", work(&mut self.connection)) => Some(outcome?),
             () = interrupted(self.watch) => None,
         };
         match outcome {

@@ -16,13 +16,12 @@ use std::collections::HashMap;
 use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use futures_util::TryStreamExt;
 use sqlx::postgres::PgConnection;
 
-use self::connect::{NO_TRANSACTION_TIMEOUT, begin, connect, execute, failed};
+use self::connect::{GRACE, NO_TRANSACTION_TIMEOUT, begin, connect, copy_bytes_max, execute, failed};
 use self::contract::{Contract, Selection};
 use self::plan::Access;
 use self::pool::{Pool, Reader};
@@ -36,12 +35,10 @@ use crate::model::ids::RunId;
 use crate::model::rollups::{ForecastStat, Rollup};
 use crate::model::rows::{rows_from_batch, stats_from_batch, stats_schema};
 use crate::model::time::Micros;
-use crate::postgres::{Target, literal, schema_of, set_search_path};
+use crate::postgres::{Target, guarded, literal, schema_of, set_search_path};
 
 /// So many rows of a spool are decoded before they are written.
 const SPOOL_BATCH_ROWS: usize = 1 << 16;
-/// Beyond the server's own bound of a statement, so that its message comes first.
-const GRACE: Duration = Duration::from_secs(30);
 
 /// A database, its schema checked, its snapshot pinned on every connection.
 #[derive(Debug)]
@@ -77,8 +74,9 @@ impl Postgres {
     pub fn open(url: &str, options: &Options) -> Result<Postgres> {
         let target = Target::parse(url)?;
         let counters = Counters::default();
-        let mut exporter = Reader::open(connect(&target, "snapshot"))?;
-        let looked = exporter.run(async |exporter| look(exporter, options, &counters).await)?;
+        let mut exporter = Reader::open(connect(&target, options, "snapshot"))?;
+        let looked =
+            exporter.run(async |exporter| guarded("opening the database", look(exporter, options, &counters)).await?)?;
         let Looked { exported, contract, snapshot, stored_miners, position } = looked;
         let readers = std::thread::scope(|scope| {
             let open = |number| Reader::open(pinned(&target, options, number, &exported));
@@ -206,12 +204,13 @@ impl Postgres {
         let bound = self.options.statement_timeout;
         reader.run(async |connection| {
             if bound.is_zero() {
-                return statement(connection).await;
+                return guarded("reading the database", statement(connection)).await?;
             }
-            tokio::time::timeout(bound + GRACE, statement(connection)).await.unwrap_or_else(|_| {
+            let work = guarded("reading the database", statement(connection));
+            tokio::time::timeout(bound + GRACE, work).await.unwrap_or_else(|_| {
                 let detail = format!("no answer within {} s", (bound + GRACE).as_secs());
                 Err(Error::new(ErrorKind::Database, "reading the database", detail).hint("is the server still there?"))
-            })
+            })?
         })
     }
 }
@@ -248,7 +247,7 @@ async fn look(exporter: &mut PgConnection, options: &Options, counters: &Counter
 }
 
 async fn pinned(target: &Target, options: &Options, number: usize, exported: &Exported) -> Result<PgConnection> {
-    let mut reader = connect(target, &format!("reader {number}")).await?;
+    let mut reader = connect(target, options, &format!("reader {number}")).await?;
     pin(&mut reader, options, number, exported).await?;
     Ok(reader)
 }
@@ -411,7 +410,14 @@ async fn copy(connection: &mut PgConnection, sql: &str, selection: &Selection, w
 async fn receive(connection: &mut PgConnection, sql: &str, mut decoder: Decoder, what: &str) -> Result<Decoder> {
     let cannot = |e| failed(format!("reading {what}"), e);
     let mut stream = connection.copy_out_raw(sql).await.map_err(cannot)?;
+    let (mut sent, most) = (0, copy_bytes_max());
     while let Some(bytes) = stream.try_next().await.map_err(cannot)? {
+        sent += bytes.len() as u64;
+        if sent > most {
+            let detail = format!("the server has sent more than {} MB and does not end", most >> 20);
+            return Err(Error::new(ErrorKind::Database, format!("reading {what}"), detail)
+                .hint("the rows of one run have to fit into half of the memory that is free; is this the right server?"));
+        }
         decoder.push(&bytes)?;
     }
     Ok(decoder)
