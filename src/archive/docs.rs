@@ -143,6 +143,9 @@ static DOCS: &[Doc] = &[
     doc("runs", "gfs_init_time_utc", "UTC", "R1", "Initialisation"),
     doc("runs", "target_forecast_time_utc", "UTC", "R1", "Target of the forecast"),
     doc("legacy_lead_scores", "era5_score", "0..1", "L1", "Score of the lead, as a wide column had it"),
+    doc("retained", "table", "", "D6", "Table of this archive that the row is in: responses, scores, component_scores or steps"),
+    doc("retained", "id", "", "D6", "Its `id` there"),
+    doc("retained", "counts", "", "D6", "True where rollups use it; false where the database has newer evidence of the same lead or miner: leave such rows out"),
     doc("nodes", "uid", "", "F", "Miner's number in the subnet"),
     doc("nodes", "hotkey", "", "F", "Public key registered for it"),
 ];

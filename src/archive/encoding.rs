@@ -15,7 +15,6 @@ use parquet::schema::types::ColumnPath;
 use crate::error::{Context, ErrorKind, Result};
 use crate::files::parquet::{Encoder, ParquetFile, RowGroup};
 
-use super::manifest::FORMAT_VERSION;
 use super::tables::Table;
 
 /// No file has more bytes of rows; with its footer it stays below 512 MB. A day that has more goes on in a further file.
@@ -33,6 +32,8 @@ const ZSTD_LEVEL: i32 = 3;
 const CREATED_BY: &str = "recount version 1.0.0 (build archive)";
 /// The format of the file, among its metadata.
 pub const VERSION_KEY: &str = "recount.format_version";
+/// Of a file by itself; the manifest has a version of its own.
+const FILE_VERSION: u64 = 1;
 /// Its table, among its metadata.
 pub const TABLE_KEY: &str = "recount.table";
 /// Distinct hotkeys that a filter of one run is made for; a subnet has 256 miners.
@@ -70,7 +71,7 @@ pub fn properties(table: &Table, schema: &SchemaRef) -> WriterProperties {
     let index = |column: &&str| schema.index_of(column).expect("invariant: a table is in order of its own columns") as i32;
     let sorted = |column| SortingColumn { column_idx: index(column), descending: false, nulls_first: true };
     let indexed = INDEXED.contains(&table.name);
-    let metadata = [(VERSION_KEY, FORMAT_VERSION.to_string()), (TABLE_KEY, table.name.to_owned())];
+    let metadata = [(VERSION_KEY, FILE_VERSION.to_string()), (TABLE_KEY, table.name.to_owned())];
     let mut builder = WriterProperties::builder()
         .set_created_by(CREATED_BY.to_owned())
         // Pages of the first version are compressed whole, those of the second without their levels.

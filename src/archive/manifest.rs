@@ -15,10 +15,12 @@ use crate::model::time::Micros;
 use super::LATEST;
 use super::paths::{self, manifest_path};
 use super::place::{FILE_BYTES, Place, Seen};
-use super::tables::Table;
+use super::tables::{RETAINED_TABLE, Table};
 
 /// The format that this recount writes; it reads this one and all before it.
-pub const FORMAT_VERSION: u64 = 1;
+pub const FORMAT_VERSION: u64 = 2;
+/// What an archive has without rows that are gone from the database. Version 2 has such, and a reader must know which of them count.
+const PLAIN_VERSION: u64 = 1;
 /// Not sealed: whoever names a manifest names its hash.
 const FORMAT: Format = Format { name: "recount archive", newest: FORMAT_VERSION, is_sealed: false };
 
@@ -87,7 +89,7 @@ impl Manifest {
     pub fn new(as_of: Micros, scoring: Scoring) -> Manifest {
         Manifest {
             format: FORMAT.name.to_owned(),
-            version: FORMAT_VERSION,
+            version: PLAIN_VERSION,
             tool: concat!("recount ", env!("CARGO_PKG_VERSION")).to_owned(),
             as_of: as_of.0,
             server_version: String::new(),
@@ -104,6 +106,12 @@ impl Manifest {
             history: BTreeMap::new(),
             previous: None,
         }
+    }
+
+    /// Sets the version that a reader needs.
+    pub fn set_version(&mut self) {
+        let has_retained = self.files.values().any(|file| file.table == RETAINED_TABLE.name);
+        self.version = if has_retained { FORMAT_VERSION } else { PLAIN_VERSION };
     }
 
     /// The text of the file.

@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use crate::model::evidence::{COMPONENTS, InputTable, NODES, RESPONSES, RUNS, SCORES, STEPS};
 use crate::model::ids::LeadHours;
-use crate::model::rollups::{FindingRow, ForecastStat, LeadScore, LegacyScore, MinerStat, Rollup, SubnetStat};
+use crate::model::rollups::{FindingRow, ForecastStat, LeadScore, LegacyScore, MinerStat, RetainedRow, Rollup, SubnetStat};
 use crate::model::rows::{schema_of, stats_schema};
 
 use super::docs;
@@ -156,8 +156,19 @@ pub const LEGACY_TABLE: Table = Table {
     order: &["run_id", "miner_uid", "forecast_run_id", "lead_hours"],
 };
 
+pub const RETAINED_TABLE: Table = Table {
+    name: RetainedRow::TABLE,
+    about: "Marks the rows of evidence that have gone from the database since they were archived",
+    division: Division::Day,
+    content: Content::Rollup(|| schema_of(RetainedRow::COLUMNS)),
+    order: &["run_id", "table", "id"],
+};
+
+/// Tables that hold nothing in most archives; they belong to the evidence, and an archive that is older than they are takes them in.
+pub const LATER: [&Table; 2] = [&LEGACY_TABLE, &RETAINED_TABLE];
+
 /// All tables: results first, then the evidence behind them, then what was stored.
-pub const TABLES: [&Table; 16] = [
+pub const TABLES: [&Table; 17] = [
     &STATS,
     &LEAD_SCORES,
     &FINDINGS_TABLE,
@@ -170,6 +181,7 @@ pub const TABLES: [&Table; 16] = [
     &RUNS_TABLE,
     &NODES_TABLE,
     &LEGACY_TABLE,
+    &RETAINED_TABLE,
     &STORED_STATS,
     &STRAY_STATS,
     &STORED_MINERS,

@@ -36,7 +36,8 @@ fn archive(settings: &Settings, archive: &Archive, watch: &dyn Watch) -> Result<
         return Err(Error::new(ErrorKind::Usage, "reading the command line", detail).hint("leave --miner and --no-lifetime out"));
     }
     let dest = archive.to.as_deref().expect("invariant: clap asks for it");
-    let archived = pipeline::archive::archive(&settings.job(), settings.open(false)?, dest, archive.tables.as_deref(), watch)?;
+    let (tables, forget) = (archive.tables.as_deref(), archive.forget);
+    let archived = pipeline::archive::archive_but(&settings.job(), settings.open(false)?, dest, tables, forget, watch)?;
     Ok(match settings.format {
         Format::Json => format!("{:#}\n", as_json(&archived)),
         Format::Terminal => sentence(&archived) + "\n",
@@ -50,8 +51,12 @@ pub fn sentence(archived: &Archived) -> String {
         0 => String::new(),
         kept => format!(" and kept {kept} more"),
     };
+    let retained = match archived.retained_rows {
+        0 => String::new(),
+        rows => format!(", with {} of evidence that the source no longer has", counted(rows, "row")),
+    };
     format!(
-        "Archived {}{gone} as of {} to {}: {} written ({}), {} unchanged, {} replaced; in all {}, {}, in {:.1} s.",
+        "Archived {}{gone}{retained} as of {} to {}: {} written ({}), {} unchanged, {} replaced; in all {}, {}, in {:.1} s.",
         counted(archived.live_runs, "run"),
         archived.as_of.iso(),
         archived.dest,
@@ -73,7 +78,7 @@ fn as_json(archived: &Archived) -> Json {
     let published = &archived.published;
     json!({
         "version": 1, "command": "archive", "as_of": archived.as_of.iso(), "dest": archived.dest, "digest": archived.digest,
-        "runs": {"source": archived.live_runs, "archive": archived.archived_runs},
+        "runs": {"source": archived.live_runs, "archive": archived.archived_runs}, "retained_rows": archived.retained_rows,
         "files": {"written": published.written, "unchanged": published.unchanged, "removed": published.removed},
         "bytes": {"written": published.bytes, "total": published.total_bytes}, "rows": published.total_rows,
         "elapsed_ms": archived.elapsed.as_millis() as u64,

@@ -234,6 +234,9 @@ pub struct Archive {
     /// Archive only these tables; without evidence, nothing can be recomputed from it
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', help_heading = "Archives")]
     pub tables: Option<Vec<String>>,
+    /// Let go of what only the archive still has of these runs: 7, 7..12, 7.. or ..12
+    #[arg(long, value_name = "A..B", help_heading = "Archives")]
+    pub forget: Option<RunRange>,
 }
 
 #[derive(Debug, Subcommand)]

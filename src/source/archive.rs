@@ -1,23 +1,24 @@
 //! An archive as a source: the database as it was, read from Parquet.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Field, Schema};
 
 use super::decode::Interner;
-use super::{Counters, ipc, small};
+use super::{Counters, ipc, retained, small};
 use crate::archive::read::Reader;
 use crate::archive::tables::{
-    COMPONENTS_TABLE, EVIDENCE, LEGACY_TABLE, NODES_TABLE, RESPONSES_TABLE, SCORES_TABLE, STEPS_TABLE, STORED_MINERS,
-    STORED_STATS, STORED_SUBNET, STRAY_STATS, Table,
+    COMPONENTS_TABLE, EVIDENCE, LEGACY_TABLE, NODES_TABLE, RESPONSES_TABLE, RETAINED_TABLE, SCORES_TABLE, STEPS_TABLE,
+    STORED_MINERS, STORED_STATS, STORED_SUBNET, STRAY_STATS, Table,
 };
 use crate::archive::{Day, Manifest, Place, day, manifest};
 use crate::error::{Context, ErrorKind, Result};
 use crate::model::evidence::{
     COMPONENTS, InputTable, NODES, RESPONSES, RUNS, Run, RunEvidence, SCORES, STEPS, Snapshot, StoredStat, Unit, UnitEvidence,
 };
-use crate::model::rollups::{ForecastStat, LegacyScore, MinerStat, Rollup, SubnetStat};
+use crate::model::rollups::{ForecastStat, LegacyScore, MinerStat, RetainedRow, Rollup, SubnetStat};
 use crate::model::rows::{rows_from_batch, schema_of, stats_from_batch, stats_schema};
 use crate::model::time::Micros;
 
@@ -85,15 +86,42 @@ impl Archive {
         Ok(UnitEvidence { runs, stored })
     }
 
+    /// The evidence that counts.
     pub(super) fn read_run(&self, run: &Run) -> Result<RunEvidence> {
-        Ok(RunEvidence {
+        let (mut evidence, marks) = self.everything(run)?;
+        if !marks.is_empty() {
+            retained::set_aside(&mut evidence, marks)?;
+        }
+        Ok(evidence)
+    }
+
+    /// All that it has of a run, and which rows of that are gone from the database.
+    pub(super) fn everything(&self, run: &Run) -> Result<(RunEvidence, Vec<RetainedRow>)> {
+        let day = Day::of(run.gfs_init).to_string();
+        let schema = schema_of(RetainedRow::COLUMNS);
+        let mut marks: Vec<RetainedRow> = rows_from_batch(&self.reader.rows(&RETAINED_TABLE, &day, &schema, Some(run.id.0))?)?;
+        marks.retain(|mark| mark.run_id == Some(run.id.0));
+        let evidence = RunEvidence {
             run: run.clone(),
             responses: self.evidence(&RESPONSES_TABLE, &RESPONSES, run)?,
             scores: self.evidence(&SCORES_TABLE, &SCORES, run)?,
             components: self.evidence(&COMPONENTS_TABLE, &COMPONENTS, run)?,
             steps: self.evidence(&STEPS_TABLE, &STEPS, run)?,
             legacy: Vec::new(),
-        })
+        };
+        Ok((evidence, marks))
+    }
+
+    /// Whether it has a row of the run that the source has not, by the ids alone.
+    pub(super) fn has_more(&self, live: &RunEvidence) -> Result<bool> {
+        let day = Day::of(live.run.gfs_init).to_string();
+        let schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, false)]));
+        for (table, batch) in retained::TABLES.into_iter().zip(retained::batches(live)) {
+            if retained::lacks(batch, &self.reader.rows(table, &day, &schema, Some(live.run.id.0))?) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn evidence(&self, table: &Table, contract: &InputTable, run: &Run) -> Result<RecordBatch> {

@@ -11,6 +11,7 @@ pub mod decode;
 mod ipc;
 pub mod layout;
 mod parts;
+pub mod retained;
 pub mod small;
 mod stretches;
 pub mod united;
@@ -30,6 +31,7 @@ use crate::model::rollups::{ForecastStat, LegacyScore, MinerStat, Rollup, Subnet
 use self::archive::Archive;
 use self::folder::Folder;
 use self::postgres::Postgres;
+use self::retained::Retained;
 use self::united::United;
 use crate::model::ids::RunId;
 use crate::model::job::Location;
@@ -188,6 +190,15 @@ impl Source {
         match self {
             Source::United(united) => united.into_live(),
             source => source,
+        }
+    }
+
+    /// What of a run is gone from the source and stays in the archive that it is united with. Each run is given once, after it
+    /// was read.
+    pub fn take_retained(&self, run: RunId) -> Option<Retained> {
+        match self {
+            Source::United(source) => source.take_retained(run),
+            Source::Postgres(_) | Source::Folder(_) | Source::Archive(_) => None,
         }
     }
 

@@ -1,8 +1,8 @@
 //! A database together with the runs that its retention has deleted and an archive still has. The database wins.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, DictionaryArray, RecordBatch};
 use arrow::compute::{concat_batches, filter_record_batch};
@@ -10,14 +10,18 @@ use arrow::datatypes::{DataType, Int32Type};
 
 use super::archive::{Archive, recoded};
 use super::decode::Interner;
+use super::retained::{Retained, set_aside, unite};
 use super::{Counters, Source};
 use crate::error::{Context, ErrorKind, Result};
 use crate::model::evidence::{Run, RunEvidence, Snapshot, StoredStat, Unit, UnitEvidence};
 use crate::model::ids::{LeadHours, RunId};
-use crate::model::job::Narrowing;
+use crate::model::job::{Narrowing, RunRange};
 use crate::model::rollups::Rollup;
 use crate::model::sanitize::{sanitize_cow, sanitized};
+use crate::model::time::Micros;
 use crate::model::value::Value;
+
+const DAY_US: i64 = 86_400_000_000;
 
 /// What the union is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +41,11 @@ pub struct United {
     snapshot: Snapshot,
     /// The runs that come from the archive.
     archived: BTreeSet<RunId>,
+    forget: Option<RunRange>,
+    /// Steps that ended before this are deleted as old ones; `None` where none are.
+    kept_since: Option<Micros>,
+    /// What is gone of the runs that were read.
+    retained: Mutex<BTreeMap<RunId, Retained>>,
 }
 
 impl United {
@@ -69,7 +78,47 @@ impl United {
             let hotkeys = snapshot.nodes.iter_mut().filter_map(|node| node.hotkey.as_mut());
             hotkeys.for_each(|hotkey| *hotkey = sanitize_cow(hotkey).into_owned());
         }
-        United { live, archive, purpose, snapshot, archived }
+        let (forget, kept_since, retained) = (None, None, Mutex::default());
+        United { live, archive, purpose, snapshot, archived, forget, kept_since, retained }
+    }
+
+    /// Keeps what is gone from runs that remain, by what the validator deletes as old: finished steps after so many days (0:
+    /// never). What is gone of the runs of `forget` is not kept, be it a part of them or all.
+    #[must_use]
+    pub fn keeping(mut self, step_retention_days: u32, forget: Option<RunRange>) -> United {
+        let days = i64::from(step_retention_days) * DAY_US;
+        self.kept_since = (days > 0).then(|| Micros(self.snapshot.taken_at.0.saturating_sub(days)));
+        self.forget = forget;
+        let (archived, forget) = (&self.archived, &self.forget);
+        let forgotten = |run: RunId| archived.contains(&run) && forget.is_some_and(|forget| forget.contains(run));
+        self.snapshot.runs.retain(|run| !forgotten(run.id));
+        self
+    }
+
+    pub fn take_retained(&self, run: RunId) -> Option<Retained> {
+        self.retained.lock().unwrap_or_else(PoisonError::into_inner).remove(&run)
+    }
+
+    fn retain(&self, run: RunId, mut retained: Retained) -> Result<()> {
+        for aside in &mut retained.aside {
+            *aside = clean_batch(aside)?;
+        }
+        self.retained.lock().unwrap_or_else(PoisonError::into_inner).insert(run, retained);
+        Ok(())
+    }
+
+    /// Adds to the runs of the source what the archive has of them beyond that.
+    fn add_gone(&self, archive: &Archive, evidence: &mut UnitEvidence) -> Result<()> {
+        let forget = |run: RunId| self.forget.is_some_and(|forget| forget.contains(run));
+        let known = |run: &Run| archive.snapshot().runs.contains(run) && !forget(run.id);
+        for live in evidence.runs.iter_mut().filter(|live| known(&live.run)) {
+            if archive.has_more(live)? {
+                let (former, marks) = archive.everything(&live.run.clone())?;
+                let retained = unite(live, &former, &marks, self.kept_since)?;
+                self.retain(live.run.id, retained)?;
+            }
+        }
+        Ok(())
     }
 
     pub fn snapshot(&self) -> &Snapshot {
@@ -112,10 +161,24 @@ impl United {
         let mut evidence = UnitEvidence { runs: Vec::new(), stored: Vec::new() };
         if !here.is_empty() {
             evidence = self.live.read(&part(here))?;
+            if let (Purpose::Preserve, Some(archive)) = (self.purpose, &self.archive) {
+                self.add_gone(archive, &mut evidence)?;
+            }
             self.widen(&mut evidence.stored, &self.live.snapshot().wide_leads);
         }
         if let Some(archive) = self.archive.as_ref().filter(|_| !gone.is_empty()) {
-            let former = archive.read(&part(gone))?;
+            let mut former = archive.read(&part(gone))?;
+            if self.purpose == Purpose::Preserve {
+                // What was put aside of them stays aside.
+                for run in &mut former.runs {
+                    let (everything, marks) = archive.everything(&run.run)?;
+                    if !marks.is_empty() {
+                        *run = everything;
+                        let retained = set_aside(run, marks)?;
+                        self.retain(run.run.id, retained)?;
+                    }
+                }
+            }
             evidence.runs.extend(former.runs);
             evidence.runs.sort_by_key(|run| run.run.id);
             if self.purpose == Purpose::Preserve {

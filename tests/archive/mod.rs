@@ -11,6 +11,7 @@ mod killed;
 mod privacy;
 #[cfg(feature = "query")]
 mod query;
+mod retained;
 mod round_trip;
 #[cfg(feature = "cloud")]
 mod s3;

@@ -7,6 +7,7 @@ mod rows;
 pub mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
@@ -14,8 +15,8 @@ use arrow::array::RecordBatch;
 use crate::archive::encoding::row_groups;
 use crate::archive::manifest::RunEntry;
 use crate::archive::tables::{
-    self, COMPONENTS_TABLE, Division, EVIDENCE, FINDINGS_TABLE, LEAD_SCORES, LEGACY_TABLE, MINERS, NODES_TABLE, RESPONSES_TABLE,
-    RUNS_TABLE, SCORES_TABLE, STATS, STEPS_TABLE, STORED_MINERS, STORED_STATS, STORED_SUBNET, STRAY_STATS, SUBNET, TABLES, Table,
+    self, Division, EVIDENCE, FINDINGS_TABLE, LATER, LEAD_SCORES, LEGACY_TABLE, MINERS, NODES_TABLE, RETAINED_TABLE, RUNS_TABLE,
+    STATS, STORED_MINERS, STORED_STATS, STORED_SUBNET, STRAY_STATS, SUBNET, TABLES, Table,
 };
 use crate::archive::{Day, Manifest, Place, day};
 use crate::error::{Error, ErrorKind, Result};
@@ -24,13 +25,14 @@ use crate::model::difference::Tolerance;
 use crate::model::evidence::{Run, Snapshot, UnitEvidence, units};
 use crate::model::filter::ColumnFilter;
 use crate::model::ids::{LeadHours, RunId};
-use crate::model::job::{Job, Narrowing, Watch};
+use crate::model::job::{Job, Narrowing, RunRange, Watch};
 use crate::model::rollups::LegacyScore;
 use crate::model::rows::{batch_of, stats_batch};
 use crate::model::time::Micros;
 use crate::rollup::UnitFold;
 use crate::sink::archive::{ArchiveWriter, Published};
 use crate::source::archive::{Archive, is_archive};
+use crate::source::retained::{self, Retained};
 use crate::source::united::{Purpose, United};
 use crate::source::{Source, small};
 
@@ -47,6 +49,8 @@ pub struct Archived {
     pub live_runs: u64,
     /// Runs that the archive had already, and that the source no longer has or was not asked for.
     pub archived_runs: u64,
+    /// Rows of evidence that the source no longer has of runs that were written.
+    pub retained_rows: u64,
     pub digest: String,
     pub published: Published,
     pub elapsed: Duration,
@@ -54,11 +58,24 @@ pub struct Archived {
 
 /// Archives a source: the runs that the job's narrowing includes, together with all that the archive has already.
 pub fn archive(job: &Job, source: Source, dest: &str, wanted: Option<&[String]>, watch: &dyn Watch) -> Result<Archived> {
+    archive_but(job, source, dest, wanted, None, watch)
+}
+
+/// As [`archive`], without what only the archive still has of the runs of `forget`.
+pub fn archive_but(
+    job: &Job,
+    source: Source,
+    dest: &str,
+    wanted: Option<&[String]>,
+    forget: Option<RunRange>,
+    watch: &dyn Watch,
+) -> Result<Archived> {
     let start = Instant::now();
     let mut writer = ArchiveWriter::open(Place::open(dest)?)?;
     let tables = selected(writer.former(), wanted, dest)?;
     check_moment(writer.former(), source.snapshot(), dest)?;
-    let source = Source::United(Box::new(United::new(source, former(&writer, dest)?, Purpose::Preserve, &job.narrowing)));
+    let united = United::new(source, former(&writer, dest)?, Purpose::Preserve, &job.narrowing);
+    let source = Source::United(Box::new(united.keeping(job.scoring.step_retention_days, forget)));
     let snapshot = source.snapshot();
     writer.set_wide_leads(&snapshot.wide_leads);
 
@@ -67,7 +84,14 @@ pub fn archive(job: &Job, source: Source, dest: &str, wanted: Option<&[String]>,
     let whole =
         Job { narrowing: Narrowing::default(), filter: ColumnFilter::default(), tolerance: Tolerance::default(), ..job.clone() };
     let mut days = Days::new(&mut writer, snapshot, &tables, kept.clone());
-    let prepare = |evidence: &UnitEvidence, fold: &UnitFold| prepare(evidence, fold, &tables, &kept, &snapshot.wide_leads);
+    let retained_rows = AtomicU64::new(0);
+    let prepare = |evidence: &UnitEvidence, fold: &UnitFold| {
+        let retained: BTreeMap<RunId, Retained> =
+            evidence.runs.iter().filter_map(|run| Some((run.run.id, source.take_retained(run.run.id)?))).collect();
+        let rows: usize = retained.values().map(|retained| retained.marks.len()).sum();
+        retained_rows.fetch_add(rows as u64, Ordering::Relaxed);
+        prepare(evidence, fold, &retained, &tables, &kept, &snapshot.wide_leads)
+    };
     let outcome = Sweep::new("archive", &whole, &source, watch).run_with(prepare, &mut days)?;
     write_moment(&mut writer, &source, &tables)?;
     manifest.digest = outcome.digest.clone();
@@ -77,6 +101,7 @@ pub fn archive(job: &Job, source: Source, dest: &str, wanted: Option<&[String]>,
         dest: dest.to_owned(),
         live_runs: snapshot.runs.len() as u64 - archived,
         archived_runs: archived,
+        retained_rows: retained_rows.into_inner(),
         digest: outcome.digest,
         published: writer.publish(manifest)?,
         elapsed: start.elapsed(),
@@ -101,10 +126,10 @@ pub fn legacy(dest: &str) -> Result<Vec<LegacyScore>> {
 /// The tables to write: those asked for, else those that the archive has, else all.
 fn selected(former: Option<&Manifest>, wanted: Option<&[String]>, dest: &str) -> Result<Vec<&'static Table>> {
     let usage = |detail: String| Error::new(ErrorKind::Usage, format!("archiving to {dest}"), detail);
-    // Evidence without the legacy scores would not be all of it; archives of before there were any take them in.
+    // Evidence without the legacy scores and the marks would not be all of it; archives of before there were any take them in.
     let complete = |mut names: BTreeSet<String>| {
         if EVIDENCE.iter().all(|table| names.contains(table.name)) {
-            names.insert(LEGACY_TABLE.name.to_owned());
+            names.extend(LATER.iter().map(|table| table.name.to_owned()));
         }
         names
     };
@@ -171,7 +196,7 @@ fn runs_by_day(runs: &[Run]) -> BTreeMap<Day, Vec<&Run>> {
 /// Days of which the source has no run any more, and that this program would write as they are: they are not written again.
 fn kept_days(former: Option<&Manifest>, manifest: &Manifest, source: &Source) -> BTreeSet<Day> {
     let Some(former) = former else { return BTreeSet::new() };
-    let basis = |m: &Manifest| (m.tool.clone(), m.version, m.scoring.clone(), m.wide_leads.clone());
+    let basis = |m: &Manifest| (m.tool.clone(), m.scoring.clone(), m.wide_leads.clone());
     let archived = |run: &&Run| source.is_archived(run.id);
     let days = runs_by_day(&source.snapshot().runs).into_iter().filter(|(day, runs)| {
         let day = day.to_string();
@@ -192,6 +217,7 @@ pub struct Piece {
 fn prepare(
     evidence: &UnitEvidence,
     fold: &UnitFold,
+    retained: &BTreeMap<RunId, Retained>,
     tables: &[&'static Table],
     kept: &BTreeSet<Day>,
     wide_leads: &[LeadHours],
@@ -206,14 +232,14 @@ fn prepare(
     };
     for run in &evidence.runs {
         let (id, day) = (run.run.id, Day::of(run.run.gfs_init));
-        for (table, batch) in [
-            (&SCORES_TABLE, &run.scores),
-            (&COMPONENTS_TABLE, &run.components),
-            (&STEPS_TABLE, &run.steps),
-            (&RESPONSES_TABLE, &run.responses),
-            (&LEAD_SCORES, &rows::lead_scores(fold, id)),
-            (&STATS, &rows::stats(fold, id)),
-        ] {
+        let of_run = retained.get(&id);
+        for (table, batch) in retained::TABLES.into_iter().zip(retained::whole(run, of_run)?) {
+            add(day, table, id, &batch)?;
+        }
+        if let Some(of_run) = of_run {
+            add(day, &RETAINED_TABLE, id, &batch_of(&of_run.marks))?;
+        }
+        for (table, batch) in [(&LEAD_SCORES, &rows::lead_scores(fold, id)), (&STATS, &rows::stats(fold, id))] {
             add(day, table, id, batch)?;
         }
     }
