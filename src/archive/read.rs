@@ -50,22 +50,43 @@ impl Reader {
 
     /// The rows of a partition in this schema; with `run`, only of the row groups that hold it alone.
     pub fn rows(&self, table: &Table, partition: &str, schema: &SchemaRef, run: Option<i32>) -> Result<RecordBatch> {
+        self.rows_from(table, partition, schema, run, true)
+    }
+
+    /// As [`Reader::rows`], of the files that are there and have the size that they must have.
+    pub fn rows_there(&self, table: &Table, partition: &str, schema: &SchemaRef, run: Option<i32>) -> Result<RecordBatch> {
+        self.rows_from(table, partition, schema, run, false)
+    }
+
+    fn rows_from(
+        &self,
+        table: &Table,
+        partition: &str,
+        schema: &SchemaRef,
+        run: Option<i32>,
+        is_needed: bool,
+    ) -> Result<RecordBatch> {
         let mut batches = Vec::new();
         for (path, entry) in self.manifest.partition(table, partition) {
-            let content = self.content(path, entry)?;
+            let content = match self.content(path, entry)? {
+                Some(content) => content,
+                None if is_needed => return Err(damaged(&self.place, path, "is missing, or not whole")),
+                None => continue,
+            };
             let decoded = decoding(|| decode(&content, schema, run), ParquetError::General);
             batches.extend(decoded.map_err(|e| damaged(&self.place, path, &format!("is damaged: {e}")))?);
         }
         concat(schema, &batches)
     }
 
-    /// The bytes of a file, as the manifest knows them.
-    fn content(&self, path: &str, entry: &FileEntry) -> Result<Bytes> {
+    /// The bytes of a file, as the manifest knows them; `None` where it is missing or cut off.
+    fn content(&self, path: &str, entry: &FileEntry) -> Result<Option<Bytes>> {
         let kept = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, content)) = kept().iter().find(|(name, _)| name == path) {
-            return Ok(content.clone());
+            return Ok(Some(content.clone()));
         }
-        let content = self.place.read(path)?.ok_or_else(|| damaged(&self.place, path, "is missing"))?;
+        let whole = |content: &Bytes| content.len() as u64 == entry.bytes;
+        let Some(content) = self.place.read(path)?.filter(whole) else { return Ok(None) };
         if blake3::hash(&content).to_hex().as_str() != entry.blake3 {
             return Err(damaged(&self.place, path, "does not match its hash"));
         }
@@ -74,7 +95,7 @@ impl Reader {
         while kept.iter().map(|(_, content)| content.len()).sum::<usize>() > KEPT_BYTES {
             kept.pop_front();
         }
-        Ok(content)
+        Ok(Some(content))
     }
 }
 

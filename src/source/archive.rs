@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 
 use super::decode::Interner;
 use super::{Counters, ipc, retained, small};
@@ -21,6 +21,9 @@ use crate::model::evidence::{
 use crate::model::rollups::{ForecastStat, LegacyScore, MinerStat, RetainedRow, Rollup, SubnetStat};
 use crate::model::rows::{rows_from_batch, schema_of, stats_from_batch, stats_schema};
 use crate::model::time::Micros;
+
+/// How rows are read: [`Reader::rows`] or [`Reader::rows_there`].
+type Rows = fn(&Reader, &Table, &str, &SchemaRef, Option<i32>) -> Result<RecordBatch>;
 
 /// An opened archive: the state that its latest manifest names.
 #[derive(Debug)]
@@ -88,45 +91,46 @@ impl Archive {
 
     /// The evidence that counts.
     pub(super) fn read_run(&self, run: &Run) -> Result<RunEvidence> {
-        let (mut evidence, marks) = self.everything(run)?;
+        let (mut evidence, marks) = self.everything(run, Reader::rows)?;
         if !marks.is_empty() {
             retained::set_aside(&mut evidence, marks)?;
         }
         Ok(evidence)
     }
 
-    /// All that it has of a run, and which rows of that are gone from the database.
-    pub(super) fn everything(&self, run: &Run) -> Result<(RunEvidence, Vec<RetainedRow>)> {
+    /// All that it has of a run, and which rows of that are gone from the database. `rows` says what a missing file is.
+    pub(super) fn everything(&self, run: &Run, rows: Rows) -> Result<(RunEvidence, Vec<RetainedRow>)> {
         let day = Day::of(run.gfs_init).to_string();
         let schema = schema_of(RetainedRow::COLUMNS);
-        let mut marks: Vec<RetainedRow> = rows_from_batch(&self.reader.rows(&RETAINED_TABLE, &day, &schema, Some(run.id.0))?)?;
+        let mut marks: Vec<RetainedRow> = rows_from_batch(&rows(&self.reader, &RETAINED_TABLE, &day, &schema, Some(run.id.0))?)?;
         marks.retain(|mark| mark.run_id == Some(run.id.0));
         let evidence = RunEvidence {
             run: run.clone(),
-            responses: self.evidence(&RESPONSES_TABLE, &RESPONSES, run)?,
-            scores: self.evidence(&SCORES_TABLE, &SCORES, run)?,
-            components: self.evidence(&COMPONENTS_TABLE, &COMPONENTS, run)?,
-            steps: self.evidence(&STEPS_TABLE, &STEPS, run)?,
+            responses: self.evidence(&RESPONSES_TABLE, &RESPONSES, run, rows)?,
+            scores: self.evidence(&SCORES_TABLE, &SCORES, run, rows)?,
+            components: self.evidence(&COMPONENTS_TABLE, &COMPONENTS, run, rows)?,
+            steps: self.evidence(&STEPS_TABLE, &STEPS, run, rows)?,
             legacy: Vec::new(),
         };
         Ok((evidence, marks))
     }
 
-    /// Whether it has a row of the run that the source has not, by the ids alone.
+    /// Whether it has a row of the run that the source has not, by the ids alone. A file that is missing has none: it is written
+    /// again from the source.
     pub(super) fn has_more(&self, live: &RunEvidence) -> Result<bool> {
         let day = Day::of(live.run.gfs_init).to_string();
         let schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, false)]));
         for (table, batch) in retained::TABLES.into_iter().zip(retained::batches(live)) {
-            if retained::lacks(batch, &self.reader.rows(table, &day, &schema, Some(live.run.id.0))?) {
+            if retained::lacks(batch, &self.reader.rows_there(table, &day, &schema, Some(live.run.id.0))?) {
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    fn evidence(&self, table: &Table, contract: &InputTable, run: &Run) -> Result<RecordBatch> {
+    fn evidence(&self, table: &Table, contract: &InputTable, run: &Run, rows: Rows) -> Result<RecordBatch> {
         let day = Day::of(run.gfs_init).to_string();
-        let batch = recoded(&self.reader.rows(table, &day, &contract.schema(), Some(run.id.0))?)?;
+        let batch = recoded(&rows(&self.reader, table, &day, &contract.schema(), Some(run.id.0))?)?;
         self.counters.add(contract.name, batch.num_rows());
         Ok(batch)
     }

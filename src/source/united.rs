@@ -12,6 +12,7 @@ use super::archive::{Archive, recoded};
 use super::decode::Interner;
 use super::retained::{Retained, set_aside, unite};
 use super::{Counters, Source};
+use crate::archive::read::Reader;
 use crate::error::{Context, ErrorKind, Result};
 use crate::model::evidence::{Run, RunEvidence, Snapshot, StoredStat, Unit, UnitEvidence};
 use crate::model::ids::{LeadHours, RunId};
@@ -113,7 +114,7 @@ impl United {
         let known = |run: &Run| archive.snapshot().runs.contains(run) && !forget(run.id);
         for live in evidence.runs.iter_mut().filter(|live| known(&live.run)) {
             if archive.has_more(live)? {
-                let (former, marks) = archive.everything(&live.run.clone())?;
+                let (former, marks) = archive.everything(&live.run.clone(), Reader::rows_there)?;
                 let retained = unite(live, &former, &marks, self.kept_since)?;
                 self.retain(live.run.id, retained)?;
             }
@@ -171,7 +172,7 @@ impl United {
             if self.purpose == Purpose::Preserve {
                 // What was put aside of them stays aside.
                 for run in &mut former.runs {
-                    let (everything, marks) = archive.everything(&run.run)?;
+                    let (everything, marks) = archive.everything(&run.run, Reader::rows)?;
                     if !marks.is_empty() {
                         *run = everything;
                         let retained = set_aside(run, marks)?;
