@@ -1,6 +1,6 @@
 //! From a comparison to corrections: in memory for `reconcile --apply`, or in a folder for `apply` at another time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use serde_json::Value as Json;
@@ -89,9 +89,13 @@ impl Gather {
     }
 
     fn whole_tables(&self, differences: &[Difference], rest: &Rest<'_>) -> Vec<Correction> {
+        // Missing rows may be as many as there are runs: each is looked up, not looked for.
+        let miners: HashMap<Option<i32>, &MinerStat> = rest.miners.iter().map(|row| (row.miner_uid, row)).collect();
+        let subnet: HashMap<(&Option<String>, Option<i32>), &SubnetStat> =
+            rest.subnet.iter().map(|row| ((&row.scope, row.run_id), row)).collect();
         corrections_of(differences, self.selection, |key| match &key.scope {
-            None => rest.miners.iter().find(|row| row.miner_uid == key.miner_uid).map(cells_of::<MinerStat>),
-            scope => rest.subnet.iter().find(|row| row.scope == *scope && row.run_id == key.run_id).map(cells_of::<SubnetStat>),
+            None => miners.get(&key.miner_uid).map(|row| cells_of::<MinerStat>(row)),
+            scope => subnet.get(&(scope, key.run_id)).map(|row| cells_of::<SubnetStat>(row)),
         })
     }
 
