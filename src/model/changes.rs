@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::evidence::{Run, UnitEvidence};
+use super::evidence::{Run, RunEvidence};
 use super::ids::RunId;
 use super::time::Micros;
 
@@ -151,12 +151,13 @@ pub struct UnitRows {
 }
 
 impl UnitRows {
-    pub fn of(evidence: &UnitEvidence) -> UnitRows {
-        let runs = evidence.runs.iter().map(|run| {
+    /// `stored`: how many stored rows there are.
+    pub fn of(runs: &[RunEvidence], stored: usize) -> UnitRows {
+        let runs = runs.iter().map(|run| {
             let tables = [&run.responses, &run.scores, &run.components, &run.steps];
             (run.run.id, tables.map(|batch| batch.num_rows() as u64))
         });
-        UnitRows { runs: runs.collect(), stored: evidence.stored.len() as u64 }
+        UnitRows { runs: runs.collect(), stored: stored as u64 }
     }
 }
 

@@ -264,6 +264,39 @@ pub struct UnitEvidence {
     pub stored: Vec<StoredStat>,
 }
 
+/// The stored rows of a unit, as rows or still in columns.
+#[derive(Debug, Clone)]
+pub enum Stored {
+    Rows(Vec<StoredStat>),
+    /// In the columns of [`stats_schema`](super::rows::stats_schema).
+    Columns(RecordBatch),
+}
+
+/// The same, borrowed.
+#[derive(Debug, Clone, Copy)]
+pub enum StoredRef<'s> {
+    Rows(&'s [StoredStat]),
+    Columns(&'s RecordBatch),
+}
+
+impl Stored {
+    pub fn as_ref(&self) -> StoredRef<'_> {
+        match self {
+            Stored::Rows(rows) => StoredRef::Rows(rows),
+            Stored::Columns(columns) => StoredRef::Columns(columns),
+        }
+    }
+}
+
+impl StoredRef<'_> {
+    pub fn count(self) -> usize {
+        match self {
+            StoredRef::Rows(rows) => rows.len(),
+            StoredRef::Columns(columns) => columns.num_rows(),
+        }
+    }
+}
+
 /// What a source knows before any run is read: the small tables whole, and what the snapshot is.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
@@ -298,8 +331,8 @@ impl Snapshot {
     }
 
     /// Gives the runs of a unit their legacy scores.
-    pub fn attach_legacy(&self, evidence: &mut UnitEvidence) {
-        for run in &mut evidence.runs {
+    pub fn attach_legacy(&self, runs: &mut [RunEvidence]) {
+        for run in runs {
             let id = Some(run.run.id.0);
             let from = self.legacy.partition_point(|row| row.run_id < id);
             run.legacy = self.legacy[from..].iter().take_while(|row| row.run_id == id).cloned().collect();

@@ -6,13 +6,13 @@ use arrow::array::{Array, AsArray, PrimitiveArray, RecordBatch};
 use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
 
 use super::correction::{Fingerprint, Whose};
-use super::evidence::{RunEvidence, UnitEvidence};
+use super::evidence::RunEvidence;
 use super::time::Micros;
 
 /// One fingerprint for each run and miner that has any row.
-pub fn of_unit(evidence: &UnitEvidence) -> BTreeMap<Whose, Fingerprint> {
+pub fn of_runs(runs: &[RunEvidence]) -> BTreeMap<Whose, Fingerprint> {
     let mut prints = BTreeMap::new();
-    evidence.runs.iter().for_each(|run| of_run(run, &mut prints));
+    runs.iter().for_each(|run| of_run(run, &mut prints));
     prints
 }
 

@@ -1,18 +1,17 @@
 //! What a job is asked to do: where to read, what to compare, how many threads to use, and whom to tell.
 
 use std::fmt;
-use std::str::FromStr;
 
 use chrono::{NaiveDate, NaiveTime};
 
 use crate::error::{Error, ErrorKind, Result};
 
 use super::difference::Tolerance;
-use super::evidence::Run;
 use super::filter::ColumnFilter;
-use super::ids::{MinerUid, RunId};
 use super::settings::Scoring;
 use super::time::Micros;
+
+pub use super::narrowing::{Narrowing, RunRange};
 
 /// What a pass over an opened source is asked to do, validated. How the source is opened is not part of it.
 #[derive(Debug, Clone, PartialEq)]
@@ -116,100 +115,6 @@ fn redact_parameters(text: &str) -> String {
     format!("{head}?{}", query.split('&').map(hide).collect::<Vec<_>>().join("&"))
 }
 
-/// What part of the rollups is compared. Evidence is read whole all the same where lifetime rollups need it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Narrowing {
-    pub runs: RunRange,
-    /// Only runs initialised at this time or later.
-    pub since: Option<Micros>,
-    pub miner: Option<MinerUid>,
-    /// False: `miner_stats` and `weather_subnet_stats` over everything are left out.
-    pub lifetime: bool,
-}
-
-impl Default for Narrowing {
-    fn default() -> Self {
-        Narrowing { runs: RunRange::default(), since: None, miner: None, lifetime: true }
-    }
-}
-
-impl Narrowing {
-    /// Whether rollups of this run are compared.
-    pub fn includes_run(&self, run: &Run) -> bool {
-        self.runs.contains(run.id) && self.since.is_none_or(|since| run.gfs_init >= since)
-    }
-
-    /// Whether rollups of this miner are compared.
-    pub fn includes_miner(&self, miner: MinerUid) -> bool {
-        self.miner.is_none_or(|only| only == miner)
-    }
-
-    /// True where anything is left out.
-    pub fn is_narrow(&self) -> bool {
-        *self != Narrowing::default()
-    }
-
-    /// Whether runs are chosen.
-    pub fn names_runs(&self) -> bool {
-        self.runs != RunRange::default() || self.since.is_some()
-    }
-}
-
-/// What is compared, in words: `runs 7..12, miner 3, without lifetime rollups`.
-impl fmt::Display for Narrowing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let runs = (self.runs != RunRange::default()).then(|| format!("runs {}", self.runs));
-        let since = self.since.map(|since| format!("runs initialised since {}", since.iso()));
-        let miner = self.miner.map(|miner| format!("miner {miner}"));
-        let lifetime = (!self.lifetime).then(|| "no lifetime rollups".to_owned());
-        f.write_str(&[runs, since, miner, lifetime].into_iter().flatten().collect::<Vec<_>>().join(", "))
-    }
-}
-
-/// Runs by id, both ends included: `7`, `7..12`, `7..`, `..12`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct RunRange {
-    pub first: Option<RunId>,
-    pub last: Option<RunId>,
-}
-
-impl RunRange {
-    pub fn contains(&self, run: RunId) -> bool {
-        self.first.is_none_or(|first| first <= run) && self.last.is_none_or(|last| run <= last)
-    }
-}
-
-impl fmt::Display for RunRange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let end = |run: Option<RunId>| run.map(|run| run.to_string()).unwrap_or_default();
-        match (self.first, self.last) {
-            (first, last) if first == last => f.write_str(&end(first)),
-            (first, last) => write!(f, "{}..{}", end(first), end(last)),
-        }
-    }
-}
-
-impl FromStr for RunRange {
-    type Err = String;
-
-    fn from_str(text: &str) -> std::result::Result<Self, String> {
-        let expected = "expected a run or a range of runs, both ends included: 7, 7..12, 7.. or ..12";
-        let end = |text: &str| match text.trim() {
-            "" => Ok(None),
-            id => id.parse().map(|id| Some(RunId(id))).map_err(|_| expected.to_owned()),
-        };
-        let (first, last) = match text.split_once("..") {
-            Some((first, last)) => (end(first)?, end(last)?),
-            None => (end(text)?, end(text)?),
-        };
-        match (first, last) {
-            (None, None) => Err(expected.to_owned()),
-            (Some(first), Some(last)) if first > last => Err(format!("starts at {first} and ends before it, at {last}")),
-            _ => Ok(RunRange { first, last }),
-        }
-    }
-}
-
 /// A date (its midnight, UTC) or a time with a zone, as the user writes it.
 pub fn parse_since(text: &str) -> std::result::Result<Micros, String> {
     let midnight = |date: NaiveDate| Micros(date.and_time(NaiveTime::MIN).and_utc().timestamp_micros());
@@ -266,18 +171,6 @@ mod tests {
         assert_eq!(Location::parse("user:pw@host/db"), Err("a URL without its postgres://"));
         assert_eq!(Location::parse("postgres:/user:pw@host"), Err("a URL without its postgres://"));
         assert_eq!(Location::parse(" "), Err("an empty text"));
-    }
-
-    #[test]
-    fn a_range_of_runs_includes_both_ends() {
-        let range: RunRange = "7..12".parse().unwrap();
-        assert!(range.contains(RunId(7)) && range.contains(RunId(12)) && !range.contains(RunId(13)));
-        assert!("..12".parse::<RunRange>().unwrap().contains(RunId(-1)));
-        assert!(!"7..".parse::<RunRange>().unwrap().contains(RunId(6)));
-        assert_eq!("7".parse::<RunRange>(), "7..7".parse());
-        for bad in ["", "..", "a..b", "12..7", "1...3"] {
-            assert!(bad.parse::<RunRange>().is_err(), "{bad}");
-        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod fingerprint;
 pub mod ids;
 pub mod job;
 pub mod miner_list;
+pub mod narrowing;
 pub mod outcome;
 pub mod rollups;
 pub mod rows;

@@ -16,7 +16,7 @@ use crate::sink::folder::DiffFolder;
 use crate::source::Source;
 
 use super::incremental::Incremental;
-use super::sweep::{Collect, Rest, Sweep, UnitResult};
+use super::pass::{Collect, Pass, Rest, UnitResult};
 
 /// Recomputes and compares, and gives what would correct the stored rollups.
 pub fn corrections(
@@ -28,8 +28,8 @@ pub fn corrections(
     watch: &dyn Watch,
 ) -> Result<(Outcome, Corrections)> {
     let mut gather = Gather::new(job, source, selection);
-    let sweep = Sweep::new("reconcile", job, source, watch).with_evidence().with_state(state.as_ref());
-    let mut outcome = sweep.run(&mut gather)?;
+    let pass = Pass::new("reconcile", job, source, watch).with_evidence().with_state(state.as_ref());
+    let mut outcome = pass.run(&mut gather)?;
     if let Some(state) = state {
         state.finish(&mut outcome)?;
     }
@@ -41,7 +41,7 @@ pub fn corrections(
 /// Recomputes and compares, and writes every difference to a folder, with all that `apply` needs.
 pub fn diff(job: &Job, source: &Source, out: &Path, settings: &Json, watch: &dyn Watch) -> Result<Outcome> {
     let mut writer = Writer { gather: Gather::new(job, source, Selection::ALL), folder: DiffFolder::create(out)? };
-    let outcome = Sweep::new("diff", job, source, watch).with_evidence().run(&mut writer)?;
+    let outcome = Pass::new("diff", job, source, watch).with_evidence().run(&mut writer)?;
     writer.folder.finish(&writer.gather.prints.take(), &origin(&outcome, settings))?;
     Ok(outcome)
 }

@@ -28,8 +28,8 @@ use crate::model::value::Value;
 use crate::rollup::{MinerRun, Rules, UnitFold};
 use crate::source::Source;
 
+use super::pass::UnitResult;
 use super::state::{Header, KeptUnit, State, StateFolder};
-use super::sweep::UnitResult;
 
 const HOUR: i64 = 3_600 * 1_000_000;
 /// ERA5 is there five days later, and six hours are for scoring.

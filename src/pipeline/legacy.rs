@@ -11,8 +11,8 @@ use crate::model::rollups::LegacyScore;
 use crate::rollup::UnitFold;
 use crate::source::Source;
 
+use super::pass::{Collect, Pass, Rest, UnitResult};
 use super::reconcile;
-use super::sweep::{Collect, Rest, Sweep, UnitResult};
 
 /// Recomputes and compares as if every stored wide value without a scored lead behind it were kept already, and gives these values.
 /// They count in the source from here on.
@@ -20,7 +20,7 @@ pub fn keep(command: &'static str, job: &Job, source: &mut Source, watch: &dyn W
     let wide = expected_wide(source, job);
     let mut kept = Gather(Vec::new());
     let without =
-        Sweep::new(command, job, source, watch).run_with(|evidence, fold| Ok(of_unit(evidence, fold, &wide)), &mut kept)?;
+        Pass::new(command, job, source, watch).run_with(|evidence, fold| Ok(of_unit(evidence, fold, &wide)), &mut kept)?;
     let Gather(mut kept) = kept;
     for stray in source.strays()? {
         kept.extend(wide_values(&stray, &wide));

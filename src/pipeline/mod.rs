@@ -1,13 +1,15 @@
 //! The main job, and the only place that sees all stages.
 
 pub mod archive;
+mod compare;
 mod correct;
 mod history;
 mod incremental;
 pub mod legacy;
+mod pass;
 mod recompute;
 mod state;
-mod sweep;
+mod sums;
 
 use std::path::Path;
 
@@ -26,8 +28,8 @@ pub use crate::sink::correct::{apply, jobs, prunable, prune, show, sql_file_exis
 pub use crate::sink::folder::read as read_diff;
 pub use correct::{corrections, diff};
 pub use incremental::{Incremental, Keeping};
+use pass::Pass;
 pub use recompute::recompute;
-use sweep::Sweep;
 
 /// Opens the source at a location.
 pub fn open(location: &Location, options: &SourceOptions) -> Result<Source> {
@@ -39,12 +41,12 @@ pub fn open(location: &Location, options: &SourceOptions) -> Result<Source> {
 
 /// Recomputes and compares.
 pub fn reconcile(command: &'static str, job: &Job, source: &Source, watch: &dyn Watch) -> Result<Outcome> {
-    Sweep::new(command, job, source, watch).run(&mut ())
+    Pass::new(command, job, source, watch).run(&mut ())
 }
 
 /// As [`reconcile`], without the units that have not changed since the last job.
 pub fn reconcile_incremental(job: &Job, source: &Source, state: Incremental, watch: &dyn Watch) -> Result<Outcome> {
-    let mut outcome = Sweep::new("reconcile", job, source, watch).with_state(Some(&state)).run(&mut ())?;
+    let mut outcome = Pass::new("reconcile", job, source, watch).with_state(Some(&state)).run(&mut ())?;
     state.finish(&mut outcome)?;
     Ok(outcome)
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use arrow::array::RecordBatch;
 
 use super::Source;
-use super::sweep::{Collect, Rest, Sweep, UnitResult};
+use super::pass::{Collect, Pass, Rest, UnitResult};
 use crate::error::Result;
 use crate::files::staging::Staging;
 use crate::model::job::{Job, Watch};
@@ -22,8 +22,8 @@ use crate::sink::tables::{RowGroups, SortedTable, ordered_rows, write};
 pub fn recompute(job: &Job, source: &Source, out: &Path, watch: &dyn Watch) -> Result<Outcome> {
     let mut tables = Recomputed::create(out, job.threads)?;
     // Some findings are about stored rows, so these are looked at as well; what differs is not this command's news.
-    let sweep = Sweep::new("recompute", job, source, watch);
-    let outcome = sweep.run_with_fold(Batches::of, &mut tables)?;
+    let pass = Pass::new("recompute", job, source, watch);
+    let outcome = pass.run_with_fold(Batches::of, &mut tables)?;
     tables.folder.commit()?;
     Ok(Outcome { tables: BTreeMap::new(), differences: Vec::new(), ..outcome })
 }

@@ -21,11 +21,9 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use arrow::array::RecordBatch;
-
 use crate::error::Result;
 use crate::model::changes::{Changes, Known, Position};
-use crate::model::evidence::{Run, RunEvidence, STEPS, Snapshot, StoredStat, Unit, UnitEvidence};
+use crate::model::evidence::{Run, RunEvidence, STEPS, Snapshot, Stored, StoredStat, Unit, UnitEvidence};
 use crate::model::rollups::{ForecastStat, LegacyScore, MinerStat, Rollup, SubnetStat};
 
 use self::archive::Archive;
@@ -112,20 +110,22 @@ impl Source {
             Source::Archive(source) => source.read(unit),
             Source::United(source) => source.read(unit),
         }?;
-        self.snapshot().attach_legacy(&mut evidence);
+        self.snapshot().attach_legacy(&mut evidence.runs);
         Ok(evidence)
     }
 
-    /// As [`Source::read`], with what the source has as columns left so: the stored rows in those of
-    /// [`stats_schema`](crate::model::rows::stats_schema), with `stored` empty, and scores in stretches.
-    pub fn read_columns(&self, unit: &Unit) -> Result<(UnitEvidence, Option<RecordBatch>)> {
-        let (mut evidence, stored) = match self {
+    /// As [`Source::read`], with what the source has as columns left so, and scores in stretches.
+    pub fn read_columns(&self, unit: &Unit) -> Result<(Vec<RunEvidence>, Stored)> {
+        let (mut runs, stored) = match self {
             Source::Postgres(source) => source.read_columns(unit)?,
             Source::Folder(source) => source.read_columns(unit)?,
-            Source::Archive(_) | Source::United(_) => return Ok((self.read(unit)?, None)),
+            Source::Archive(_) | Source::United(_) => {
+                let evidence = self.read(unit)?;
+                return Ok((evidence.runs, Stored::Rows(evidence.stored)));
+            }
         };
-        self.snapshot().attach_legacy(&mut evidence);
-        Ok((evidence, Some(stored)))
+        self.snapshot().attach_legacy(&mut runs);
+        Ok((runs, Stored::Columns(stored)))
     }
 
     /// Legacy scores that are to count beside those of the source itself.

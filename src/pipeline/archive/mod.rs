@@ -36,7 +36,7 @@ use crate::source::retained::{self, Retained};
 use crate::source::united::{Purpose, United};
 use crate::source::{Source, small};
 
-use super::sweep::{Collect, Rest, Sweep, UnitResult};
+use super::pass::{Collect, Pass, Rest, UnitResult};
 
 pub use listing::{Listing, TableLine, list};
 
@@ -92,7 +92,7 @@ pub fn archive_but(
         retained_rows.fetch_add(rows as u64, Ordering::Relaxed);
         prepare(evidence, fold, &retained, &tables, &kept, &snapshot.wide_leads)
     };
-    let outcome = Sweep::new("archive", &whole, &source, watch).run_with(prepare, &mut days)?;
+    let outcome = Pass::new("archive", &whole, &source, watch).run_with(prepare, &mut days)?;
     write_moment(&mut writer, &source, &tables)?;
     manifest.digest = outcome.digest.clone();
     let archived = snapshot.runs.iter().filter(|run| source.is_archived(run.id)).count() as u64;

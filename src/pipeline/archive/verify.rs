@@ -27,7 +27,7 @@ use crate::sink::archive::Pending;
 use crate::source::archive::Archive;
 use crate::source::{Source, small};
 
-use super::super::sweep::{Collect, Rest, Sweep, UnitResult};
+use super::super::pass::{Collect, Pass, Rest, UnitResult};
 use super::rows;
 
 /// Something that is wrong, and with which file.
@@ -202,7 +202,7 @@ fn check_rollups(place: Place, manifest: Manifest, threads: usize, watch: &dyn W
     let check = Check { reader: archive.reader(), problems: Mutex::default() };
     let prepare = |evidence: &UnitEvidence, fold: &UnitFold| check.unit(evidence, fold);
     let mut rest = CheckRest { check: &check, runs: &source.snapshot().runs };
-    let outcome = Sweep::new("verify", &job, &source, watch).run_with(prepare, &mut rest)?;
+    let outcome = Pass::new("verify", &job, &source, watch).run_with(prepare, &mut rest)?;
     check.runs(&source.snapshot().runs)?;
     let mut problems = check.problems.into_inner().unwrap_or_default();
     if outcome.digest != digest {

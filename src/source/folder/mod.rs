@@ -116,9 +116,9 @@ impl Folder {
 
     /// The runs of a unit, their scores in stretches where the file has them so, and the stored rows in the columns of
     /// [`stats_schema`].
-    pub fn read_columns(&self, unit: &Unit) -> Result<(UnitEvidence, RecordBatch)> {
+    pub fn read_columns(&self, unit: &Unit) -> Result<(Vec<RunEvidence>, RecordBatch)> {
         let runs = unit.runs.iter().map(|run| self.read_run(run, &self.score_columns)).collect::<Result<_>>()?;
-        Ok((UnitEvidence { runs, stored: Vec::new() }, self.read_unit(unit)?))
+        Ok((runs, self.read_unit(unit)?))
     }
 
     fn read_unit(&self, unit: &Unit) -> Result<RecordBatch> {

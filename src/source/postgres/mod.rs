@@ -117,12 +117,12 @@ impl Postgres {
     }
 
     pub fn read(&self, unit: &Unit) -> Result<UnitEvidence> {
-        let (evidence, stored) = self.read_columns(unit)?;
-        Ok(UnitEvidence { stored: self.rows(&stored)?, ..evidence })
+        let (runs, stored) = self.read_columns(unit)?;
+        Ok(UnitEvidence { runs, stored: self.rows(&stored)? })
     }
 
     /// The runs of a unit, and the stored rows in the columns of [`stats_schema`].
-    pub fn read_columns(&self, unit: &Unit) -> Result<(UnitEvidence, RecordBatch)> {
+    pub fn read_columns(&self, unit: &Unit) -> Result<(Vec<RunEvidence>, RecordBatch)> {
         let mut reader = self.readers.take()?;
         let runs = unit.runs.iter().map(|run| self.read_run(&mut reader, run)).collect::<Result<_>>()?;
         let stored = match &self.contract.stats {
@@ -132,7 +132,7 @@ impl Postgres {
             None => RecordBatch::new_empty(stats_schema(&self.snapshot.wide_leads)),
         };
         reader.give_back();
-        Ok((UnitEvidence { runs, stored: Vec::new() }, stored))
+        Ok((runs, stored))
     }
 
     pub fn strays(&self) -> Result<Vec<StoredStat>> {

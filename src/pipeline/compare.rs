@@ -1,0 +1,204 @@
+//! How a pass compares: which rows, what of the evidence is gone, and whether anything was compared at all.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::Ordering;
+
+use crate::diff::{Retention, StatDiff, StatPlan, TableDiff, TablePlan, UnitLoss, covers_miner, covers_subnet};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::columns::Column;
+use crate::model::difference::RowKey;
+use crate::model::evidence::{RunEvidence, StoredRef, StoredStat};
+use crate::model::ids::{MinerUid, RunId};
+use crate::model::outcome::TableTally;
+use crate::model::rollups::{ForecastStat, MinerStat, Rollup, SubnetStat};
+use crate::model::rows::stats_from_batch;
+use crate::model::time::Micros;
+use crate::model::unproven::{Gone, Losses};
+use crate::rollup::{UnitFold, remains, stand_ins};
+use crate::source::united::joined;
+
+use super::pass::Pass;
+
+impl Pass<'_> {
+    pub(super) fn strays(&self) -> Result<Vec<StoredStat>> {
+        let mut strays = self.source.strays()?;
+        strays.retain(|stray| self.includes_row(&stray.row));
+        Ok(strays)
+    }
+
+    /// Whether the rollups of this row are compared.
+    fn includes_row(&self, row: &ForecastStat) -> bool {
+        self.job.narrowing.includes_row(row, &self.snapshot.runs)
+    }
+
+    /// Whether what is about this run and this miner is compared; none of either: all of them.
+    pub(super) fn includes(&self, run: Option<RunId>, miner: Option<MinerUid>) -> bool {
+        self.job.narrowing.includes(run, miner, &self.snapshot.runs)
+    }
+
+    fn included<'f>(&'f self, table: &'static str) -> impl Fn(&Column) -> bool + 'f {
+        move |column| self.job.filter.includes(table, column)
+    }
+
+    pub(super) fn stat_plan(&self) -> StatPlan {
+        let included = self.included(ForecastStat::TABLE);
+        StatPlan::new(&self.snapshot.wide_leads, &self.job.scoring.expected_leads, self.job.tolerance, included)
+    }
+
+    /// The diff, and until when time alone does not change it.
+    pub(super) fn compare_unit(
+        &self,
+        runs: &[RunEvidence],
+        stored: StoredRef<'_>,
+        fold: &UnitFold,
+        plan: &StatPlan,
+    ) -> Result<(StatDiff, Option<Micros>)> {
+        let mut recomputed: Vec<&ForecastStat> = fold.stats.iter().filter(|row| row.placed).map(|row| &row.stat).collect();
+        let columns = match stored {
+            StoredRef::Rows(stored) => return self.compare_rows(runs, stored, recomputed, plan),
+            StoredRef::Columns(columns) => columns,
+        };
+        let (mut alike, others) = plan.take_alike(columns, &mut recomputed)?;
+        alike.retain(|row| self.includes_row(row));
+        let stored = stats_from_batch(&others, &self.snapshot.wide_leads)?;
+        let (mut diff, fresh_until) = self.compare_rows(runs, &stored, recomputed, plan)?;
+        diff.table.add(plan.alike(alike.len()));
+        Ok((diff, fresh_until))
+    }
+
+    /// Rows of a unit, narrowed only after it is known what is lost (D6).
+    fn compare_rows(
+        &self,
+        evidence: &[RunEvidence],
+        stored: &[StoredStat],
+        mut recomputed: Vec<&ForecastStat>,
+        plan: &StatPlan,
+    ) -> Result<(StatDiff, Option<Micros>)> {
+        let lost = self.lost(evidence, stored, &recomputed, plan);
+        let runs: BTreeMap<Option<i32>, &ForecastStat> = recomputed.iter().map(|row| (row.miner_uid, *row)).collect();
+        let mut stored: Vec<&StoredStat> = stored.iter().collect();
+        stored.retain(|row| self.includes_row(runs.get(&row.row.miner_uid).unwrap_or(&&row.row)));
+        // Of a run that it has deleted, a database stores nothing, and misses nothing.
+        let stores = |row: &ForecastStat| stored.iter().any(|stored| stored.row.miner_uid == row.miner_uid);
+        recomputed.retain(|row| self.includes_row(row) && (!self.is_archived(row.run_id) || stores(row)));
+        Ok((plan.unit(&stored, &recomputed, &lost)?, lost.fresh_until))
+    }
+
+    /// D6, for all rows of a unit. The evidence is gone through again only where a cell may rest on what is gone.
+    fn lost(&self, evidence: &[RunEvidence], stored: &[StoredStat], recomputed: &[&ForecastStat], plan: &StatPlan) -> UnitLoss {
+        let retention = self.retention();
+        let suspects = plan.suspects(stored, recomputed, retention);
+        plan.losses(stored, recomputed, &remains(evidence, &suspects, &self.rules), retention)
+    }
+
+    /// `miner_stats` and `weather_subnet_stats`, where they are stored and wanted.
+    pub(super) fn compare_whole(
+        &self,
+        miners: &[MinerStat],
+        subnet: &[SubnetStat],
+        losses: &Losses,
+    ) -> Result<Vec<(TablePlan, TableDiff)>> {
+        let mut compared = Vec::new();
+        if !self.job.narrowing.lifetime {
+            return Ok(compared);
+        }
+        self.diff.time(|| {
+            if let Some(stored) = &self.snapshot.stored_miners {
+                let plan = TablePlan::of::<MinerStat>(self.job.tolerance, self.included(MinerStat::TABLE));
+                let keep = |row: &&MinerStat| self.includes(None, row.miner_uid.map(MinerUid));
+                let key = |row: &MinerStat| RowKey { miner_uid: row.miner_uid, ..RowKey::default() };
+                let unproven = |key: &RowKey, column: &str| covers_miner(losses, key.miner_uid, column);
+                let diff = plan.table(stored.iter().filter(keep), miners.iter().filter(keep), key, unproven)?;
+                compared.push((plan, diff));
+            }
+            if let Some(stored) = &self.snapshot.stored_subnet {
+                let plan = TablePlan::of::<SubnetStat>(self.job.tolerance, self.included(SubnetStat::TABLE));
+                let keep = |row: &&SubnetStat| self.includes(row.run_id.map(RunId), None);
+                let stores = |row: &SubnetStat| stored.iter().any(|stored| stored.run_id == row.run_id);
+                let kept = |row: &&SubnetStat| keep(row) && (!self.is_archived(row.run_id) || stores(row));
+                let key = |row: &SubnetStat| RowKey { scope: row.scope.clone(), run_id: row.run_id, ..RowKey::default() };
+                let unproven = |key: &RowKey, column: &str| covers_subnet(losses, key.run_id, column);
+                let diff = plan.table(stored.iter().filter(keep), subnet.iter().filter(kept), key, unproven)?;
+                compared.push((plan, diff));
+            }
+            Ok(compared)
+        })
+    }
+
+    /// Refuses a narrowing that left nothing to compare: nobody may take that for "in sync".
+    pub(super) fn check_compared(&self, tables: &BTreeMap<&'static str, TableTally>) -> Result<()> {
+        let narrowing = &self.job.narrowing;
+        if tables.is_empty() || !narrowing.is_narrow() {
+            return Ok(());
+        }
+        let rows =
+            |names: &[&str]| -> u64 { names.iter().filter_map(|name| tables.get(name)).map(|table| table.rows.all()).sum() };
+        let no_run = !self.snapshot.runs.iter().any(|run| narrowing.includes_run(run)) && rows(&[ForecastStat::TABLE]) == 0;
+        let no_miner = narrowing.miner.is_some() && rows(&[ForecastStat::TABLE, MinerStat::TABLE]) == 0;
+        let nothing = tables.values().all(|table| table.rows.all() == 0);
+        if !((narrowing.names_runs() && no_run) || no_miner || nothing) {
+            return Ok(());
+        }
+        let detail = format!("nothing was compared: the source has no stored or recomputed row of {narrowing}");
+        Err(Error::new(ErrorKind::Usage, "comparing", detail).hint(self.what_there_is()))
+    }
+
+    /// The runs and miners of the source, in one line.
+    fn what_there_is(&self) -> String {
+        let runs = &self.snapshot.runs;
+        let ids = (runs.iter().map(|run| run.id).min(), runs.iter().map(|run| run.id).max());
+        let times = (runs.iter().map(|run| run.gfs_init).min(), runs.iter().map(|run| run.gfs_init).max());
+        let mut parts = vec![match (ids, times) {
+            ((Some(first), Some(last)), (Some(from), Some(to))) => {
+                format!("the source has {} runs ({first} to {last}, initialised {} to {})", runs.len(), from.iso(), to.iso())
+            }
+            _ => "the source has no runs".to_owned(),
+        }];
+        let stored = self.snapshot.stored_miners.iter().flatten().filter_map(|row| row.miner_uid);
+        let miners: BTreeSet<i32> = self.snapshot.nodes.iter().map(|node| node.uid.0).chain(stored).collect();
+        if let (Some(first), Some(last)) = (miners.first(), miners.last()) {
+            parts.push(format!("and {} miners ({first} to {last})", miners.len()));
+        }
+        parts.join(" ")
+    }
+
+    /// D6: what an archive given as history holds stands in for what is gone, and for nothing else. Gives whether anything does.
+    pub(super) fn take_stand_ins(
+        &self,
+        runs: &mut [RunEvidence],
+        stored: StoredRef<'_>,
+        fold: &UnitFold,
+        plan: &StatPlan,
+    ) -> Result<bool> {
+        // A source with history gives rows.
+        let StoredRef::Rows(stored) = stored else { return Ok(false) };
+        if !self.source.has_history() || !self.snapshot.has_stored_stats {
+            return Ok(false);
+        }
+        let recomputed: Vec<&ForecastStat> = fold.stats.iter().filter(|row| row.placed).map(|row| &row.stat).collect();
+        let lost = self.lost(runs, stored, &recomputed, plan);
+        let mut taken = 0;
+        for run in runs {
+            let of_run = lost.rows.iter().filter(|((of, _), _)| *of == run.run.id.0);
+            let gone: BTreeMap<i32, Gone> = of_run.map(|((_, miner), row)| (*miner, row.gone.clone())).collect();
+            if gone.is_empty() || self.source.is_archived(run.run.id) {
+                continue;
+            }
+            let Some(former) = self.source.former(&run.run)? else { continue };
+            let chosen = stand_ins(run, &former, &gone, |time| self.retention().is_over(time));
+            if chosen.rows() == 0 {
+                continue;
+            }
+            run.scores = joined(&run.scores, &former.scores, &chosen.scores)?;
+            run.components = joined(&run.components, &former.components, &chosen.components)?;
+            run.steps = joined(&run.steps, &former.steps, &chosen.steps)?;
+            taken += chosen.rows() as u64;
+        }
+        self.stood_in.fetch_add(taken, Ordering::Relaxed);
+        Ok(taken > 0)
+    }
+
+    fn retention(&self) -> Retention {
+        Retention::new(self.job.scoring.step_retention_days, self.rules.snapshot_time)
+    }
+}

@@ -1,0 +1,96 @@
+//! What a pass adds up over its units, in their order.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use blake3::Hasher;
+
+use crate::diff::{StatDiff, TableDiff};
+use crate::error::Result;
+use crate::model::difference::{Class, Difference};
+use crate::model::digest::feed;
+use crate::model::finding::{Code, Finding};
+use crate::model::miner_list::Named;
+use crate::model::rollups::SubnetStat;
+use crate::model::unproven::Losses;
+use crate::rollup::UnitFold;
+
+use super::history::History;
+use super::pass::UnitResult;
+
+/// The digest of all rollups of a unit.
+pub fn digest_of(fold: &UnitFold) -> blake3::Hash {
+    let mut hasher = Hasher::new();
+    feed(&mut hasher, &fold.lead_scores);
+    feed(&mut hasher, fold.stats.iter().map(|placed| &placed.stat));
+    hasher.finalize()
+}
+
+/// Findings by code.
+pub fn counted(findings: &[Finding]) -> BTreeMap<Code, u64> {
+    let mut counts = BTreeMap::new();
+    for finding in findings {
+        *counts.entry(finding.code).or_default() += 1;
+    }
+    counts
+}
+
+/// The results of units, put together in order.
+pub struct Sums {
+    pub hasher: Hasher,
+    /// Where lifetime rollups are wanted.
+    pub history: Option<History>,
+    pub subnet: Vec<SubnetStat>,
+    /// Of the miners on the lists of `subnet`.
+    names: HashSet<Arc<Named>>,
+    pub findings: Vec<Finding>,
+    pub stats: TableDiff,
+    /// D6
+    pub losses: Losses,
+    /// Where the strays' differences begin in those of `stats`.
+    strays_from: usize,
+}
+
+impl Sums {
+    pub fn new(stats: TableDiff, runs: usize, lifetime: bool) -> Self {
+        Sums {
+            hasher: Hasher::new(),
+            history: lifetime.then(History::new),
+            subnet: Vec::with_capacity(runs + 1),
+            names: HashSet::new(),
+            findings: Vec::new(),
+            stats,
+            losses: Losses::default(),
+            strays_from: 0,
+        }
+    }
+
+    pub fn add(&mut self, mut unit: UnitResult) -> Result<()> {
+        self.hasher.update(unit.digest.as_bytes());
+        if let Some(history) = &mut self.history {
+            history.absorb(unit.fold.history)?;
+        }
+        for list in unit.fold.subnet.iter_mut().flat_map(|row| [&mut row.top_miners, &mut row.bottom_miners]).flatten() {
+            list.share(&mut self.names);
+        }
+        self.subnet.append(&mut unit.fold.subnet);
+        self.findings.append(&mut unit.fold.findings);
+        self.findings.append(&mut unit.diff.findings);
+        unit.diff.losses.iter().for_each(|(whose, loss)| self.losses.add(*whose, *loss));
+        // Cells within tolerance are counted; only drift is kept.
+        unit.diff.table.differences.retain(|difference| difference.class != Class::Within);
+        self.stats.add(unit.diff.table);
+        self.strays_from = self.stats.differences.len();
+        Ok(())
+    }
+
+    pub fn strays(&mut self, strays: StatDiff) {
+        self.findings.extend(strays.findings);
+        self.stats.add(strays.table);
+    }
+
+    /// Those of stored rows that belong to no unit.
+    pub fn stray_differences(&self) -> Option<&[Difference]> {
+        self.stats.differences.get(self.strays_from..).filter(|list| !list.is_empty())
+    }
+}
