@@ -1,6 +1,7 @@
 //! What a job is asked to do: where to read, what to compare, how many threads to use, and whom to tell.
 
 use std::fmt;
+use std::str::FromStr;
 
 use chrono::{NaiveDate, NaiveTime};
 
