@@ -99,6 +99,14 @@ pub(super) fn judge(task: Task, code: &str) -> (ErrorKind, &'static str) {
         "3D000" => (ErrorKind::Database, "check the name of the database in the URL"),
         "53300" => (ErrorKind::Database, "the server has no connection left: use fewer --connections, or try again later"),
         "53100" => (ErrorKind::Database, "the server's disk is full"),
+        "22P05" => (
+            ErrorKind::Data,
+            "the database's encoding has no such character: recount reads and writes UTF-8 (SHOW server_encoding)",
+        ),
+        "22021" => (
+            ErrorKind::Data,
+            "the table holds bytes that are no UTF-8, as an SQL_ASCII database allows: correct these rows, or restore into a UTF8 database",
+        ),
         "2BP01" => (ErrorKind::Refused, "something depends on it; `recount phase2 check` lists what"),
         "23505" if task == Task::Migrate => {
             (ErrorKind::Data, "rows of equal key came in past the triggers; merge them and run it again")

@@ -168,7 +168,9 @@ impl Opening<'_> {
 
     fn handshake(&self, error: &std::io::Error) -> Failure {
         let text = error.to_string();
-        self.refuse(format!("TLS: {text}"), tls::hint(&text))
+        let hint = tls::hint(&text);
+        let text = text.replace("Other(OtherError(CaUsedAsEndEntity))", "it is self-signed, and not the root certificate itself");
+        self.refuse(format!("TLS: {text}"), hint)
     }
 
     /// Only parameters that poolers take as well: no others are needed, since each transaction sets its own.

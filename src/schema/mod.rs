@@ -17,8 +17,8 @@ pub mod steps;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::time::Micros;
 use session::{Session, describe};
-use sqlx::PgConnection;
 use sqlx::migrate::{Migrate, MigrateError, Migration, Migrator};
+use sqlx::{AssertSqlSafe, PgConnection, SqlSafeStr};
 use std::time::{Duration, Instant};
 
 static PHASE1: Migrator = sqlx::migrate!("migrations/phase1");
@@ -162,11 +162,18 @@ async fn apply(session: &mut Session, migration: &Migration) -> Result<Outcome> 
 async fn record(connection: &mut PgConnection, migration: &Migration, needed: bool) -> std::result::Result<(), MigrateError> {
     connection.ensure_migrations_table(history::TABLE).await?;
     if needed {
-        connection.apply(history::TABLE, migration).await?;
+        connection.apply(history::TABLE, &plain(migration)).await?;
     } else {
         connection.skip(history::TABLE, migration).await?;
     }
     Ok(())
+}
+
+/// The migration without characters that a database of another encoding than UTF-8 may lack. Only comments have any. What is
+/// remembered of it is the hash of its file.
+fn plain(migration: &Migration) -> Migration {
+    let ascii: String = migration.sql.as_str().chars().map(|c| if c.is_ascii() { c } else { '?' }).collect();
+    Migration { sql: AssertSqlSafe(ascii).into_sql_str(), ..migration.clone() }
 }
 
 fn changed(migration: &Migration) -> Error {

@@ -1,5 +1,6 @@
 //! How servers are reached: encryption as libpq has it, login, poolers, and servers that are silent or hostile.
 
+mod encodings;
 mod hostile;
 mod interrupts;
 mod pooler;

@@ -63,8 +63,9 @@ pub async fn after(url: &str, work: &Work, mut applied: Applied, start: Instant,
 async fn refresh(url: &str, view: &str, watch: &dyn Watch) -> Result<()> {
     let mut session = Session::open(url, "refresh", watch).await?;
     let doing = format!("refreshing {view}");
-    session.execute(&doing, "SET lock_timeout = '10s'").await?;
-    let refreshed = session.execute(&doing, &format!("REFRESH MATERIALIZED VIEW CONCURRENTLY {view}")).await;
+    session.begin("BEGIN; SET LOCAL lock_timeout = '10s'; SET LOCAL statement_timeout = 0").await?;
+    session.execute(&doing, &format!("REFRESH MATERIALIZED VIEW CONCURRENTLY {view}")).await?;
+    let refreshed = session.execute(&doing, "COMMIT").await;
     session.close().await;
     refreshed.map(drop)
 }
