@@ -20,7 +20,7 @@ pub enum Stream {
     /// Its components.
     Components(usize, usize),
     /// What is wrong with the rows of a run.
-    Mess(usize),
+    Irregularities(usize),
     /// Which differences go where.
     Schedule,
     /// The differences of one unit, by its place among the units; after the last, those of the lifetime rollups.
@@ -35,7 +35,7 @@ impl Stream {
             Stream::Story(run, uid) => (3, run, uid),
             Stream::Scores(run, uid) => (4, run, uid),
             Stream::Components(run, uid) => (5, run, uid),
-            Stream::Mess(run) => (6, run, 0),
+            Stream::Irregularities(run) => (6, run, 0),
             Stream::Schedule => (7, 0, 0),
             Stream::Planted(run) => (8, run, 0),
         };

@@ -12,7 +12,7 @@ use super::plan::{Plan, plus};
 use super::rows::{ComponentRow, RunRows, ScoreRow, StepRow, Symbol, Vocabulary};
 
 /// Texts that only messy rows have.
-pub struct MessyTexts {
+pub struct IrregularTexts {
     unknown_types: Vec<Symbol>,
     ignored_type: Symbol,
     strange_variable: Symbol,
@@ -27,10 +27,10 @@ pub struct MessyTexts {
 /// Hours of a lead that no settings expect.
 const STRANGE_LEAD: i32 = 9_999;
 
-impl MessyTexts {
+impl IrregularTexts {
     pub fn new(plan: &Plan, vocabulary: &mut Vocabulary) -> Self {
         let variable = &plan.variables[0];
-        MessyTexts {
+        IrregularTexts {
             unknown_types: ["era5_bias_2t_24h", "ERA5_acc_2t_24h", "day1_qc_scores", "era5_acc_2t_h", ""]
                 .map(|text| vocabulary.add(text))
                 .to_vec(),
@@ -45,9 +45,9 @@ impl MessyTexts {
 }
 
 /// The rows of one run while they are being disturbed.
-pub struct Mess<'a> {
+pub struct Irregularities<'a> {
     pub plan: &'a Plan,
-    pub texts: &'a MessyTexts,
+    pub texts: &'a IrregularTexts,
     pub vocabulary: &'a Vocabulary,
     pub rows: &'a mut RunRows,
     pub chance: Chance,
@@ -57,9 +57,9 @@ pub struct Mess<'a> {
     pub spare_step: i64,
 }
 
-impl Mess<'_> {
+impl Irregularities<'_> {
     /// Disturbs the run: each odd case a few times.
-    pub fn make(mut self) {
+    pub fn add(mut self) {
         for _ in 0..1 + self.plan.miners / 32 {
             self.scores();
             self.components();

@@ -9,7 +9,7 @@ use super::rows::{Symbol, Vocabulary};
 
 /// How often, and how, a miner fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Temper {
+pub enum Reliability {
     Steady,
     Flaky,
     /// It answers, but what it hosts rarely verifies.
@@ -24,7 +24,7 @@ pub struct Miner {
     pub uid: i32,
     /// 0: useless, 1: as good as it gets.
     pub talent: f64,
-    pub temper: Temper,
+    pub reliability: Reliability,
     pub inference_seconds: f64,
     pub latency_ms: f64,
     /// Host and port, as raw errors tell them.
@@ -40,11 +40,11 @@ impl Miner {
     pub fn new(plan: &Plan, uid: usize, vocabulary: &mut Vocabulary) -> Self {
         let mut chance = Chance::new(plan.seed, Stream::Miner(uid));
         let talent = chance.unit().sqrt();
-        let temper = match chance.unit() {
-            x if x < 0.04 => Temper::Offline,
-            x if x < 0.08 => Temper::Broken,
-            x if x < 0.20 => Temper::Flaky,
-            _ => Temper::Steady,
+        let reliability = match chance.unit() {
+            x if x < 0.04 => Reliability::Offline,
+            x if x < 0.08 => Reliability::Broken,
+            x if x < 0.20 => Reliability::Flaky,
+            _ => Reliability::Steady,
         };
         let inference_seconds = chance.range(400.0, 2_400.0);
         let latency_ms = chance.range(80.0, 900.0);
@@ -59,7 +59,7 @@ impl Miner {
         };
         let successor = successor.map(|(run, key)| (run, vocabulary.add(&key)));
         let hotkey = vocabulary.add(&first);
-        Miner { uid: uid as i32, talent, temper, inference_seconds, latency_ms, address, hotkey, successor, registered }
+        Miner { uid: uid as i32, talent, reliability, inference_seconds, latency_ms, address, hotkey, successor, registered }
     }
 
     /// The hotkey that the miner had in a run.
@@ -102,6 +102,9 @@ mod tests {
         assert_eq!(changed, 4);
         let last = |m: &Miner| Some(vocabulary.text(m.hotkey_in(19)).to_owned());
         assert_eq!(miners.iter().filter(|m| m.node().hotkey != last(m)).count(), 2);
-        assert!(miners.iter().any(|m| m.temper == Temper::Steady) && miners.iter().any(|m| m.temper != Temper::Steady));
+        assert!(
+            miners.iter().any(|m| m.reliability == Reliability::Steady)
+                && miners.iter().any(|m| m.reliability != Reliability::Steady)
+        );
     }
 }

@@ -38,7 +38,7 @@ use crate::model::time::Micros;
 use crate::rollup::{Lifetime, Rules, fold_unit};
 
 use chance::{Chance, Stream};
-use messy::{Mess, MessyTexts};
+use messy::{IrregularTexts, Irregularities};
 use miner::Miner;
 pub use plan::Plan;
 pub use planted::{Planter, StoredUnit};
@@ -46,7 +46,7 @@ pub use rows::{ResponseRow, RunRows, StepRow, Symbol, Vocabulary};
 use scores::{Author, ScoreTypes};
 use sink::Part;
 pub use sink::Target;
-use story::{Story, Teller};
+use story::{Story, StoryBuilder};
 
 /// What was generated.
 #[derive(Debug)]
@@ -107,7 +107,7 @@ pub struct Generator {
     vocabulary: Arc<Vocabulary>,
     miners: Vec<Miner>,
     types: ScoreTypes,
-    messy: MessyTexts,
+    messy: IrregularTexts,
     coordinator: Symbol,
     variable_levels: Vec<(usize, Option<i32>)>,
 }
@@ -120,7 +120,7 @@ impl Generator {
         let coordinator = vocabulary.add("coordinator");
         let miners = (0..plan.miners).map(|uid| Miner::new(&plan, uid, &mut vocabulary)).collect();
         let types = ScoreTypes::new(&plan, &mut vocabulary);
-        let messy = MessyTexts::new(&plan, &mut vocabulary);
+        let messy = IrregularTexts::new(&plan, &mut vocabulary);
         let variable_levels = if plan.components { plan.variable_levels() } else { Vec::new() };
         let vocabulary = Arc::new(vocabulary);
         Ok(Generator { plan, vocabulary, miners, types, messy, coordinator, variable_levels })
@@ -233,7 +233,7 @@ impl Generator {
     fn one_miner(&self, index: usize, miner: &Miner, difficulty: f64, has_gfs: &[bool], rows: &mut RunRows) {
         let (seed, uid, strides) = (self.plan.seed, miner.uid as usize, self.plan.strides());
         let hotkey = miner.hotkey_in(index);
-        let teller = Teller {
+        let builder = StoryBuilder {
             plan: &self.plan,
             miner,
             hotkey,
@@ -243,7 +243,7 @@ impl Generator {
             chance: Chance::new(seed, Stream::Story(index, uid)),
             story: Story::default(),
         };
-        let story = teller.tell();
+        let story = builder.build();
         let first = |stride: i64, per_miner: i64| stride * index as i64 + per_miner * i64::from(miner.uid) + 1;
         let steps = (first(strides.steps, strides.steps_per_miner) + 2..).zip(story.steps);
         rows.steps.extend(steps.map(|(id, step)| StepRow { id, ..step }));
@@ -271,16 +271,16 @@ impl Generator {
     fn disturb(&self, index: usize, rows: &mut RunRows) {
         let strides = self.plan.strides();
         let spare = |stride: i64, per_miner: i64| stride * index as i64 + per_miner * self.plan.miners as i64 + 1;
-        let mess = Mess {
+        let irregularities = Irregularities {
             plan: &self.plan,
             texts: &self.messy,
             vocabulary: &self.vocabulary,
             rows,
-            chance: Chance::new(self.plan.seed, Stream::Mess(index)),
+            chance: Chance::new(self.plan.seed, Stream::Irregularities(index)),
             spare_score: spare(strides.scores, strides.scores_per_miner),
             spare_component: spare(strides.components, strides.components_per_miner),
             spare_step: spare(strides.steps, strides.steps_per_miner) + 2,
         };
-        mess.make();
+        irregularities.add();
     }
 }

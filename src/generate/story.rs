@@ -9,7 +9,7 @@ use crate::model::time::Micros;
 
 use super::chance::Chance;
 use super::errors;
-use super::miner::{Miner, Temper};
+use super::miner::{Miner, Reliability};
 use super::plan::{Plan, Times, plus};
 use super::rows::{ResponseRow, StepRow, Symbol};
 
@@ -41,12 +41,12 @@ enum Fate {
 }
 
 impl Fate {
-    fn draw(temper: Temper, leads: usize, chance: &mut Chance) -> Self {
-        let [silent, unreachable, lost, unverified, timeout, scoring] = match temper {
-            Temper::Steady => [0.005, 0.005, 0.01, 0.005, 0.005, 0.01],
-            Temper::Flaky => [0.04, 0.10, 0.07, 0.06, 0.06, 0.07],
-            Temper::Broken => [0.02, 0.05, 0.03, 0.50, 0.25, 0.05],
-            Temper::Offline => [0.15, 0.85, 0.0, 0.0, 0.0, 0.0],
+    fn draw(reliability: Reliability, leads: usize, chance: &mut Chance) -> Self {
+        let [silent, unreachable, lost, unverified, timeout, scoring] = match reliability {
+            Reliability::Steady => [0.005, 0.005, 0.01, 0.005, 0.005, 0.01],
+            Reliability::Flaky => [0.04, 0.10, 0.07, 0.06, 0.06, 0.07],
+            Reliability::Broken => [0.02, 0.05, 0.03, 0.50, 0.25, 0.05],
+            Reliability::Offline => [0.15, 0.85, 0.0, 0.0, 0.0, 0.0],
         };
         let fates = [
             (silent, Fate::Silent),
@@ -68,7 +68,7 @@ impl Fate {
 }
 
 /// Tells one story; every method returns `None` where the story ends.
-pub struct Teller<'a> {
+pub struct StoryBuilder<'a> {
     pub plan: &'a Plan,
     pub miner: &'a Miner,
     /// The hotkey that the miner had then.
@@ -81,10 +81,10 @@ pub struct Teller<'a> {
     pub story: Story,
 }
 
-impl Teller<'_> {
-    pub fn tell(mut self) -> Story {
+impl StoryBuilder<'_> {
+    pub fn build(mut self) -> Story {
         self.push("day1", None, None, "pending");
-        let drawn = Fate::draw(self.miner.temper, self.plan.leads.len(), &mut self.chance);
+        let drawn = Fate::draw(self.miner.reliability, self.plan.leads.len(), &mut self.chance);
         self.all(if self.plan.complete { Fate::Good } else { drawn });
         self.story
     }
