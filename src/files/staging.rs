@@ -19,6 +19,11 @@ pub struct Staging {
 impl Staging {
     /// Refuses a target that exists and is not an empty folder, before any work is done.
     pub fn create(target: &Path) -> Result<Staging> {
+        // Such a path is a URL that was meant for something else, and may carry a password.
+        if target.to_string_lossy().contains("://") {
+            let error = Error::new(ErrorKind::Usage, "creating the output folder", "it is given by a URL");
+            return Err(error.hint("give the path of a folder on this machine"));
+        }
         let doing = || format!("creating the folder {}", target.display());
         // The finished folder takes this name by a rename, which neither a link nor `.` gives way to.
         let is_link = fs::symlink_metadata(target).is_ok_and(|found| found.is_symlink());

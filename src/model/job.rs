@@ -77,8 +77,8 @@ impl FromStr for Location {
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Location::Postgres(url) => f.write_str(&redact(url)),
-            Location::Folder(path) | Location::Archive(path) => f.write_str(path),
+            Location::Postgres(url) | Location::Archive(url) => f.write_str(&redact(url)),
+            Location::Folder(path) => f.write_str(path),
         }
     }
 }

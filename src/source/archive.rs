@@ -15,6 +15,7 @@ use crate::archive::tables::{
 };
 use crate::archive::{Day, Manifest, Place, day, manifest};
 use crate::error::{Context, ErrorKind, Result};
+use crate::files::decode::decoding;
 use crate::model::evidence::{
     COMPONENTS, InputTable, NODES, RESPONSES, RUNS, Run, RunEvidence, SCORES, STEPS, Snapshot, StoredStat, Unit, UnitEvidence,
 };
@@ -78,6 +79,11 @@ impl Archive {
     }
 
     pub fn read(&self, unit: &Unit) -> Result<UnitEvidence> {
+        let broken = |panic: String| manifest::refused(self.reader.place(), format!("a file is damaged: {panic}"));
+        decoding(|| self.rows_of(unit), broken)
+    }
+
+    fn rows_of(&self, unit: &Unit) -> Result<UnitEvidence> {
         let runs = unit.runs.iter().map(|run| self.read_run(run)).collect::<Result<_>>()?;
         let days: BTreeSet<String> = unit.runs.iter().map(|run| Day::of(run.gfs_init).to_string()).collect();
         let mut stored = Vec::new();

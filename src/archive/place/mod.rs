@@ -59,6 +59,7 @@ struct Tag {
 impl Place {
     /// A path, `file://`, `s3://`, `gs://` or `az://`; credentials come from each cloud's usual environment.
     pub fn open(dest: &str) -> Result<Place> {
+        check_secrets(dest)?;
         let kind = match dest.split_once("://") {
             None => Kind::Folder(PathBuf::from(dest)),
             Some(("file", path)) => Kind::Folder(PathBuf::from(path)),
@@ -192,6 +193,19 @@ impl Place {
     }
 }
 
+/// Refuses a URL that carries credentials, without repeating it: it would stand in reports, in logs and in the list of processes.
+fn check_secrets(dest: &str) -> Result<()> {
+    let Some((scheme, rest)) = dest.split_once("://") else { return Ok(()) };
+    let host = rest.split('/').next().unwrap_or(rest);
+    // A folder may have these characters in its name, a bucket or a key of an archive has them not.
+    let has_parameters = scheme != "file" && rest.contains(['?', '#']);
+    if !host.contains('@') && !has_parameters {
+        return Ok(());
+    }
+    let error = Error::new(ErrorKind::Usage, "opening the archive", "its URL has credentials or parameters in it");
+    Err(error.hint("give the bucket and the path alone; credentials come from the environment of the cloud"))
+}
+
 fn walk(folder: &Path, prefix: &str, files: &mut BTreeMap<String, u64>) -> io::Result<()> {
     let entries = match fs::read_dir(folder) {
         Err(e) if e.kind() == io::ErrorKind::NotFound && prefix.is_empty() => return Ok(()),
@@ -237,4 +251,28 @@ fn remove(root: &Path, path: &str) -> io::Result<()> {
     let folders = file.ancestors().skip(1).take_while(|folder| *folder != root);
     folders.map(fs::remove_dir).take_while(io::Result::is_ok).for_each(drop);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_with_credentials_is_refused_and_not_repeated() {
+        for dest in [
+            "s3://AKIA:hushhush@bucket/a",
+            "gs://user:hushhush@bucket",
+            "az://account/a?sig=hushhush",
+            "file://user:hushhush@host/a",
+            "ftp://user:hushhush@host/a",
+        ] {
+            let error = Place::open(dest).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Usage, "{error}");
+            let said = format!("{error} {error:?} {}", error.hint_text().unwrap_or_default());
+            assert!(!said.contains("hushhush") && !said.contains("user"), "{said}");
+        }
+        for dest in ["folder", "a@b/c", "file:///a@b/c?d", "/tmp/x#y"] {
+            assert!(Place::open(dest).is_ok(), "{dest}");
+        }
+    }
 }

@@ -19,6 +19,7 @@ use super::ipc::{IpcFile, NO_MATCH};
 use super::stretches::in_stretches;
 use super::{Counters, TABLES, small};
 use crate::error::{Error, ErrorKind, Result};
+use crate::files::decode::decoding;
 use crate::files::{hash, path};
 use crate::model::evidence::{
     COMPONENTS, InputTable, NODES, RESPONSES, RUN_TABLES, RUNS, Run, RunEvidence, SCORES, STEPS, Snapshot, StoredStat, Unit,
@@ -58,6 +59,10 @@ impl Folder {
     }
 
     fn open_with(dir: &Path, check: Check) -> Result<Folder> {
+        decoding(|| Folder::opened(dir, check), |panic| damaged(dir, "a file", panic))
+    }
+
+    fn opened(dir: &Path, check: Check) -> Result<Folder> {
         if !dir.is_dir() {
             let detail = if dir.exists() { "it is not a folder" } else { "there is no such folder" };
             return Err(refused(dir, detail).hint("give the path of a snapshot folder, or a postgres:// URL"));
@@ -110,6 +115,10 @@ impl Folder {
     }
 
     pub fn read(&self, unit: &Unit) -> Result<UnitEvidence> {
+        decoding(|| self.rows_of(unit), |panic| damaged(&self.dir, "a file", panic))
+    }
+
+    fn rows_of(&self, unit: &Unit) -> Result<UnitEvidence> {
         let runs = unit.runs.iter().map(|run| self.read_run(run, &SCORES.schema())).collect::<Result<_>>()?;
         Ok(UnitEvidence { runs, stored: stats_from_batch(&self.read_unit(unit)?, &self.snapshot.wide_leads)? })
     }
@@ -161,7 +170,8 @@ impl Folder {
     }
 
     pub fn strays(&self) -> Result<Vec<StoredStat>> {
-        stats_from_batch(&self.read_stored(self.batch_of_unit.len())?, &self.snapshot.wide_leads)
+        let strays = || stats_from_batch(&self.read_stored(self.batch_of_unit.len())?, &self.snapshot.wide_leads);
+        decoding(strays, |panic| damaged(&self.dir, &file_name(ForecastStat::TABLE), panic))
     }
 }
 
