@@ -246,3 +246,194 @@ fn joined<'r>(stored: &'r [StoredStat], recomputed: &'r [&'r ForecastStat]) -> i
 fn finite(value: Option<f64>) -> bool {
     value.is_some_and(f64::is_finite)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::difference::Tolerance;
+    use crate::model::ids::LeadHours;
+    use crate::model::rollups::{MinerStat, Rollup, SubnetStat};
+
+    const DAY: i64 = 86_400_000_000;
+    const LEADS: [LeadHours; 2] = [LeadHours(24), LeadHours(48)];
+
+    fn plan() -> StatPlan {
+        StatPlan::new(&LEADS, &LEADS, Tolerance::default(), |_| true)
+    }
+
+    /// A row of run 7 and miner 3, initialised on day 0, with these cells: `era5_score_24h=0.5 forecast_status=failed`.
+    fn row(cells: &str) -> ForecastStat {
+        let mut row = ForecastStat {
+            run_id: Some(7),
+            miner_uid: Some(3),
+            forecast_init_time: Some(Micros(0)),
+            wide: vec![None; 2],
+            ..ForecastStat::default()
+        };
+        for (name, value) in cells.split_whitespace().filter_map(|cell| cell.split_once('=')) {
+            let number = value.parse::<f64>().ok();
+            match name {
+                "era5_score_24h" => row.wide[0] = number,
+                "era5_score_48h" => row.wide[1] = number,
+                "era5_combined_score" => row.era5_combined_score = number,
+                "era5_completeness" => row.era5_completeness = number,
+                "overall_forecast_score" => row.overall_forecast_score = number,
+                "forecast_score_initial" => row.forecast_score_initial = number,
+                "avg_acc" => row.avg_acc = number,
+                "forecast_status" => row.forecast_status = Some(value.to_owned()),
+                other => panic!("{other}"),
+            }
+        }
+        row
+    }
+
+    /// What is left: `era5`, `lead=24` (a row of that lead), `day1`, `components`, `step=-3` (finished on that day).
+    fn remains(words: &str) -> Remains {
+        let mut remains = Remains::default();
+        for word in words.split_whitespace() {
+            match word.split_once('=') {
+                None if word == "era5" => remains.era5 = true,
+                None if word == "day1" => remains.day1 = true,
+                None if word == "components" => remains.components = true,
+                Some(("lead", lead)) => {
+                    remains.era5 = true;
+                    remains.era5_leads.insert(lead.parse().unwrap());
+                }
+                Some(("step", day)) => remains.oldest_finished_step = Some(Micros(day.parse::<i64>().unwrap() * DAY)),
+                other => panic!("{other:?}"),
+            }
+        }
+        remains
+    }
+
+    /// What is lost by a row on this day, with steps kept for 30 days: `era5`, `day1`, `steps`, and the columns of its own.
+    fn lost(stored: &str, recomputed: &str, left: &str, day: i64) -> String {
+        let stored = StoredStat { id: 1, row: row(stored), message_unsanitized: false, error_unsanitized: false };
+        let recomputed = row(recomputed);
+        let retention = Retention::new(30, Micros(day * DAY));
+        let (plan, stored) = (plan(), [stored]);
+        let suspects = plan.suspects(&stored, &[&recomputed], retention);
+        let left = suspects.iter().map(|whose| (*whose, remains(left))).collect();
+        let unit = plan.losses(&stored, &[&recomputed], &left, retention);
+        let Some(row) = unit.rows.get(&(7, 3)) else { return "-".to_owned() };
+        let Loss { era5, day1, steps } = row.loss;
+        let kinds = [(era5, "era5"), (day1, "day1"), (steps, "steps")];
+        let kinds = kinds.into_iter().filter(|(lost, _)| *lost).map(|(_, name)| name.to_owned());
+        kinds.chain(row.columns.iter().cloned()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn d6_what_is_gone() {
+        // stored | recomputed | left | day | lost
+        let table = "
+            era5_score_24h=0.5          |                    |          | 1  | era5 era5_score_24h
+            era5_score_24h=0            |                    | lead=48  | 1  | era5 era5_score_24h
+            era5_score_24h=0.5          |                    | lead=24  | 1  | -
+            era5_score_24h=0.5          | era5_score_24h=0.4 |          | 1  | -
+            era5_score_24h=NaN          |                    |          | 1  | -
+            era5_combined_score=0.5     |                    |          | 1  | era5
+            era5_combined_score=0.5     |                    | era5     | 1  | -
+            era5_combined_score=0       |                    |          | 1  | -
+            era5_completeness=0.5       | era5_completeness=0 |         | 1  | era5
+            era5_completeness=5e-10     | era5_completeness=0 |         | 1  | era5
+            forecast_score_initial=0.5  |                    |          | 1  | day1 forecast_score_initial
+            forecast_score_initial=0.5  |                    | day1     | 1  | -
+            forecast_score_initial=-inf |                    |          | 1  | -
+            overall_forecast_score=0.5  |                    |          | 1  | overall_forecast_score
+            overall_forecast_score=0.5  |                    | day1     | 1  | -
+            overall_forecast_score=0.5  |                    | era5     | 1  | -
+            avg_acc=0.5                 |                    |          | 1  | avg_acc
+            avg_acc=0.5                 |                    | components | 1 | -
+            forecast_status=failed      | forecast_status=pending |     | 30 | -
+            forecast_status=failed      | forecast_status=pending |     | 31 | steps
+            forecast_status=failed      | forecast_status=failed  |     | 31 | -
+            forecast_status=failed      | forecast_status=pending | step=0 | 31 | -
+            forecast_status=failed      | forecast_status=pending | step=1 | 31 | steps
+        ";
+        for line in table.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            let parts: Vec<&str> = line.split('|').map(str::trim).collect();
+            let [stored, recomputed, left, day, expected] = parts.try_into().unwrap();
+            assert_eq!(lost(stored, recomputed, left, day.parse().unwrap()), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn d6_what_follows_in_the_row() {
+        let follow = |era5, day1, steps| {
+            let loss = Loss { era5, day1, steps };
+            let names = ForecastStat::COLUMNS.iter().map(|column| column.name.as_ref());
+            names.filter(|name| follows(loss, name)).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(
+            follow(true, false, false),
+            "miner_rank forecast_status current_forecast_stage current_forecast_status last_error_message forecast_error_msg \
+             era5_combined_score era5_completeness overall_forecast_score"
+        );
+        assert_eq!(follow(false, true, false), "forecast_status current_forecast_stage overall_forecast_score");
+        assert_eq!(
+            follow(false, false, true),
+            "forecast_status current_forecast_stage current_forecast_status last_error_message retries_remaining \
+             next_scheduled_retry forecast_error_msg hosting_status hosting_latency_ms"
+        );
+    }
+
+    #[test]
+    fn d6_ranks_of_a_run_follow_from_any_miner_of_it() {
+        let unit = UnitLoss { era5_runs: BTreeSet::from([7]), ..UnitLoss::default() };
+        assert!(unit.covers((7, 9), "miner_rank") && !unit.covers((8, 9), "miner_rank") && !unit.covers((7, 9), "avg_rmse"));
+    }
+
+    #[test]
+    fn d6_what_follows_in_miners_and_the_subnet() {
+        let losses = |loss| {
+            let mut losses = Losses::default();
+            losses.add((7, 3), loss);
+            losses
+        };
+        let era5 = losses(Loss { era5: true, ..Loss::default() });
+        let day1 = losses(Loss { day1: true, ..Loss::default() });
+        let steps = losses(Loss { steps: true, ..Loss::default() });
+        let of = |losses: &Losses, columns: &[Column], covers: &dyn Fn(&Losses, &str) -> bool| {
+            columns
+                .iter()
+                .filter(|column| covers(losses, &column.name))
+                .map(|column| column.name.to_string())
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        let miner = |losses: &Losses| of(losses, MinerStat::COLUMNS, &|losses, column| covers_miner(losses, Some(3), column));
+        assert_eq!(
+            miner(&era5),
+            "miner_rank avg_forecast_score successful_forecasts failed_forecasts forecast_success_ratio avg_era5_score \
+             avg_era5_completeness best_forecast_score worst_forecast_score score_std_dev last_successful_forecast \
+             last_failed_forecast consecutive_successes consecutive_failures common_errors error_rate_by_type"
+        );
+        assert_eq!(miner(&day1), "avg_day1_score");
+        assert_eq!(
+            miner(&steps),
+            "failed_forecasts hosting_successes hosting_failures host_reliability_ratio avg_hosting_latency_ms \
+             last_failed_forecast consecutive_successes consecutive_failures common_errors error_rate_by_type"
+        );
+        assert!(covers_miner(&era5, Some(4), "miner_rank") && !covers_miner(&era5, Some(4), "avg_era5_score"));
+        for run in [Some(7), None] {
+            let subnet = |losses: &Losses| of(losses, SubnetStat::COLUMNS, &|losses, column| covers_subnet(losses, run, column));
+            assert_eq!(
+                subnet(&era5),
+                "active_miners completed failed in_progress mean_score score_std_dev min_score p10_score median_score p90_score \
+                 max_score mean_overall_score mean_completeness top_miners bottom_miners"
+            );
+            assert_eq!(subnet(&day1), "active_miners mean_day1_score mean_overall_score");
+            assert_eq!(subnet(&steps), "failed in_progress mean_hosting_latency_ms host_reliability_ratio");
+        }
+        assert!(!covers_subnet(&era5, Some(8), "completed"));
+    }
+
+    #[test]
+    fn d6_without_retention_no_step_is_gone() {
+        let never = Retention::new(0, Micros(1000 * DAY));
+        assert!(!never.is_over(Micros(0)) && never.holds_until(Micros(0)).is_none());
+        let month = Retention::new(30, Micros(30 * DAY));
+        assert!(!month.is_over(Micros(0)) && month.is_over(Micros(-1)));
+        assert_eq!((month.holds_until(Micros(0)), month.holds_until(Micros(-1))), (Some(Micros(30 * DAY)), None));
+    }
+}
