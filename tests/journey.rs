@@ -111,7 +111,13 @@ async fn work(
 
 fn run(db: &Database, arguments: &[&str]) -> Run {
     let url = db.url();
-    let target = if arguments[0] == "reconcile" { vec![url.as_str()] } else { vec!["--database-url", &url] };
+    let target = match arguments[..2.min(arguments.len())] {
+        ["reconcile", ..] => vec![url.as_str()],
+        // The readers and writers beside it do without the columns.
+        ["phase2", "check"] => vec!["--writers-moved", "--database-url", &url],
+        ["phase2", "finish"] => vec!["--yes", "--min-age", "0m", "--database-url", &url],
+        _ => vec!["--database-url", &url],
+    };
     recount([arguments, &target].concat()).run()
 }
 

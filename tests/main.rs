@@ -27,3 +27,4 @@ mod step_log;
 mod steps;
 mod tidy;
 mod unproven;
+mod watch;

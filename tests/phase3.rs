@@ -121,6 +121,6 @@ fn the_subnet_is_refreshed_without_keeping_readers_out() {
 #[test]
 fn phase_3_asks_for_phase_1() {
     let db = database();
-    let run = recount(["phase3", "apply", "--database-url", &db.url()]).run().ends_with(2);
+    let run = recount(["phase3", "apply", "--database-url", &db.url()]).run().ends_with(3);
     run.stderr_has("recount migrate");
 }

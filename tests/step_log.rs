@@ -231,22 +231,23 @@ fn what_was_left_behind_is_recovered_audited_and_taken_back() {
     db.execute(
         "UPDATE weather_forecast_runs SET status = 'completed';
          INSERT INTO weather_forecast_steps (run_id, miner_uid, miner_hotkey, step_name, substep, lead_hours, status, started_at, completed_at, retry_count)
-         VALUES (1, 0, 'hk0', 'verify', 'open_store', 0, 'in_progress', '2025-01-10Z', NULL, 1),
-                (1, 1, 'hk1', 'verify', 'open_store', 0, 'in_progress', '2025-01-11 12:00Z', NULL, 1),
+         VALUES (1, 0, 'hk0', 'era5', 'score', 24, 'in_progress', '2025-01-10Z', NULL, 1),
+                (1, 1, 'hk1', 'era5', 'score', 24, 'in_progress', '2025-01-11 12:00Z', NULL, 1),
                 (1, 2, 'hk2', 'day1', 'score', NULL, 'in_progress', '2025-01-10Z', NULL, 3),
                 (1, 3, 'hk3', 'query', 'initiate_fetch', NULL, 'in_progress', '2025-01-10Z', NULL, 0),
                 (1, 3, 'hk3', 'query', 'done', NULL, 'succeeded', NULL, '2025-01-10 01:00Z', 0),
+                (1, 4, 'hk4', 'verify', 'open_store', 0, 'in_progress', '2025-01-10Z', NULL, 1),
                 (1, 7, 'hk7', 'verify', 'open_store', 0, 'in_progress', '2025-01-10Z', NULL, 0)",
     );
     let before = db.psql(LOG);
     let dry = steps(&db, &["recover"]).ends_with(1);
-    let expected = ["0 verify 0 retry_scheduled 2", "2 day1 null failed 3", "7 verify 0 failed 0"];
+    let expected = ["0 era5 24 retry_scheduled 2", "2 day1 null failed 3", "4 verify 0 not scheduled 1", "7 verify 0 failed 0"];
     assert_eq!(found(&dry), expected);
     assert_eq!((db.psql(LOG), db.psql("SELECT count(*) FROM rollup_jobs")), (before.clone(), "0".to_owned()));
     let done = steps(&db, &["recover", "--apply"]).succeeds();
     assert_eq!(found(&done), expected);
     let at = "SELECT next_retry_time BETWEEN '2025-01-12 01:00Z' AND '2025-01-12 01:06Z' FROM weather_forecast_steps WHERE miner_uid = 0";
-    assert_eq!(db.psql(at), "t", "the second delay of verify is an hour, with a little jitter");
+    assert_eq!(db.psql(at), "t", "the second delay of era5 is an hour, with a little jitter");
     assert!(db.psql("SELECT error_json FROM weather_forecast_steps WHERE miner_uid = 2").contains("used up"));
     steps(&db, &["recover", "--apply"]).succeeds();
     assert_eq!(db.psql("SELECT count(*) FROM rollup_jobs"), "1", "a second run finds nothing");
@@ -260,11 +261,11 @@ fn an_undo_leaves_what_was_touched_since() {
     let db = validator();
     db.execute(
         "INSERT INTO weather_forecast_steps (run_id, miner_uid, miner_hotkey, step_name, substep, lead_hours, status, started_at)
-         SELECT 1, n, 'hk' || n, 'verify', 'open_store', 0, 'in_progress', '2025-01-10Z' FROM generate_series(0, 1) n;
+         SELECT 1, n, 'hk' || n, 'era5', 'score', 24, 'in_progress', '2025-01-10Z' FROM generate_series(0, 1) n;
          UPDATE weather_forecast_runs SET status = 'completed'",
     );
     let done = steps(&db, &["recover", "--apply"]).succeeds();
-    db.execute("SELECT weather_step_record(1, 0, 'hk0', 'verify', 'open_store', 0, 'succeeded', NULL, '2025-01-12 02:00Z')");
+    db.execute("SELECT weather_step_record(1, 0, 'hk0', 'era5', 'score', 24, 'succeeded', NULL, '2025-01-12 02:00Z')");
     let undo = steps(&db, &["undo", &job(&done)]).ends_with(1);
     assert_eq!((undo.json()["restored"].as_u64(), undo.json()["left"].as_u64()), (Some(1), Some(1)));
     assert_eq!(db.psql("SELECT status FROM weather_forecast_steps ORDER BY miner_uid"), "succeeded\nin_progress");
@@ -275,20 +276,79 @@ fn era5_steps_are_made_when_their_truth_is_due() {
     let db = validator();
     db.execute("UPDATE weather_miner_responses SET status = 'failed' WHERE miner_uid > 1 AND miner_uid < 7");
     // The truth of a lead is due 5 days and 6 hours after its time: at the 12th, those up to 138 hours after the 1st.
-    let leads = |run: &Run, miner: &str| found(run).iter().filter(|line| line.starts_with(miner)).count();
+    // Of the five that are due the first: the validator goes on from there by itself.
     let run = steps(&db, &["recover"]).ends_with(1);
-    assert_eq!(
-        (leads(&run, "0 era5"), leads(&run, "1 era5"), found(&run).len()),
-        (5, 5, 10),
-        "none for the failed and the unregistered"
-    );
-    assert_eq!(found(&steps(&db, &["recover", "--era5-delay", "9d"])).len(), 2);
+    let expected = ["0 era5 24 retry_scheduled 0", "1 era5 24 retry_scheduled 0"];
+    assert_eq!(found(&run), expected, "none for the failed and the unregistered");
+    assert_eq!(found(&steps(&db, &["recover", "--era5-delay", "10d"]).succeeds()), [""; 0]);
     steps(&db, &["recover", "--apply"]).succeeds();
     assert_eq!(
-        db.psql("SELECT DISTINCT status, substep, context FROM weather_forecast_steps"),
-        "pending|score|{\"source\": \"recovery\"}"
+        db.psql(
+            "SELECT DISTINCT status, substep, context, next_retry_time BETWEEN '2025-01-12 00:30Z' AND '2025-01-12 00:33Z'
+             FROM weather_forecast_steps"
+        ),
+        "retry_scheduled|score|{\"source\": \"recovery\"}|t",
+        "with the first delay of the policy and its jitter"
     );
     assert_eq!(found(&steps(&db, &["recover"]).succeeds()), [""; 0]);
+}
+
+/// 378 leads of 52 pairs were due: one job for each pair, not one for each lead.
+#[test]
+fn a_recovery_brings_one_lead_of_a_pair_to_the_scheduler() {
+    let db = validator();
+    db.execute(
+        "DELETE FROM weather_miner_responses; DELETE FROM node_table;
+         INSERT INTO node_table (uid, hotkey) SELECT n, 'hk' || n FROM generate_series(0, 59) n;
+         -- 9 leads are due of run 2, 7 of run 3.
+         INSERT INTO weather_forecast_runs (id, run_initiation_time, target_forecast_time_utc, gfs_init_time_utc, status)
+         VALUES (2, '2024-12-28 12:00Z', '2024-12-28 12:00Z', '2024-12-28 12:00Z', 'era5_scoring'),
+                (3, '2024-12-30 12:00Z', '2024-12-30 12:00Z', '2024-12-30 12:00Z', 'era5_scoring');
+         INSERT INTO weather_miner_responses (run_id, miner_uid, miner_hotkey, response_time, status, verification_passed)
+         SELECT CASE WHEN n < 7 THEN 2 ELSE 3 END, n, 'hk' || n, '2025-01-01Z', 'verified_manifest_store_opened', true
+         FROM generate_series(0, 51) n",
+    );
+    let due = "SELECT count(*) FROM weather_miner_responses r JOIN weather_forecast_runs w ON w.id = r.run_id,
+                   generate_series(24, 240, 24) lead
+               WHERE w.gfs_init_time_utc + lead * interval '1 h' + interval '126 h' <= '2025-01-12Z'";
+    assert_eq!(db.psql(due), "378");
+    let lines = found(&steps(&db, &["recover"]).ends_with(1));
+    assert_eq!(lines.len(), 52);
+    assert!(lines.iter().all(|line| line.ends_with("era5 24 retry_scheduled 0")), "{lines:#?}");
+
+    // What a job has in hand, what is not verified, and what stands behind a failure is told, and left alone.
+    db.execute(
+        "CREATE TABLE validator_jobs (id bigserial PRIMARY KEY, job_type varchar(64), status varchar(32), lease_expires_at timestamptz,
+                                      run_id int, miner_uid int);
+         INSERT INTO validator_jobs (job_type, status, lease_expires_at, run_id, miner_uid)
+         VALUES ('weather.era5', 'in_progress', '2025-01-12 00:05Z', 2, 0), ('weather.era5', 'pending', NULL, 2, 1),
+                ('weather.era5', 'in_progress', '2025-01-11 23:00Z', 2, 2), ('weather.day1', 'pending', NULL, 2, 3),
+                ('weather.era5', 'completed', NULL, 2, 3);
+         UPDATE weather_miner_responses SET verification_passed = NULL WHERE miner_uid = 4;
+         INSERT INTO weather_forecast_steps (run_id, miner_uid, miner_hotkey, step_name, substep, lead_hours, status, completed_at)
+         VALUES (2, 5, 'hk5', 'era5', 'score', 24, 'failed', '2025-01-11Z'), (2, 6, 'hk6', 'era5', 'score', 24, 'queued', NULL)",
+    );
+    let run = steps(&db, &["recover", "--apply"]).succeeds();
+    let lines = found(&run);
+    assert_eq!(
+        lines[..6],
+        [
+            "0 era5 24 not scheduled 0",
+            "1 era5 24 not scheduled 0",
+            "2 era5 24 retry_scheduled 0",
+            "3 era5 24 retry_scheduled 0",
+            "4 era5 24 not scheduled 0",
+            "5 era5 48 not scheduled 0",
+        ],
+    );
+    assert!(!lines.iter().any(|line| line.starts_with("6 ")), "the log of miner 6 goes on by itself");
+    assert_eq!(db.psql("SELECT count(*) FROM weather_forecast_steps WHERE status = 'retry_scheduled'"), "47");
+    let why = run.json()["steps"].as_array().unwrap().iter().map(|s| s["why"].as_str().unwrap().to_owned()).collect::<Vec<_>>();
+    assert!(
+        why[0].contains("a job of the validator") && why[4].contains("not verified") && why[5].contains("earlier lead"),
+        "{why:?}"
+    );
+    steps(&db, &["recover"]).succeeds();
 }
 
 #[test]

@@ -1,12 +1,15 @@
 //! `recount phase2`: drop the wide columns behind a proof, and take it back.
 
+use std::io::IsTerminal as _;
+
 use serde_json::{Value as Json, json};
 
-use crate::error::Result;
+use crate::error::{Context, Error, ErrorKind, Result};
 use crate::model::filter::ColumnFilter;
 use crate::model::job::Job;
+use crate::model::time::Micros;
 use crate::pipeline;
-use crate::schema::phase2::{self, Change, Keep, Options, Proof, Remark, Statement, Way};
+use crate::schema::phase2::{self, Change, Keep, Loss, Moved, Options, Proof, Remark, Statement, Watch, Way, Writer};
 
 use super::args::Global;
 use super::migrate::database;
@@ -28,8 +31,17 @@ pub fn run(phase2: &Phase2, global: &Global) -> Result<Status> {
     let settings = resolve_whole(global, flags, phase2.database_url.as_deref())?;
     let url = database(&settings)?;
     match &phase2.action {
-        Phase2Action::Check { way, .. } => {
-            let proof = check(url, &options(way), &settings, global)?;
+        Phase2Action::Watch { stop: true } => {
+            interruptible(phase2::unwatch(url))?;
+            output::print(&told("phase2 watch --stop", std::iter::empty(), &settings))?;
+        }
+        Phase2Action::Watch { stop: false } => {
+            let watch = interruptible(phase2::watch(url, &settings.scoring))?;
+            output::print(&watched(&watch, &settings))?;
+        }
+        Phase2Action::Check { way, quiet_for, writers_moved, .. } => {
+            let options = Options { quiet_for: *quiet_for, moved: moved(writers_moved.as_deref()), ..options(way) };
+            let proof = check(url, &options, &settings, global)?;
             output::print(&proved(&proof, &settings))?;
             return Ok(Status::done_if(proof.ready()));
         }
@@ -59,12 +71,78 @@ pub fn run(phase2: &Phase2, global: &Global) -> Result<Status> {
                 ));
             }
         }
-        Phase2Action::Finish => {
-            let done = interruptible(phase2::finish(url))?;
+        Phase2Action::Finish { yes, min_age } => {
+            let loss = interruptible(phase2::loss(url, *min_age))?;
+            confirmed("finishing Phase 2", &lost(&loss), *yes)?;
+            let done = interruptible(phase2::finish(url, *min_age))?;
             output::print_done(&told("phase2 finish", done.iter().map(String::as_str), &settings), "the change is final")?;
         }
     }
     Ok(Status::Done)
+}
+
+/// What `finish` takes away for good, in words.
+fn lost(loss: &Loss) -> String {
+    let Loss { relation, rows, values, bytes, applied_at, .. } = loss;
+    let what = match loss.way {
+        Way::Table => format!("{values} wide values in {rows} rows"),
+        Way::View => format!("the table that weather_forecast_stats was, {rows} rows with ids, times and wide values"),
+    };
+    format!(
+        "{what} ({relation}, {:.1} MB) are dropped for good. Since the change of {} they are what `recount phase2 revert` needs: \
+         after this no command brings them back.",
+        *bytes as f64 / 1e6,
+        applied_at.iso()
+    )
+}
+
+/// Asks on the terminal before something is lost for good; without a terminal, or another answer than yes, it is refused.
+fn confirmed(doing: &str, loss: &str, yes: bool) -> Result<()> {
+    if yes {
+        return Ok(());
+    }
+    let refused = |detail: &str| Err(Error::new(ErrorKind::Refused, doing, detail).hint("--yes does it without asking"));
+    output::complain(&format!("{loss}\n"));
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return refused("there is no terminal to ask on");
+    }
+    output::complain("Go on? Type yes: ");
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).doing(ErrorKind::Io, || "reading the answer".to_owned())?;
+    if answer.trim() == "yes" { Ok(()) } else { refused("the answer was not yes") }
+}
+
+fn moved(names: Option<&[String]>) -> Moved {
+    match names {
+        None => Moved::Nobody,
+        Some(names) if names.iter().all(String::is_empty) => Moved::All,
+        Some(names) => Moved::Named(names.to_vec()),
+    }
+}
+
+/// Since when the table is watched, and who wrote it.
+fn watched(watch: &Watch, settings: &Settings) -> String {
+    if settings.format == Format::Json {
+        let line = |w: &Writer| {
+            json!({"role": w.role, "application_name": w.application, "statement": w.statement, "names_wide_columns": w.wide,
+                   "last_at": Micros(w.last_at).iso()})
+        };
+        let writers: Vec<Json> = watch.writers.iter().map(line).collect();
+        let since = watch.since.map(Micros::iso);
+        return format!("{:#}\n", json!({"version": 1, "command": "phase2 watch", "since": since, "writers": writers}));
+    }
+    let since = watch.since.map_or_else(|| "nobody watches".to_owned(), |at| format!("watching since {}", at.iso()));
+    let headline = format!("phase2 watch: {since}; {} kinds of writes were noted\n", watch.writers.len());
+    if watch.writers.is_empty() {
+        return headline;
+    }
+    let mut grid = Grid::new(&["role", "application_name", "statement", "wide columns", "last"], Look::of(settings.color));
+    for w in &watch.writers {
+        let wide = if w.wide { "named" } else { "" };
+        let (application, statement) = (w.application.clone(), w.statement.clone());
+        grid.row([w.role.clone(), application, statement, wide.to_owned(), Micros(w.last_at).iso()]);
+    }
+    format!("{headline}\n{grid}")
 }
 
 fn options(args: &WayArgs) -> Options {

@@ -9,11 +9,13 @@ use super::values::parse_duration;
 
 pub const PHASE2_EXAMPLES: &str = "\
 Examples:
-  recount phase2 check                                       (the database is DATABASE_URL)
+  recount phase2 watch                                       (the database is DATABASE_URL)
+  recount phase2 check
   recount phase2 plan --option view
   recount phase2 check --keep-wide-in s3://bucket/archive
   recount phase2 apply --option table --keep-wide-in TABLE
   recount phase2 revert                                      (until `recount phase2 finish`)
+  recount phase2 finish --min-age 7d
 
 Exit status: 0 ready or done, 1 not ready, 2 error or bad usage, 3 refused, 130 interrupted.";
 
@@ -38,10 +40,22 @@ pub struct Phase2 {
 
 #[derive(Debug, Subcommand)]
 pub enum Phase2Action {
+    /// Note who writes weather_forecast_stats, by triggers on it, and tell who did
+    Watch {
+        /// Take the triggers off again
+        #[arg(long)]
+        stop: bool,
+    },
     /// Prove that dropping the wide columns loses nothing, and list what stands in the way
     Check {
         #[command(flatten)]
         way: WayArgs,
+        /// How long nobody may have written what goes, and for how long `phase2 watch` must have looked: 90m, 24h, 7d
+        #[arg(long, value_name = "AGE", default_value = "7d", value_parser = parse_duration)]
+        quiet_for: Duration,
+        /// Writers that do without the wide columns by now, by role or application_name; without a name all, watched or not
+        #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true, value_delimiter = ',', default_missing_value = "")]
+        writers_moved: Option<Vec<String>>,
         #[command(flatten)]
         flags: Flags<false>,
     },
@@ -60,8 +74,15 @@ pub enum Phase2Action {
     },
     /// Put the wide columns back, with their values
     Revert,
-    /// Drop what was kept aside for a revert
-    Finish,
+    /// Drop what was kept aside for a revert, for good
+    Finish {
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+        /// How long the change must have been in force: 24h, 7d
+        #[arg(long, value_name = "AGE", default_value = "24h", value_parser = parse_duration)]
+        min_age: Duration,
+    },
 }
 
 #[derive(Debug, Clone, Args)]

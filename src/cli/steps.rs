@@ -51,7 +51,7 @@ pub fn run(steps: &Steps, global: &Global) -> Result<Status> {
 }
 
 fn status(found: &Found, apply: bool) -> Status {
-    Status::done_if(apply || found.lines.is_empty())
+    Status::done_if(apply || !found.lines.iter().any(StepLine::acts))
 }
 
 fn listed(command: &str, found: &Found, settings: &Settings) -> String {
@@ -65,13 +65,16 @@ fn listed(command: &str, found: &Found, settings: &Settings) -> String {
         let lines: Vec<_> = found.lines.iter().map(line).collect();
         return format!("{:#}\n", json!({"version": 1, "command": command, "job": found.job, "steps": lines}));
     }
-    let count = found.lines.len();
+    let count = found.lines.iter().filter(|line| line.acts()).count();
+    let left = found.lines.len() - count;
+    let listed = if left == 0 { String::new() } else { format!("; {left} are only listed, see why") };
     let headline = match &found.job {
-        _ if count == 0 => format!("{command}: nothing to do\n"),
-        Some(job) => format!("{command}: {count} steps, job {job}; `recount steps undo {job}` takes it back\n"),
+        _ if count == 0 => format!("{command}: nothing to do{listed}\n"),
+        Some(job) => format!("{command}: {count} steps, job {job}; `recount steps undo {job}` takes it back{listed}\n"),
         None if command == "steps due" => format!("{command}: {count} steps\n"),
-        None => format!("{command}: {count} steps; nothing was changed without --apply\n"),
+        None => format!("{command}: {count} steps; nothing was changed without --apply{listed}\n"),
     };
+    let count = found.lines.len();
     if count == 0 {
         return headline;
     }

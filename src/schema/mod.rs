@@ -6,6 +6,7 @@
 //! what an interrupted build left behind, is seen to in [`index`].
 
 mod fit;
+mod grants;
 mod guard;
 mod history;
 mod index;

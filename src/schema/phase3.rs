@@ -7,7 +7,7 @@ use crate::model::settings::Scoring;
 
 use super::phase2::write_rules;
 use super::session::Session;
-use super::{PHASE3, RULES, Report, migrate_phase};
+use super::{PHASE3, RULES, Report, grants, migrate_phase};
 
 /// The materialized views, in the order in which one stands on the other.
 const MATERIALIZED: [&str; 2] = ["weather_forecast_stats", "weather_subnet_stats"];
@@ -20,6 +20,7 @@ pub async fn apply(url: &str, scoring: &Scoring) -> Result<Report> {
     let mut migrations = migrate_phase(&mut session, &RULES).await?;
     write_rules(&mut session.connection, scoring).await?;
     migrations.extend(migrate_phase(&mut session, &PHASE3).await?);
+    grants::carry(&mut session.connection).await?;
     session.close().await;
     Ok(Report { phase: "phase3", migrations })
 }
@@ -56,5 +57,5 @@ async fn needs_phase1(connection: &mut PgConnection) -> Result<()> {
     if there {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::Contract, "applying Phase 3", "tables of Phase 1 are missing").hint("run `recount migrate` first"))
+    Err(Error::new(ErrorKind::Refused, "applying Phase 3", "Phase 1 is not applied").hint("run `recount migrate` first"))
 }

@@ -21,10 +21,21 @@ pub struct StepLine {
     pub step_name: String,
     pub substep: Option<String>,
     pub lead_hours: Option<i32>,
+    /// Its status from then on; [`NOT_SCHEDULED`] where it is only told of.
     pub becomes: String,
     pub retries: i32,
     pub next_retry: Option<String>,
     pub why: String,
+}
+
+/// What is found and left as it is; `why` tells the reason.
+pub const NOT_SCHEDULED: &str = "not scheduled";
+
+impl StepLine {
+    /// Whether `apply` does something about it.
+    pub fn acts(&self) -> bool {
+        self.becomes != NOT_SCHEDULED
+    }
 }
 
 /// What a command found and, with `apply`, did.
@@ -53,9 +64,9 @@ const STALE: &str = "
     FROM weather_stale_steps($1::timestamptz)";
 
 const MISSING: &str = "
-    SELECT run_id, miner_uid, 'era5' AS step_name, 'score' AS substep, lead_hours, 'pending' AS becomes, 0 AS retries,
-           NULL::text AS next_retry, 'its truth is due' AS why
-    FROM weather_missing_era5_steps($1::timestamptz, make_interval(secs => $2), make_interval(secs => $3))";
+    SELECT run_id, miner_uid, 'era5' AS step_name, 'score' AS substep, lead_hours, becomes, 0 AS retries,
+           to_char(next_retry_time AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') AS next_retry, why
+    FROM weather_next_era5_steps($1::timestamptz, make_interval(secs => $2), make_interval(secs => $3))";
 
 const UNTOLD: &str = "
     SELECT run_id, miner_uid, step_name, substep, lead_hours, status AS becomes, 0 AS retries, NULL::text AS next_retry,
@@ -65,7 +76,7 @@ const UNTOLD: &str = "
 /// $1: the time, $2: the job. A row that somebody has moved on meanwhile is left to them.
 const RECOVER_STALE: &str = "
     WITH stale AS MATERIALIZED (
-        SELECT * FROM weather_stale_steps($1::timestamptz)
+        SELECT * FROM weather_stale_steps($1::timestamptz) WHERE becomes <> 'not scheduled'
     ), locked AS MATERIALIZED (
         SELECT s.id, to_jsonb(s) AS before FROM weather_forecast_steps s
         WHERE s.id IN (SELECT step_id FROM stale) AND s.status = 'in_progress' AND s.completed_at IS NULL
@@ -85,9 +96,11 @@ const RECOVER_STALE: &str = "
 /// $1: the time, $2: the job, $3 and $4: delay and buffer in seconds.
 const CREATE_MISSING: &str = "
     WITH made AS (
-        INSERT INTO weather_forecast_steps (run_id, miner_uid, miner_hotkey, step_name, substep, lead_hours, status, retry_count, context)
-        SELECT run_id, miner_uid, miner_hotkey, 'era5', 'score', lead_hours, 'pending', 0, '{\"source\": \"recovery\"}'
-        FROM weather_missing_era5_steps($1::timestamptz, make_interval(secs => $3), make_interval(secs => $4))
+        INSERT INTO weather_forecast_steps (run_id, miner_uid, miner_hotkey, step_name, substep, lead_hours, status, retry_count, next_retry_time,
+            context)
+        SELECT run_id, miner_uid, miner_hotkey, 'era5', 'score', lead_hours, becomes, 0, next_retry_time, '{\"source\": \"recovery\"}'
+        FROM weather_next_era5_steps($1::timestamptz, make_interval(secs => $3), make_interval(secs => $4))
+        WHERE becomes <> 'not scheduled'
         ON CONFLICT DO NOTHING
         RETURNING id, to_jsonb(weather_forecast_steps) AS after
     )
@@ -245,7 +258,7 @@ async fn open(url: &str) -> Result<Session> {
         super::fit::check(&mut session.connection).await?;
         return Ok(session);
     }
-    Err(Error::new(ErrorKind::Contract, "reading steps", "Phase 3 is not applied").hint("run `recount phase3 apply` first"))
+    Err(Error::new(ErrorKind::Refused, "reading steps", "Phase 3 is not applied").hint("run `recount phase3 apply` first"))
 }
 
 /// The time that is asked about: `snapshot_time` of the settings, else now, as PostgreSQL writes it.

@@ -14,7 +14,7 @@ use super::super::session::Session;
 use super::prove::digests;
 use super::statements::{Change, Facts, Statement};
 use super::table::{STATS, StatsTable, dependents, read};
-use super::{Keep, Options, Stage, Way, keep, refused, run, stage};
+use super::{Keep, Options, Stage, Way, keep, refused, run, stage, watch};
 
 /// How long one try waits for a lock, how many there are, and the pause between them.
 const LOCK_TIMEOUT_MS: u32 = 2_000;
@@ -86,6 +86,7 @@ async fn under_lock(
         return Err(refused(APPLYING, format!("{STATS} was written to since proof {}", proof.id))
             .hint("run `recount phase2 check` again; option view needs its writers stopped"));
     }
+    watch::silent_since(connection, APPLYING, options.way, proof.id).await?;
     let blocking = dependents(connection, table, options.way).await?.into_iter().find(|remark| remark.blocks);
     if let Some(remark) = blocking {
         return Err(refused(APPLYING, format!("{} {} is in the way", remark.detail, remark.object))

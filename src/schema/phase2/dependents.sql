@@ -13,7 +13,8 @@ WITH stats AS (
     UNION ALL
     SELECT 'dependent_trigger', t.tgname::text, 'trigger', true
     FROM pg_trigger t JOIN stats ON t.tgrelid = stats.id
-    WHERE NOT t.tgisinternal AND ($2 = 'view' OR t.tgattr::int2[] && ARRAY(SELECT attnum FROM wide)
+    -- recount's own go with the change, or go on beside it.
+    WHERE NOT t.tgisinternal AND t.tgname NOT LIKE 'recount\_%' AND ($2 = 'view' OR t.tgattr::int2[] && ARRAY(SELECT attnum FROM wide)
                                   OR EXISTS (SELECT FROM needs n WHERE n.objid = t.oid AND n.classid = 'pg_trigger'::regclass))
     UNION ALL
     SELECT 'dependent_constraint', k.conname::text, format('constraint of %s', k.conrelid::regclass), true
@@ -49,7 +50,7 @@ WITH stats AS (
     UNION ALL
     SELECT 'dependent_function', p.oid::regprocedure::text, 'names a wide column, or writes the table', true
     FROM pg_proc p JOIN pg_namespace s ON s.oid = p.pronamespace
-    WHERE s.nspname !~ '^(pg_|information_schema)' AND p.prosrc IS NOT NULL
+    WHERE s.nspname !~ '^(pg_|information_schema)' AND p.prosrc IS NOT NULL AND p.proname NOT LIKE 'recount\_%'
       AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.objid = p.oid AND e.classid = 'pg_proc'::regclass AND e.deptype = 'e')
       AND (p.prosrc ~ ('\y(' || array_to_string($1, '|') || ')\y')
            OR $2 = 'view' AND p.prosrc ~* '(insert\s+into|update|delete\s+from)\s+(only\s+)?([\w"]+\.)?"?weather_forecast_stats\y')

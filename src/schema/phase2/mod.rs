@@ -1,12 +1,12 @@
 //! Phase 2: the wide columns of `weather_forecast_stats` go, behind a proof that nothing is lost.
 //!
 //! ```text
-//! check ──► proof (a record in the database) ──► apply ──► finish
-//!                                                  │
-//!                                                  └──► revert
+//! watch ──► check ──► proof (a record in the database) ──► apply ──► finish
+//!                                                            │
+//!                                                            └──► revert
 //! ```
 //!
-//! `check` holds every stored value against its recomputation; `apply` demands a proof that still matches the table, and changes the
+//! `watch` notes who writes the table; `check` holds every stored value against its recomputation; `apply` demands a proof that still matches the table, and changes the
 //! schema in one transaction; until `finish`, `revert` puts everything back.
 
 mod apply;
@@ -17,6 +17,7 @@ mod readers;
 mod revert;
 mod statements;
 mod table;
+mod watch;
 
 use std::time::Duration;
 
@@ -30,9 +31,10 @@ pub use apply::{apply, plan};
 pub use keep::Keep;
 pub(super) use prove::write_rules;
 pub use prove::{Proof, prepare, prove};
-pub use revert::{finish, revert};
+pub use revert::{Loss, finish, loss, revert};
 pub use statements::{Change, Statement};
 pub use table::Remark;
+pub use watch::{Moved, Watch, Writer, unwatch, watch};
 
 /// What becomes of `weather_forecast_stats`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,11 +62,21 @@ pub struct Options {
     pub keep: Keep,
     /// Older proofs do not count.
     pub proof_max_age: Duration,
+    /// How long no writer may have written what goes, and how long they must have been watched for it.
+    pub quiet_for: Duration,
+    /// Writers that were moved, by the operator's word.
+    pub moved: Moved,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { way: Way::Table, keep: Keep::Nowhere, proof_max_age: Duration::from_secs(24 * 3600) }
+        Options {
+            way: Way::Table,
+            keep: Keep::Nowhere,
+            proof_max_age: Duration::from_secs(24 * 3600),
+            quiet_for: Duration::from_secs(7 * 24 * 3600),
+            moved: Moved::Nobody,
+        }
     }
 }
 

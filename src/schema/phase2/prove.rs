@@ -3,7 +3,7 @@
 //! The recomputation is the program's own (`reconcile`); here it is turned into remarks, beside what only the database can tell. The table
 //! is digested before and after the recomputation: where both agree, they are about what the recomputation saw.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use serde_json::Value as Json;
@@ -19,10 +19,10 @@ use crate::model::time::Micros;
 use crate::model::value::Value;
 
 use super::super::session::Session;
-use super::super::{PHASE2, RULES, migrate_phase};
+use super::super::{PHASE2, RULES, grants, migrate_phase};
 use super::readers::statements;
 use super::table::{Remark, STATS, StatsTable, dependents, is_derived_column, read};
-use super::{Keep, Options, Stage, Way, keep, refused, stage};
+use super::{Keep, Options, Stage, Way, keep, refused, stage, watch};
 
 const DOING: &str = "proving that Phase 2 loses nothing";
 
@@ -68,6 +68,7 @@ pub async fn prepare(url: &str, scoring: &Scoring) -> Result<Baseline> {
     migrate_phase(&mut session, &RULES).await?;
     migrate_phase(&mut session, &PHASE2).await?;
     write_rules(&mut session.connection, scoring).await?;
+    grants::carry(&mut session.connection).await?;
     let table = read(&mut session.connection).await?;
     if table.wide().next().is_none() {
         return Err(refused(DOING, format!("{STATS} has no wide columns: there is nothing to do")));
@@ -92,15 +93,21 @@ pub async fn prove(
     let connection = &mut session.connection;
     let table = read(connection).await?;
     let now = digests(connection, &table).await?;
-    let unchanged = now == baseline.digests;
+    // Option `table`: what is written beside the wide values is not lost, and a validator never stops writing it.
+    let unchanged = match options.way {
+        Way::Table => now.wide == baseline.digests.wide,
+        Way::View => now == baseline.digests,
+    };
     if unchanged && options.keep == Keep::Table && !kept.is_empty() {
         keep::write(connection, kept).await?;
     }
-    let mut remarks = recomputed(outcome, options, kept);
+    let open = open_runs(connection).await?;
+    let mut remarks = recomputed(outcome, options, kept, &open);
     remarks.extend(unexpected(connection, &table, scoring).await?);
-    remarks.extend(unfinished(connection, scoring).await?);
+    remarks.extend(unfinished(connection, options.way, scoring).await?);
     remarks.extend(dependents(connection, &table, options.way).await?);
     remarks.extend(statements(connection, &table).await?);
+    remarks.extend(watch::remarks(connection, options).await?);
     let started = Instant::now();
     if options.way == Way::View {
         remarks.extend(view_differs(connection, &table).await?);
@@ -125,9 +132,13 @@ pub async fn prove(
 }
 
 /// What the recomputation says: wide values that differ or have nothing behind them, and rollups that drifted.
-fn recomputed(outcome: &Outcome, options: &Options, kept: &[LegacyScore]) -> Vec<Remark> {
+///
+/// Option `table` takes nothing but the wide columns away: other columns, rows that are not stored yet and runs that are under way are only to
+/// know. What was made of the wide columns is in the way where its run is done: then it tells that they are not what the scores say.
+fn recomputed(outcome: &Outcome, options: &Options, kept: &[LegacyScore], open: &BTreeSet<i32>) -> Vec<Remark> {
     let mut remarks = Vec::new();
-    let mut drift: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut drift: BTreeMap<(bool, &str), u64> = BTreeMap::new();
+    let strict = options.way == Way::View;
     let mut missing = 0u64;
     for difference in outcome.differences.iter().filter(|difference| difference.table == ForecastStat::TABLE) {
         match (difference.class, &difference.column) {
@@ -136,19 +147,26 @@ fn recomputed(outcome: &Outcome, options: &Options, kept: &[LegacyScore]) -> Vec
                 // What is NULL in the wide column cannot be lost, and what has nothing behind it is counted as a finding.
                 let both = !matches!(difference.stored, Value::Null) && !matches!(difference.recomputed, Value::Null);
                 if both {
-                    *drift.entry(column).or_default() += 1;
+                    *drift.entry((true, column)).or_default() += 1;
                 }
             }
-            (Class::Drift | Class::Unproven, Some(column)) => *drift.entry(column).or_default() += 1,
+            (Class::Drift | Class::Unproven, Some(column)) => {
+                let done = difference.key.run_id.is_none_or(|run| !open.contains(&run));
+                let blocks = strict
+                    || done && OF_WIDE_VALUES.contains(&&**column) && !is_nothing(&difference.stored, &difference.recomputed);
+                *drift.entry((blocks, column)).or_default() += 1;
+            }
             _ => {}
         }
     }
-    for (column, cells) in drift {
+    for ((blocks, column), cells) in drift {
         let code = if is_derived_column(column) { "rollup_drift" } else { "wide_differs" };
-        remarks.push(Remark::blocking(code, column, format!("{cells} stored values are not what the scores say")));
+        let remark = Remark::blocking(code, column, format!("{cells} stored values are not what the scores say"));
+        remarks.push(Remark { blocks, ..remark });
     }
     if missing > 0 {
-        remarks.push(Remark::blocking("rollup_missing", STATS, format!("{missing} rows are not stored")));
+        let remark = Remark::blocking("rollup_missing", STATS, format!("{missing} rows are not stored"));
+        remarks.push(Remark { blocks: strict, ..remark });
     }
     remarks.extend(without_narrow(outcome, options, kept));
     if !outcome.tables.contains_key(ForecastStat::TABLE) {
@@ -177,6 +195,25 @@ fn without_narrow(outcome: &Outcome, options: &Options, kept: &[LegacyScore]) ->
     (found > 0).then_some(Remark { blocks, ..remark })
 }
 
+/// What a writer makes of the wide columns of a row.
+const OF_WIDE_VALUES: [&str; 3] = ["era5_combined_score", "era5_completeness", "overall_forecast_score"];
+
+/// The validator stores 0.0 where nothing is scored: no wide value stands behind that, and none is lost.
+fn is_nothing(stored: &Value, recomputed: &Value) -> bool {
+    matches!(recomputed, Value::Null) && matches!(stored, Value::Float(zero) if *zero == 0.0)
+}
+
+/// The runs that are under way.
+async fn open_runs(connection: &mut PgConnection) -> Result<BTreeSet<i32>> {
+    let runs: Vec<i32> = sqlx::query_scalar(
+        "SELECT id FROM weather_forecast_runs WHERE completion_time IS NULL AND status NOT IN ('completed', 'failed', 'error')",
+    )
+    .fetch_all(connection)
+    .await
+    .doing(ErrorKind::Database, || "looking for runs under way".to_owned())?;
+    Ok(runs.into_iter().collect())
+}
+
 /// Values in a wide column whose lead no rule expects: nothing can be proved of them.
 async fn unexpected(connection: &mut PgConnection, table: &StatsTable, scoring: &Scoring) -> Result<Vec<Remark>> {
     let mut remarks = Vec::new();
@@ -194,8 +231,9 @@ async fn unexpected(connection: &mut PgConnection, table: &StatsTable, scoring: 
     Ok(remarks)
 }
 
-/// Runs that a writer is in the midst of: a step of a miner in progress that is not stale. A run that waits is settled for the moment.
-async fn unfinished(connection: &mut PgConnection, scoring: &Scoring) -> Result<Vec<Remark>> {
+/// Runs that a writer is in the midst of: a step of a miner in progress that is not stale. A run that waits is settled for the moment. A view
+/// has to have all rows as they are; a table without the wide columns goes on being written.
+async fn unfinished(connection: &mut PgConnection, way: Way, scoring: &Scoring) -> Result<Vec<Remark>> {
     let runs: Vec<(i32, i64)> = sqlx::query_as(
         "SELECT run_id, count(*) FROM weather_counted_steps
          WHERE status = 'in_progress' AND completed_at IS NULL
@@ -206,8 +244,10 @@ async fn unfinished(connection: &mut PgConnection, scoring: &Scoring) -> Result<
     .fetch_all(connection)
     .await
     .doing(ErrorKind::Database, || "looking for runs in progress".to_owned())?;
-    let remark =
-        |(run, steps)| Remark::blocking("unfinished_run", format!("run {run}"), format!("{steps} steps are in progress"));
+    let remark = |(run, steps)| {
+        let remark = Remark::blocking("unfinished_run", format!("run {run}"), format!("{steps} steps are in progress"));
+        Remark { blocks: way == Way::View, ..remark }
+    };
     Ok(runs.into_iter().map(remark).collect())
 }
 

@@ -1,8 +1,11 @@
 //! `phase2 revert | finish`: the way back as long as there is one, in one transaction; and its end.
 
+use std::time::Duration;
+
 use sqlx::PgConnection;
 
 use crate::error::{Context, ErrorKind, Result};
+use crate::model::time::Micros;
 
 use super::super::session::Session;
 use super::apply::Tries;
@@ -77,17 +80,92 @@ async fn columns_back(connection: &mut PgConnection, undo: Vec<String>) -> Resul
     Ok(Reverted { statements, at_the_end })
 }
 
-/// Drops what was kept aside for a revert.
-pub async fn finish(url: &str) -> Result<Vec<String>> {
+/// What `finish` drops for good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loss {
+    /// The table that goes.
+    pub relation: &'static str,
+    pub way: Way,
+    /// When the change was applied.
+    pub applied_at: Micros,
+    pub rows: i64,
+    /// Wide values that are not NULL (option `view`: 0, whole rows go).
+    pub values: i64,
+    pub bytes: i64,
+}
+
+/// What `finish` would drop.
+///
+/// # Errors
+/// Refused where Phase 2 is not applied, is finished already, or was applied less than `min_age` ago.
+pub async fn loss(url: &str, min_age: Duration) -> Result<Loss> {
     let mut session = Session::open(url).await?;
-    session.prepare().await?;
     let connection = &mut session.connection;
-    let drop = match stage(connection).await? {
-        Stage::Applied { way: Way::Table, .. } => format!("DROP TABLE {WIDE_VALUES}"),
-        Stage::Applied { way: Way::View, .. } => format!("DROP TABLE {BEFORE}"),
+    let (way, applied_at) = final_stage(connection, min_age).await?;
+    let relation = aside(way);
+    let doing = || format!("looking at {relation}");
+    let values = match way {
+        Way::View => "0".to_owned(),
+        Way::Table => {
+            let wide: Vec<String> = sqlx::query_scalar(
+                "SELECT quote_ident(attname) FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped
+                 AND attname NOT IN ('miner_uid', 'forecast_run_id')",
+            )
+            .bind(relation)
+            .fetch_all(&mut *connection)
+            .await
+            .doing(ErrorKind::Database, doing)?;
+            format!("coalesce(sum(num_nonnulls({})), 0)", wide.join(", "))
+        }
+    };
+    let sql = format!("SELECT count(*), ({values})::bigint, pg_total_relation_size(to_regclass('{relation}')) FROM {relation}");
+    let (rows, values, bytes): (i64, i64, i64) =
+        sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_one(&mut *connection).await.doing(ErrorKind::Database, doing)?;
+    session.close().await;
+    Ok(Loss { relation, way, applied_at, rows, values, bytes })
+}
+
+/// Option and time of a change that can be made final.
+async fn final_stage(connection: &mut PgConnection, min_age: Duration) -> Result<(Way, Micros)> {
+    let (way, at) = match stage(connection).await? {
+        Stage::Applied { way, at } => (way, at),
         Stage::Wide => return Err(refused(FINISHING, "it is not applied")),
         Stage::Finished { .. } => return Err(refused(FINISHING, "it is finished already")),
     };
+    let young: bool =
+        sqlx::query_scalar("SELECT to_timestamp($1::float8 / 1000000) + make_interval(secs => $2) > clock_timestamp()")
+            .bind(at.0 as f64)
+            .bind(min_age.as_secs_f64())
+            .fetch_one(connection)
+            .await
+            .doing(ErrorKind::Database, || FINISHING.to_owned())?;
+    if young {
+        let detail = format!("it was applied at {}, less than --min-age ago", at.iso());
+        return Err(refused(FINISHING, detail).hint(
+            "wait until every reader and writer has been seen to work, a whole day of the validator at least; --min-age changes it",
+        ));
+    }
+    Ok((way, at))
+}
+
+/// What is kept aside until `finish`.
+fn aside(way: Way) -> &'static str {
+    match way {
+        Way::Table => WIDE_VALUES,
+        Way::View => BEFORE,
+    }
+}
+
+/// Drops what was kept aside for a revert.
+///
+/// # Errors
+/// As [`loss`].
+pub async fn finish(url: &str, min_age: Duration) -> Result<Vec<String>> {
+    let mut session = Session::open(url).await?;
+    session.prepare().await?;
+    let connection = &mut session.connection;
+    let (way, _) = final_stage(connection, min_age).await?;
+    let drop = format!("DROP TABLE {}", aside(way));
     run(connection, FINISHING, "BEGIN".to_owned()).await?;
     let mut tries = Tries::start(connection, FINISHING).await?;
     while let Err(error) = run(connection, FINISHING, drop.clone()).await {

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::table::{Column, STATS, StatsTable, is_derived_column};
-use super::{Way, keep};
+use super::{Way, keep, watch};
 
 /// The old shape, for readers that are not moved yet.
 pub(super) const WIDE_VIEW: &str = "weather_forecast_stats_wide";
@@ -72,12 +72,14 @@ impl Facts<'_> {
 
     fn to_table(&self) -> Change {
         let wide = self.table.wide_names();
-        let mut under_lock = vec![statement(
+        let mut under_lock: Vec<Statement> = watch::dropped().map(quick).collect();
+        under_lock.push(statement(
             format!("CREATE TABLE {WIDE_VALUES} AS\nSELECT miner_uid, forecast_run_id, {}\nFROM {STATS}", wide.join(", ")),
             NONE,
             self.copy_time(),
-        )];
+        ));
         under_lock.push(quick(format!("ALTER TABLE {WIDE_VALUES} ADD PRIMARY KEY (miner_uid, forecast_run_id)")));
+        under_lock.extend(self.given(WIDE_VALUES));
         let drops: Vec<String> = wide.iter().map(|name| format!("DROP COLUMN {name}")).collect();
         under_lock.push(quick(format!("ALTER TABLE {STATS}\n    {}", drops.join(",\n    "))));
         under_lock.extend(self.wide_view());
@@ -129,12 +131,13 @@ impl Facts<'_> {
             statement(format!("CREATE INDEX {STATS}_run ON {NEXT} (run_id)"), NONE, self.copy_time()),
             quick(format!("ALTER MATERIALIZED VIEW {NEXT} OWNER TO {}", self.table.owner)),
         ]);
-        let mut under_lock = vec![
+        before_lock.extend(self.given(KEPT));
+        let mut under_lock: Vec<Statement> = watch::dropped().map(quick).collect();
+        under_lock.extend([
             quick(format!("ALTER TABLE {STATS} RENAME TO {BEFORE}")),
             quick(format!("ALTER MATERIALIZED VIEW {NEXT} RENAME TO {STATS}")),
-        ];
-        let select_only = self.grants.iter().filter(|grant| grant.starts_with("GRANT SELECT"));
-        under_lock.extend(select_only.map(|grant| quick(grant.replace("{}", STATS))));
+        ]);
+        under_lock.extend(self.reading().map(|grant| quick(grant.replace("{}", STATS))));
         under_lock.extend(self.wide_view());
         Change { before_lock, under_lock, undo: self.undo_view() }
     }
@@ -156,6 +159,18 @@ impl Facts<'_> {
             format!("DROP TABLE {KEPT}"),
             format!("ALTER TABLE {BEFORE} RENAME TO {STATS}"),
         ]
+    }
+
+    /// The grants that let somebody read.
+    fn reading(&self) -> impl Iterator<Item = &String> {
+        self.grants.iter().filter(|grant| grant.starts_with("GRANT SELECT"))
+    }
+
+    /// Owner and readers of the table, for what holds a part of its rows. A grant of single columns stays with the table.
+    fn given(&self, relation: &str) -> Vec<Statement> {
+        let readers = self.reading().filter(|grant| grant.starts_with("GRANT SELECT ON"));
+        let grants = readers.map(|grant| quick(grant.replace("{}", relation)));
+        std::iter::once(quick(format!("ALTER TABLE {relation} OWNER TO {}", self.table.owner))).chain(grants).collect()
     }
 
     /// Every column from the rules where they say it, else from what was kept; rows without evidence whole.

@@ -16,6 +16,7 @@ pub(super) const STATS: &str = "weather_forecast_stats";
 #[derive(Debug, Clone)]
 pub(super) struct StatsTable {
     pub rows: i64,
+    /// The role that owns it, quoted where it needs quotes.
     pub owner: String,
     pub columns: Vec<Column>,
 }
@@ -73,7 +74,7 @@ pub(super) fn is_derived_column(name: &str) -> bool {
 pub(super) async fn read(connection: &mut PgConnection) -> Result<StatsTable> {
     let doing = || format!("reading the catalogue about {STATS}");
     let found: Option<(f32, String)> =
-        sqlx::query_as("SELECT reltuples, quote_ident(relowner::regrole::text) FROM pg_class WHERE oid = to_regclass($1)")
+        sqlx::query_as("SELECT reltuples, relowner::regrole::text FROM pg_class WHERE oid = to_regclass($1)")
             .bind(STATS)
             .fetch_optional(&mut *connection)
             .await
