@@ -185,9 +185,11 @@ fn an_output_folder_that_cannot_be_written_is_named_and_nothing_is_left() {
         let run = recount([command, sample, "--out", "taken/out"]).file("taken", "a file").run().ends_with(2);
         let run = run.stderr_has("taken/out").stderr_has("creating the folder");
         assert_eq!(run.left_behind(), ["taken"]);
-        let run = recount([command, sample, "--out", "."]).file("kept", "a file").run().ends_with(2);
-        let run = run.stderr_has("it exists and is not empty").stderr_has("hint: ");
-        assert_eq!(run.left_behind(), ["kept"]);
+        for (out, complaint) in [("kept", "it exists and is not empty"), (".", "it has no name of its own")] {
+            let run = recount([command, sample, "--out", out]).file("kept/note", "a file").run().ends_with(2);
+            let run = run.stderr_has(complaint).stderr_has("hint: ");
+            assert_eq!(run.left_behind(), ["kept"]);
+        }
     }
 }
 
