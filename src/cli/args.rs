@@ -354,6 +354,12 @@ pub struct Migrate {
     /// The database is empty and no validator will use it: create the validator's tables too
     #[arg(long)]
     pub standalone: bool,
+    /// Record by triggers which runs are written to, so that incremental jobs miss nothing; again: remove old records
+    #[arg(long)]
+    pub track_changes: bool,
+    /// Take these triggers and their records back
+    #[arg(long, conflicts_with = "track_changes")]
+    pub no_track_changes: bool,
     /// The database; without it, DATABASE_URL is taken
     #[arg(long, value_name = "URL", global = true)]
     pub database_url: Option<String>,

@@ -5,6 +5,7 @@ use serde_json::{Value as Json, json};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::job::Location;
 use crate::schema::phase2::Stage;
+use crate::schema::track::{self, Tracking};
 use crate::schema::{self, Migrating, Outcome, State};
 
 use super::args::{Global, Migrate, MigrateAction};
@@ -27,11 +28,17 @@ fn migrate(migrate: &Migrate, settings: &Settings) -> Result<String> {
     Ok(match migrate.action {
         None => {
             let migrating = Migrating { standalone: migrate.standalone };
-            render("migrate", &migrated(&interruptible(schema::migrate(url, migrating))?), settings)
+            let mut lines = migrated(&interruptible(schema::migrate(url, migrating))?);
+            if migrate.track_changes || migrate.no_track_changes {
+                let (tracking, pruned) = interruptible(track::track(url, migrate.track_changes))?;
+                lines.push(tracked(tracking, (pruned > 0).then(|| format!("{pruned} old records removed")).unwrap_or_default()));
+            }
+            render("migrate", &lines, settings)
         }
         Some(MigrateAction::Status) => {
             let mut lines = standing(&interruptible(schema::status(url))?);
             lines.push(change(interruptible(schema::phase2_stage(url))?));
+            lines.push(tracked(interruptible(track::tracking(url))?, String::new()));
             render("migrate status", &lines, settings)
         }
     })
@@ -55,6 +62,11 @@ fn change(stage: Stage) -> Line {
         Stage::Applied { way, at } | Stage::Finished { way, at } => (format!("narrow rollups, option {}", way.name()), at.iso()),
     };
     Line { phase: "phase2", version: 300, description, state: stage.name(), detail }
+}
+
+/// Whether changes are tracked, which can be taken back too.
+fn tracked(tracking: Tracking, detail: String) -> Line {
+    Line { phase: "track", version: 501, description: "track changes".to_owned(), state: tracking.name(), detail }
 }
 
 /// One migration, and how it stands or what became of it.

@@ -27,6 +27,21 @@ pub struct Position {
     pub tables: BTreeMap<String, TableMark>,
     /// Nothing that a transaction in flight has written is older than this; `None`: nobody knows.
     pub anchor: Option<Anchor>,
+    pub tracking: Tracking,
+}
+
+/// Whether triggers record which runs are written to (`recount migrate --track-changes`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Tracking {
+    Off,
+    /// It was asked for, but can have missed something, for this reason.
+    Broken(String),
+    On {
+        /// All that a trigger which was disabled, replaced or made anew would change.
+        triggers: String,
+        /// The stamps of transactions up to this one may have been removed.
+        pruned_through: u64,
+    },
 }
 
 /// Which database it is, and which life of its server.
@@ -36,6 +51,8 @@ pub struct Server {
     pub database: i64,
     /// Another start may be that of an older copy of the same server.
     pub started: Micros,
+    /// Set when the server has recovered from a crash, which does not change when it was started.
+    pub recovered: Option<Micros>,
     /// When the counters were last set to zero; `None`: not since the start.
     pub stats_reset: Option<Micros>,
 }
@@ -46,15 +63,19 @@ pub struct TableMark {
     pub oid: i64,
     /// Another one after TRUNCATE, VACUUM FULL, or any other rewriting.
     pub filenode: i64,
-    /// An ordinary table, not a view or a foreign one.
+    /// An ordinary table without children, not a view or a foreign one.
     pub plain: bool,
+    /// Names, numbers and types of its columns: one that was dropped and made again, or renamed, has another number.
+    pub columns: String,
     /// Read before the snapshot was taken, so that all they have counted is in it; `None`: they stand still.
     pub counters: Option<Counters>,
     /// The greatest id, where rows have ids that ascend.
     pub max_id: Option<i64>,
     /// There is an index on the time that says when a row was last written.
     pub time_index: bool,
-    pub edits: Edits,
+    /// All rows of transactions before this one are known, even where the server counts late. One snapshot earlier than the
+    /// position unless the table was scanned.
+    pub known_before: u64,
 }
 
 /// Rows that were ever inserted, updated and deleted, as the server counts them.
@@ -63,14 +84,6 @@ pub struct Counters {
     pub inserted: i64,
     pub updated: i64,
     pub deleted: i64,
-}
-
-/// As of when all updates of a table are known.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Edits {
-    pub xmin: u64,
-    /// [`Counters::updated`] then.
-    pub updated: Option<i64>,
 }
 
 /// A snapshot before which no transaction began that was in flight at the position.
@@ -104,7 +117,9 @@ impl Position {
         let replaced = |(name, mark): (&String, &TableMark)| {
             let earlier = earlier.tables.get(name);
             let same = earlier.is_some_and(|earlier| (earlier.oid, earlier.filenode) == (mark.oid, mark.filenode));
-            (!same).then(|| format!("{name} was replaced or rewritten as a whole"))
+            let columns = earlier.is_some_and(|earlier| earlier.columns == mark.columns);
+            let why = if same { "has other columns, or columns made anew" } else { "was replaced or rewritten as a whole" };
+            (!(same && columns)).then(|| format!("{name} {why}"))
         };
         if (server.system, server.database) != (its.system, its.database) {
             return Some("it is of another database".to_owned());
@@ -112,17 +127,21 @@ impl Position {
         if server.started != its.started {
             return Some("the server was started again since".to_owned());
         }
+        if server.recovered != its.recovered {
+            return Some("the server recovered from a crash since, or its statistics were set to zero".to_owned());
+        }
         if self.schema != earlier.schema || self.tables.len() != earlier.tables.len() {
             return Some("other tables or columns are read now".to_owned());
         }
         if self.xmax < earlier.xmax || self.taken_at < earlier.taken_at {
             return Some("it is of a later time than this snapshot".to_owned());
         }
-        if self.xmax - earlier.tables.values().map(|mark| mark.edits.xmin).fold(earlier.xmin, u64::min) > TRANSACTIONS_MAX {
+        if self.xmax - earlier.tables.values().map(|mark| mark.known_before).fold(earlier.xmin, u64::min) > TRANSACTIONS_MAX {
             return Some("too many transactions ago".to_owned());
         }
-        if let Some((name, _)) = self.tables.iter().find(|(_, mark)| !mark.plain) {
-            return Some(format!("{name} is no ordinary table"));
+        let mut both = self.tables.iter().chain(&earlier.tables);
+        if let Some((name, _)) = both.find(|(_, mark)| !mark.plain) {
+            return Some(format!("{name} is no ordinary table, or has tables that inherit from it"));
         }
         self.tables.iter().find_map(replaced)
     }
@@ -189,8 +208,10 @@ pub struct Changed {
     pub runs: BTreeSet<RunId>,
     /// Units of which stored rows changed.
     pub units: BTreeSet<String>,
-    /// As of when the updates of tables are known now.
-    pub edits: BTreeMap<&'static str, Edits>,
+    /// [`TableMark::known_before`] of tables that were searched.
+    pub known_before: BTreeMap<&'static str, u64>,
+    /// Triggers recorded all of it: nothing can have been missed.
+    pub tracked: bool,
 }
 
 #[cfg(test)]
@@ -199,16 +220,18 @@ mod tests {
 
     fn position(xmin: u64, xmax: u64, max_id: i64) -> Position {
         let counters = Some(Counters { inserted: 10, updated: 20, deleted: 30 });
-        let edits = Edits { xmin, updated: Some(20) };
-        let mark = TableMark { oid: 1, filenode: 2, plain: true, counters, max_id: Some(max_id), time_index: true, edits };
+        let columns = "id 1".to_owned();
+        let (max_id, known_before) = (Some(max_id), xmin);
+        let mark = TableMark { oid: 1, filenode: 2, plain: true, columns, counters, max_id, time_index: true, known_before };
         Position {
-            server: Server { system: 1, database: 2, started: Micros(3), stats_reset: None },
+            server: Server { system: 1, database: 2, started: Micros(3), recovered: None, stats_reset: None },
             schema: "columns".to_owned(),
             taken_at: Micros(xmax as i64),
             xmin,
             xmax,
             tables: BTreeMap::from([("t".to_owned(), mark)]),
             anchor: None,
+            tracking: Tracking::Off,
         }
     }
 
@@ -249,7 +272,11 @@ mod tests {
         let rewritten = told(|now| now.tables.values_mut().for_each(|mark| mark.filenode = 9));
         assert_eq!(rewritten.as_deref(), Some("t was replaced or rewritten as a whole"));
         let view = told(|now| now.tables.values_mut().for_each(|mark| mark.plain = false));
-        assert_eq!(view.as_deref(), Some("t is no ordinary table"));
+        assert_eq!(view.as_deref(), Some("t is no ordinary table, or has tables that inherit from it"));
+        let renamed = told(|now| now.tables.values_mut().for_each(|mark| mark.columns = "id 2".to_owned()));
+        assert_eq!(renamed.as_deref(), Some("t has other columns, or columns made anew"));
+        let crashed = told(|now| now.server.recovered = Some(Micros(9)));
+        assert_eq!(crashed.as_deref(), Some("the server recovered from a crash since, or its statistics were set to zero"));
     }
 
     #[test]

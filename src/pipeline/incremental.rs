@@ -35,6 +35,16 @@ const HOUR: i64 = 3_600 * 1_000_000;
 /// ERA5 is there five days later, and six hours are for scoring.
 const TRUTH_DELAY: i64 = (5 * 24 + 6) * HOUR;
 
+const TRACKED: &str = "triggers track every change";
+/// What a job without triggers can miss.
+const UNTRACKED: &str = "no triggers track changes, so two kinds can be missed until a job with --full: what a session with \
+                         track_counts = off did to old rows (edits that leave id and time, deletions, moves to another run), \
+                         and what was done to the server's files; what was written in the last moments before a job may be \
+                         found by the next one only; `recount migrate --track-changes` leaves nothing to miss";
+
+/// So many units are named in a note.
+const NAMED_MAX: usize = 10;
+
 /// Where a job keeps its state, and whether it believes what is there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Keeping {
@@ -62,6 +72,12 @@ pub struct Incremental {
     earlier: Option<State>,
     /// Why everything is read.
     why: Option<String>,
+    /// Triggers recorded what has changed.
+    tracked: bool,
+    /// Units that a job which does not read everything would have taken for unchanged, where this one reads them all the same.
+    believed: HashMap<String, usize>,
+    /// Of these, the ones that have changed.
+    missed: Mutex<Vec<String>>,
     /// Units that are not read again, with their index in the earlier state.
     unchanged: HashMap<String, usize>,
     taken: Mutex<Vec<Taken>>,
@@ -100,23 +116,31 @@ impl Incremental {
         };
         let before = earlier.as_ref().map(|state| &state.header.position);
         header.position = header.position.anchored(before);
-        let mut unchanged = HashMap::new();
+        let (mut unchanged, mut believed, mut tracked) = (HashMap::new(), HashMap::new(), false);
         if let Some(state) = &earlier {
-            why = if keeping.full { Some("--full asks for it".to_owned()) } else { unlike(&header, &state.header) };
+            why = unlike(&header, &state.header);
             if why.is_none() {
                 match source.changes(&state.header.position, &known(state))? {
                     Changes::Unknown(reason) => why = Some(reason),
                     Changes::Known(changed) => {
                         tracing::debug!(runs = ?changed.runs, units = ?changed.units, "changed");
                         unchanged = find_unchanged(state, &changed, job, snapshot, &header, correcting);
-                        take_edits(&mut header.position, &changed);
-                        header.full_at = state.header.full_at;
+                        tracked = changed.tracked;
+                        if !keeping.full {
+                            take_known(&mut header.position, &changed);
+                            header.full_at = state.header.full_at;
+                        }
                     }
                 }
             }
+            if keeping.full {
+                believed = std::mem::take(&mut unchanged);
+                why = Some("--full asks for it".to_owned());
+            }
         }
         tracing::info!(unchanged = unchanged.len(), why = why.as_deref().unwrap_or("-"), "state");
-        Ok(Incremental { folder, header, earlier, why, unchanged, taken: Mutex::default(), begun: start.elapsed() })
+        let (taken, missed, begun) = (Mutex::default(), Mutex::default(), start.elapsed());
+        Ok(Incremental { folder, header, earlier, why, tracked, believed, missed, unchanged, taken, begun })
     }
 
     /// What the unit came to, where it is unchanged.
@@ -137,11 +161,21 @@ impl Incremental {
             Some(index) => Taken::Again(*index),
             None => {
                 let bytes = UnitState::of(result).map_err(|e| Error::new(ErrorKind::Data, "keeping a unit", e))?;
+                if self.is_missed(unit, result, &bytes) {
+                    self.missed.lock().unwrap_or_else(PoisonError::into_inner).push(unit.forecast_run_id.clone());
+                }
                 Taken::Read(Box::new(kept(unit, result, bytes.len())), bytes)
             }
         };
         self.taken.lock().unwrap_or_else(PoisonError::into_inner).push(taken);
         Ok(())
+    }
+
+    /// Whether a unit came to something else than the state had, though nothing told that it has changed.
+    fn is_missed(&self, unit: &Unit, result: &UnitResult, bytes: &[u8]) -> bool {
+        let (Some(index), Some(state)) = (self.believed.get(&unit.forecast_run_id), &self.earlier) else { return false };
+        state.units[*index].rows != result.rows
+            || UnitState::without_evidence(state.result(*index)) != UnitState::without_evidence(bytes)
     }
 
     /// Writes the new state, and tells what was read.
@@ -151,14 +185,17 @@ impl Incremental {
         let since = self.earlier.as_ref().map(|state| state.header.position.taken_at);
         outcome.notes.push(match (&self.why, since) {
             (None, Some(since)) => format!(
-                "{} of {} units were read; the others have not changed since {}; everything was read at {}",
+                "{} of {} units were read; the others have not changed since {}; everything was read at {}; {}",
                 taken.len() - again,
                 taken.len(),
                 since.iso(),
-                self.header.full_at.iso()
+                self.header.full_at.iso(),
+                if self.tracked { TRACKED } else { UNTRACKED }
             ),
             (why, _) => format!("everything was read, and the state renewed: {}", why.as_deref().unwrap_or_default()),
         });
+        let missed = self.missed.into_inner().unwrap_or_else(PoisonError::into_inner);
+        outcome.notes.extend(missed_note(&missed));
         let earlier = self.earlier.as_ref();
         let (mut units, mut results) = (Vec::with_capacity(taken.len()), Vec::with_capacity(taken.len()));
         for unit in &taken {
@@ -186,6 +223,12 @@ impl Incremental {
 }
 
 impl UnitState {
+    /// All that a job without corrections keeps. `None` where it cannot be read.
+    fn without_evidence(bytes: &[u8]) -> Option<Vec<u8>> {
+        let state: UnitState = postcard::from_bytes(bytes).ok()?;
+        postcard::to_stdvec(&UnitState { evidence: None, ..state }).ok()
+    }
+
     fn of(result: &UnitResult) -> postcard::Result<Vec<u8>> {
         let mut diff = result.diff.clone();
         diff.table.differences.retain(|difference| difference.class != Class::Within);
@@ -226,6 +269,19 @@ fn kept(unit: &Unit, result: &UnitResult, bytes: usize) -> KeptUnit {
     }
 }
 
+/// What --full has found that jobs with this state would not have.
+fn missed_note(missed: &[String]) -> Option<String> {
+    let named = missed.iter().take(NAMED_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let more = if missed.len() > NAMED_MAX { ", …" } else { "" };
+    (!missed.is_empty()).then(|| {
+        format!(
+            "incremental jobs have missed changes of {} units, which left no trace: {named}{more}; \
+             `recount migrate --track-changes` leaves nothing to miss",
+            missed.len()
+        )
+    })
+}
+
 /// The hash of all settings that bear on what a unit comes to. The time of the snapshot is looked at by itself.
 fn settings(job: &Job) -> [u8; 32] {
     let scoring = Scoring { snapshot_time: None, ..job.scoring.clone() };
@@ -261,10 +317,10 @@ fn known(state: &State) -> Known<'_> {
     known
 }
 
-fn take_edits(position: &mut Position, changed: &Changed) {
-    for (table, edits) in &changed.edits {
+fn take_known(position: &mut Position, changed: &Changed) {
+    for (table, before) in &changed.known_before {
         if let Some(mark) = position.tables.get_mut(*table) {
-            mark.edits = *edits;
+            mark.known_before = *before;
         }
     }
 }

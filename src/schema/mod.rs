@@ -14,6 +14,7 @@ pub mod phase2;
 pub mod phase3;
 mod session;
 pub mod steps;
+pub mod track;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::time::Micros;

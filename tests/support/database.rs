@@ -57,6 +57,12 @@ impl<'c> Database<'c> {
         execute(&self.cluster.socket_url(&self.name), sql);
     }
 
+    /// Runs statements that may fail; what a failed one has done is gone.
+    pub fn try_execute(&self, sql: &str) -> Result<(), String> {
+        let done = block_on_anywhere(run(self.cluster.socket_url(&self.name), sql.to_owned()));
+        done.map(drop).map_err(|error| error.to_string())
+    }
+
     /// Runs statements that should fail, and gives the server's message.
     pub fn refuses(&self, sql: &str) -> String {
         match block_on_anywhere(run(self.cluster.socket_url(&self.name), sql.to_owned())) {

@@ -10,7 +10,9 @@ mod contract;
 mod known;
 mod plan;
 mod pool;
+mod search;
 mod spool;
+mod tracking;
 
 use std::collections::HashMap;
 use std::panic::resume_unwind;
