@@ -31,7 +31,8 @@ fn migrate(migrate: &Migrate, settings: &Settings) -> Result<String> {
             let mut lines = migrated(&interruptible(schema::migrate(url, migrating))?);
             if migrate.track_changes || migrate.no_track_changes {
                 let (tracking, pruned) = interruptible(track::track(url, migrate.track_changes))?;
-                lines.push(tracked(tracking, (pruned > 0).then(|| format!("{pruned} old records removed")).unwrap_or_default()));
+                let removed = if pruned > 0 { format!("{pruned} old records removed") } else { String::new() };
+                lines.push(tracked(tracking, removed));
             }
             render("migrate", &lines, settings)
         }
