@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use arrow::datatypes::DataType;
+use arrow_schema::DataType;
 
 use super::tables::{TABLES, Table};
 

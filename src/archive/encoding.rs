@@ -4,9 +4,11 @@ use std::ops::{BitOr, Shl};
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
-use arrow::compute::take_record_batch;
-use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, SchemaRef};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int32Type, Int64Type};
+use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array};
+use arrow_schema::{DataType, Field, SchemaRef};
+use arrow_select::take::take_record_batch;
 use parquet::basic::{Compression, Encoding, ZstdLevel};
 use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder, WriterVersion};
@@ -125,7 +127,7 @@ fn encode(encoder: &Encoder, batch: &RecordBatch, max: u64, groups: &mut Vec<Row
 }
 
 /// The rows in order of these columns, NULLs first, text by code points.
-pub fn ordered(batch: &RecordBatch, order: &[&str]) -> std::result::Result<RecordBatch, arrow::error::ArrowError> {
+pub fn ordered(batch: &RecordBatch, order: &[&str]) -> std::result::Result<RecordBatch, arrow_schema::ArrowError> {
     let keys: Vec<Vec<i64>> = order.iter().filter_map(|name| batch.column_by_name(name)).map(sort_key).collect();
     places(&keys, batch.num_rows()).map_or_else(|| Ok(batch.clone()), |places| take_record_batch(batch, &places))
 }
@@ -236,9 +238,9 @@ pub fn concat(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<RecordBatch
     let columns = (0..schema.fields().len()).map(|index| {
         let parts: Vec<&dyn Array> = batches.iter().map(|batch| batch.column(index).as_ref()).collect();
         if parts.is_empty() {
-            return Ok(arrow::array::new_empty_array(schema.field(index).data_type()));
+            return Ok(arrow_array::new_empty_array(schema.field(index).data_type()));
         }
-        arrow::compute::concat(&parts)
+        arrow_select::concat::concat(&parts)
     });
     let columns = columns.collect::<std::result::Result<Vec<_>, _>>();
     let whole = columns.and_then(|columns| RecordBatch::try_new(Arc::clone(schema), columns));
@@ -247,8 +249,8 @@ pub fn concat(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<RecordBatch
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{Float64Array, Int32Array, StringArray};
-    use arrow::datatypes::Float64Type;
+    use arrow_array::types::Float64Type;
+    use arrow_array::{Float64Array, Int32Array, StringArray};
     use bytes::Bytes;
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
     use parquet::file::reader::{FileReader, SerializedFileReader};
@@ -343,7 +345,7 @@ mod tests {
         let row =
             ForecastStat { run_id: Some(1), miner_uid: Some(2), miner_hotkey: Some("5F".to_owned()), ..ForecastStat::default() };
         let batch = batch_of(&[row]);
-        let placed: ArrayRef = Arc::new(arrow::array::BooleanArray::from(vec![true]));
+        let placed: ArrayRef = Arc::new(arrow_array::BooleanArray::from(vec![true]));
         let columns = batch.columns().iter().cloned().chain([placed]).collect();
         let schema = STATS.schema(&[]);
         let batch = RecordBatch::try_new(schema.clone(), columns).unwrap();
@@ -371,7 +373,7 @@ mod tests {
     fn pages_are_indexed_where_a_run_has_several() {
         let indexed = |table: &Table| {
             let schema = table.schema(&[]);
-            let one: ArrayRef = Arc::new(arrow::array::Int64Array::from(vec![1]));
+            let one: ArrayRef = Arc::new(arrow_array::Int64Array::from(vec![1]));
             let columns = schema.fields().iter().map(|field| arrow::compute::cast(&one, field.data_type()).unwrap());
             let batch = RecordBatch::try_new(schema.clone(), columns.collect()).unwrap();
             let (content, _) = file_of(table, row_groups(table, &schema, &batch).unwrap());
@@ -399,10 +401,10 @@ mod tests {
 
     #[test]
     fn rows_are_ordered_by_number_and_by_code_point_with_null_first() {
-        let coded: arrow::array::DictionaryArray<Int32Type> =
+        let coded: arrow_array::DictionaryArray<Int32Type> =
             [Some("z"), None, Some("Z"), Some("é"), Some("a"), Some("z")].into_iter().collect();
         let field = |name, kind| Field::new(name, kind, true);
-        let schema = Arc::new(arrow::datatypes::Schema::new(vec![
+        let schema = Arc::new(arrow_schema::Schema::new(vec![
             field("code", coded.data_type().clone()),
             field("text", DataType::Utf8),
             field("number", DataType::Int32),

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::{ArrayRef, RecordBatch, new_null_array};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow_array::{ArrayRef, RecordBatch, new_null_array};
+use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
@@ -146,7 +146,7 @@ fn decode(content: &Bytes, wanted: &SchemaRef, run: Option<i32>) -> std::result:
     reader.map(fit).collect()
 }
 
-fn fitted(batch: &RecordBatch, wanted: &SchemaRef) -> std::result::Result<RecordBatch, arrow::error::ArrowError> {
+fn fitted(batch: &RecordBatch, wanted: &SchemaRef) -> std::result::Result<RecordBatch, arrow_schema::ArrowError> {
     let column = |field: &Arc<Field>| -> ArrayRef {
         let found = batch.column_by_name(field.name()).cloned();
         found.unwrap_or_else(|| new_null_array(field.data_type(), batch.num_rows()))
@@ -165,8 +165,10 @@ fn holds(group: &RowGroupMetaData, run: i32) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{Array, AsArray, Int32Array, StringArray};
-    use arrow::datatypes::{DataType, Int32Type};
+    use arrow_array::cast::AsArray;
+    use arrow_array::types::Int32Type;
+    use arrow_array::{Array, Int32Array, StringArray};
+    use arrow_schema::DataType;
     use parquet::arrow::ArrowWriter;
 
     use super::*;

@@ -7,7 +7,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use serde_json::json;
-use tracing_subscriber::EnvFilter;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::job::{Job, redact};
@@ -230,18 +233,17 @@ fn resolve_layers(
 /// What the program tells of its doings goes to stderr.
 fn trace(global: &Global) {
     let level = match global.verbose {
-        0 => "warn",
-        1 => "info",
-        2 => "debug",
-        _ => "trace",
+        _ if global.quiet => LevelFilter::OFF,
+        0 => LevelFilter::WARN,
+        1 => LevelFilter::INFO,
+        2 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
     };
-    let filter = if global.quiet { "off".to_owned() } else { format!("recount={level}") };
-    tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(filter))
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(|| output::Messages)
         .with_ansi(output::Look::for_stderr().color)
-        .with_target(false)
-        .init();
+        .with_target(false);
+    tracing_subscriber::registry().with(lines).with(Targets::new().with_target("recount", level)).init();
 }
 
 /// An error, and on a line of its own what can be done about it.

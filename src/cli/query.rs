@@ -48,20 +48,16 @@ fn write(form: QueryForm, frame: &mut DataFrame, out: &mut Vec<u8>) -> polars::e
 
 /// One header line, NULL as nothing, times as ISO text, quotes where a text needs them.
 fn csv(frame: &DataFrame, out: &mut Vec<u8>) -> io::Result<()> {
-    let quoted = |text: &str| match text.contains(['"', ',', '\n', '\r']) {
-        true => format!("\"{}\"", text.replace('"', "\"\"")),
-        false => text.to_owned(),
-    };
-    let names: Vec<String> = frame.get_column_names().into_iter().map(|name| quoted(name)).collect();
-    writeln!(out, "{}", names.join(","))?;
+    let mut lines = csv::Writer::from_writer(out);
+    lines.write_record(frame.get_column_names().into_iter().map(|name| name.as_str()))?;
     for row in 0..frame.height() {
         let cells = frame.columns().iter().map(|column| match column.get(row).unwrap_or(AnyValue::Null) {
             AnyValue::Null => String::new(),
-            value => quoted(&cell(&value)),
+            value => cell(&value),
         });
-        writeln!(out, "{}", cells.collect::<Vec<_>>().join(","))?;
+        lines.write_record(cells)?;
     }
-    Ok(())
+    lines.flush()
 }
 
 /// One object a line, its keys in the order of the columns; what is no JSON number is its name as text.

@@ -276,7 +276,7 @@ fn check_names(path: &Path, table: &toml::Table) -> Result<()> {
     let refuse = |key: &str, detail: &str| {
         let error = Error::new(ErrorKind::Usage, path.display().to_string(), detail);
         let known = KEYS.iter().map(Key::path);
-        match known.min_by_key(|known| distance(last(key), last(known))) {
+        match known.min_by_key(|known| strsim::levenshtein(last(key), last(known))) {
             Some(known) => Err(error.hint(format!("the nearest known key is {known}"))),
             None => Err(error),
         }
@@ -313,22 +313,6 @@ fn unknown_env(env: &BTreeMap<String, String>) -> Vec<String> {
 
 fn last(path: &str) -> &str {
     path.rsplit('.').next().unwrap_or(path)
-}
-
-/// Levenshtein's distance: how many letters to insert, delete or replace.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]

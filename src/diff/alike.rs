@@ -1,8 +1,9 @@
 //! Stored rows, still in columns, that equal the recomputed ones bit by bit: nearly all of them, and none has to be made a row.
 
-use arrow::array::{Array, ArrayAccessor, AsArray, BooleanArray, Int32Array, RecordBatch, StringArray};
-use arrow::compute::filter_record_batch;
-use arrow::datatypes::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow_array::{Array, ArrayAccessor, BooleanArray, Int32Array, RecordBatch, StringArray};
+use arrow_select::filter::filter_record_batch;
 
 use crate::error::{Context, ErrorKind, Result};
 use crate::model::columns::{Column, Type};
@@ -115,8 +116,8 @@ fn keep_equal<'r>(cells: &dyn Array, kind: Type, pairs: &mut Vec<Pair<'r>>, valu
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{ArrayRef, DictionaryArray, UInt32Array};
-    use arrow::compute::take;
+    use arrow_array::{ArrayRef, DictionaryArray, UInt32Array};
+    use arrow_select::take::take;
     use proptest::option;
     use proptest::prelude::*;
     use proptest::sample::select;

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
+use arrow_array::builder::StringDictionaryBuilder;
+use arrow_array::types::Int32Type;
+use arrow_array::{
     ArrayRef, BooleanArray, DictionaryArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
-    StringDictionaryBuilder, TimestampMicrosecondArray,
+    TimestampMicrosecondArray,
 };
-use arrow::datatypes::Int32Type;
 use serde_json::Value as Json;
 
 use crate::model::evidence::{COMPONENTS, InputTable, RESPONSES, RunEvidence, SCORES, STEPS};

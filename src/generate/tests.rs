@@ -1,7 +1,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
+use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float64Type, Int32Type, Int64Type};
 
 use crate::model::evidence::{COMPONENTS, RESPONSES, SCORES, STEPS};
 use crate::model::ids::LeadHours;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::ids::LeadHours;
 
-use arrow::datatypes::{DataType, TimeUnit};
+use arrow_schema::{DataType, TimeUnit};
 
 /// Type of a rollup column, with its form in Arrow and Parquet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

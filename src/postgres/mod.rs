@@ -57,3 +57,17 @@ pub fn allow_cleartext_password() {
 fn cleartext_password_is_allowed() -> bool {
     CLEARTEXT_PASSWORD.load(Ordering::Relaxed)
 }
+
+/// Reads a row into a struct whose fields have the names of its columns. sqlx has a derive for it, for which all of sqlx would
+/// be compiled a second time, for the compiler itself.
+macro_rules! from_row {
+    ($name:ident { $($field:ident),* $(,)? }) => {
+        impl sqlx::FromRow<'_, sqlx::postgres::PgRow> for $name {
+            fn from_row(row: &sqlx::postgres::PgRow) -> sqlx::Result<Self> {
+                use sqlx::Row as _;
+                Ok($name { $($field: row.try_get(stringify!($field))?),* })
+            }
+        }
+    };
+}
+pub(crate) use from_row;

@@ -1,6 +1,6 @@
 //! I2, I3 and R5: the component rows of a run, down to each miner's averages.
 
-use arrow::array::{Array, Float64Array, Int32Array};
+use arrow_array::{Array, Float64Array, Int32Array};
 
 use crate::model::evidence::{COMPONENTS, RunEvidence};
 use crate::model::finding::{Code, Finding};

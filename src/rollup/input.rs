@@ -5,8 +5,8 @@ mod tests;
 
 use std::ops::Range;
 
-use arrow::array::Float64Array;
-use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow_array::Float64Array;
+use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
 
 use crate::model::evidence::{RunEvidence, SCORES};
 use crate::model::finding::{Code, Finding};

@@ -1,7 +1,7 @@
 //! Miners whose rows are alike: mostly, each miner of a run has the same scores in the same order. What the rows of one come to
 //! (I1, I5) is then what those of the next come to, and only their values have to be looked at: column by column, not row by row.
 
-use arrow::array::Array;
+use arrow_array::Array;
 
 use super::input::{Role, Rows};
 use super::kind::ValueKind;

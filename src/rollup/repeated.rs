@@ -4,8 +4,9 @@
 use std::cell::Cell;
 use std::ops::Range;
 
-use arrow::array::{Array, ArrowPrimitiveType, AsArray, PrimitiveArray};
-use arrow::datatypes::{Int32Type, Int64Type};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{ArrowPrimitiveType, Int32Type, Int64Type};
+use arrow_array::{Array, PrimitiveArray};
 
 /// A column that may be in stretches.
 #[derive(Debug)]
@@ -137,7 +138,7 @@ impl<'a> Ids<'a> {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{Int32Array, RunArray};
+    use arrow_array::{Int32Array, RunArray};
     use proptest::collection::vec;
     use proptest::option;
     use proptest::prelude::*;

@@ -28,8 +28,8 @@ pub struct ErrorText<'a> {
 
 /// Reads the two columns of an error: no type, no error.
 pub struct Errors<'a> {
-    kind: &'a arrow::array::StringArray,
-    message: &'a arrow::array::StringArray,
+    kind: &'a arrow_array::StringArray,
+    message: &'a arrow_array::StringArray,
 }
 
 impl<'a> Errors<'a> {

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::cmp::Reverse;
 
-use arrow::array::{Int32Array, TimestampMicrosecondArray};
+use arrow_array::{Int32Array, TimestampMicrosecondArray};
 
 use crate::model::evidence::{RunEvidence, STEPS};
 use crate::model::finding::{Code, Finding};

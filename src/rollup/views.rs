@@ -1,9 +1,10 @@
 //! Typed columns over the batches of a run: slices and dictionary codes, nothing copied.
 
-use arrow::array::{
-    Array, AsArray, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+use arrow_array::cast::AsArray;
+use arrow_array::types::{ArrowPrimitiveType, Int32Type, TimestampMicrosecondType};
+use arrow_array::{
+    Array, BooleanArray, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
 };
-use arrow::datatypes::{ArrowPrimitiveType, Int32Type, TimestampMicrosecondType};
 
 use super::repeated::{Ids, Repeated};
 use crate::model::evidence::ID_LESS_ROW;

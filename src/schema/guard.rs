@@ -32,13 +32,13 @@ const OLDER: [&str; 14] = [
 ];
 
 /// What is asked of the catalogue before anything is created.
-#[derive(sqlx::FromRow)]
 struct Found {
     runs: bool,
     steps: bool,
     alembic: bool,
     readable: bool,
 }
+crate::postgres::from_row!(Found { runs, steps, alembic, readable });
 
 /// Refuses a database on which the validator's own migrations have to run first. `standalone`: an empty one is meant.
 pub(super) async fn check(connection: &mut PgConnection, standalone: bool) -> Result<()> {

@@ -19,18 +19,36 @@ pub mod track;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::time::Micros;
 use session::{Session, describe};
-use sqlx::migrate::{Migrate, MigrateError, Migration, Migrator};
+use sqlx::migrate::{Migrate, MigrateError, Migration, MigrationType, Migrator};
 use sqlx::{AssertSqlSafe, PgConnection, SqlSafeStr};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-static PHASE1: Migrator = sqlx::migrate!("migrations/phase1");
+static PHASE1: LazyLock<Migrator> = LazyLock::new(|| migrator(files::PHASE1));
 /// The rules as views and functions, which Phases 2 and 3 stand on.
-static RULES: Migrator = sqlx::migrate!("migrations/rules");
-static PHASE2: Migrator = sqlx::migrate!("migrations/phase2");
-static PHASE3: Migrator = sqlx::migrate!("migrations/phase3");
+static RULES: LazyLock<Migrator> = LazyLock::new(|| migrator(files::RULES));
+static PHASE2: LazyLock<Migrator> = LazyLock::new(|| migrator(files::PHASE2));
+static PHASE3: LazyLock<Migrator> = LazyLock::new(|| migrator(files::PHASE3));
+
+/// The names and texts of the files of each folder in `migrations`, which build.rs lists.
+mod files {
+    include!(concat!(env!("OUT_DIR"), "/migrations.rs"));
+}
+
+/// What `sqlx::migrate!` makes of a folder. That macro would have all of sqlx compiled a second time, for the compiler itself.
+fn migrator(files: &[(&'static str, &'static str)]) -> Migrator {
+    let migrations = files.iter().map(|&(name, sql)| {
+        let (version, description) = name.trim_end_matches(".sql").split_once('_').expect("a number and words");
+        let version = version.parse().expect("a number");
+        let alone = sql.starts_with("-- no-transaction");
+        Migration::new(version, description.replace('_', " ").into(), MigrationType::Simple, sql.into_sql_str(), alone)
+    });
+    Migrator::with_migrations(migrations.collect())
+}
 
 /// All of them, by the name of their folder. `recount migrate` applies the first; the commands of the other phases bring theirs.
-static PHASES: [(&str, &Migrator); 4] = [("phase1", &PHASE1), ("rules", &RULES), ("phase2", &PHASE2), ("phase3", &PHASE3)];
+static PHASES: [(&str, &LazyLock<Migrator>); 4] =
+    [("phase1", &PHASE1), ("rules", &RULES), ("phase2", &PHASE2), ("phase3", &PHASE3)];
 
 /// A phase and its migrations, in their order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,7 +153,7 @@ pub async fn phase2_stage(url: &str) -> Result<phase2::Stage> {
 
 async fn migrate_phase(session: &mut Session, phase: &Migrator) -> Result<Vec<Migrated>> {
     let mut migrations = Vec::new();
-    if !std::ptr::eq(phase, &raw const PHASE1) {
+    if !std::ptr::eq(phase, &*PHASE1) {
         fit::check(&mut session.connection).await?;
     }
     for migration in phase.iter() {

@@ -14,7 +14,7 @@ use super::session::Session;
 use crate::postgres::JOBS_LOCK as JOB_LOCK;
 
 /// A step, and what is to become of it, or became.
-#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StepLine {
     pub run_id: i32,
     pub miner_uid: i32,
@@ -27,6 +27,7 @@ pub struct StepLine {
     pub next_retry: Option<String>,
     pub why: String,
 }
+crate::postgres::from_row!(StepLine { run_id, miner_uid, step_name, substep, lead_hours, becomes, retries, next_retry, why });
 
 /// What is found and left as it is; `why` tells the reason.
 pub const NOT_SCHEDULED: &str = "not scheduled";

@@ -2,13 +2,16 @@
 //!
 //! No migration of a phase, since it can be taken back: the history of the migrations knows nothing of it, the catalogue does.
 
+use std::sync::LazyLock;
+
 use sqlx::AssertSqlSafe;
 use sqlx::migrate::{MigrateError, Migration, Migrator};
 
 use super::session::{Session, describe};
+use super::{files, migrator};
 use crate::error::{Context, ErrorKind, Result};
 
-static TRACK: Migrator = sqlx::migrate!("migrations/track");
+static TRACK: LazyLock<Migrator> = LazyLock::new(|| migrator(files::TRACK));
 const ON: i64 = 501;
 const OFF: i64 = 502;
 

@@ -6,14 +6,15 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::{Array, ArrayRef, AsArray, DictionaryArray, Int32Array, RecordBatch};
-use arrow::buffer::{Buffer, MutableBuffer};
-use arrow::datatypes::{DataType, Int32Type, SchemaRef};
-use arrow::error::ArrowError;
-use arrow::ipc::convert::fb_to_schema;
-use arrow::ipc::reader::{FileDecoder, read_footer_length};
-use arrow::ipc::writer::{DictionaryHandling, FileWriter, IpcWriteOptions};
-use arrow::ipc::{Block, MessageHeader, root_as_footer, root_as_message};
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int32Type;
+use arrow_array::{Array, ArrayRef, DictionaryArray, Int32Array, RecordBatch};
+use arrow_buffer::{Buffer, MutableBuffer};
+use arrow_ipc::convert::fb_to_schema;
+use arrow_ipc::reader::{FileDecoder, read_footer_length};
+use arrow_ipc::writer::{DictionaryHandling, FileWriter, IpcWriteOptions};
+use arrow_ipc::{Block, MessageHeader, root_as_footer, root_as_message};
+use arrow_schema::{ArrowError, DataType, SchemaRef};
 use bytes::Bytes;
 use twox_hash::XxHash3_128;
 
@@ -317,7 +318,7 @@ fn rows_of(message: &[u8]) -> Result<u64> {
 
 #[cfg(test)]
 mod tests {
-    use arrow::datatypes::{Field, Schema};
+    use arrow_schema::{Field, Schema};
 
     use super::*;
 
@@ -370,7 +371,7 @@ mod tests {
     fn a_file_depends_on_its_rows_and_not_on_the_codes() {
         let rows = [Some("x"), Some("y"), Some("x")];
         let coded = |codes: [i32; 3], texts: &[&str]| {
-            let texts = arrow::array::StringArray::from(texts.to_vec());
+            let texts = arrow_array::StringArray::from(texts.to_vec());
             let coded = DictionaryArray::new(Int32Array::from(codes.to_vec()), Arc::new(texts));
             RecordBatch::try_new(schema(), vec![Arc::new(coded), batch(&rows).column(1).clone()]).unwrap()
         };

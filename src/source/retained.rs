@@ -4,10 +4,12 @@
 
 use std::collections::HashSet;
 
-use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
-use arrow::compute::{concat_batches, filter_record_batch};
-use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
-use arrow::error::ArrowError;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow_array::{Array, BooleanArray, RecordBatch};
+use arrow_schema::ArrowError;
+use arrow_select::concat::concat_batches;
+use arrow_select::filter::filter_record_batch;
 
 use super::archive::recoded;
 use crate::archive::tables::{COMPONENTS_TABLE, RESPONSES_TABLE, SCORES_TABLE, STEPS_TABLE, Table};

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, DictionaryArray, Int32Array, RecordBatch, TimestampMicrosecondArray};
-use arrow::datatypes::{Int32Type, TimestampMicrosecondType};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int32Type, TimestampMicrosecondType};
+use arrow_array::{Array, ArrayRef, DictionaryArray, Int32Array, RecordBatch, TimestampMicrosecondArray};
 
 use crate::model::evidence::{NODES, Node, RUNS, Run, Snapshot};
 use crate::model::ids::{MinerUid, RunId};

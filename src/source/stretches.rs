@@ -4,14 +4,13 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, ArrowPrimitiveType, AsArray, BooleanBufferBuilder, DictionaryArray, Int32Array, Int64Array, PrimitiveArray,
-    RunArray, UInt32Array,
-};
-use arrow::buffer::NullBuffer;
-use arrow::compute::take;
-use arrow::datatypes::{DataType, Field, FieldRef, Int32Type, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
-use arrow::error::ArrowError;
+use arrow_array::builder::BooleanBufferBuilder;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{ArrowPrimitiveType, Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow_array::{Array, ArrayRef, DictionaryArray, Int32Array, Int64Array, PrimitiveArray, RunArray, UInt32Array};
+use arrow_buffer::NullBuffer;
+use arrow_schema::{ArrowError, DataType, Field, FieldRef, Schema, SchemaRef};
+use arrow_select::take::take;
 
 use crate::model::evidence::ID_LESS_ROW;
 
@@ -144,7 +143,7 @@ fn unexpected(found: &DataType) -> ArrowError {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::TimestampMicrosecondArray;
+    use arrow_array::TimestampMicrosecondArray;
 
     use super::*;
 
@@ -157,7 +156,7 @@ mod tests {
             (numbers(&[]), 0),
             (numbers(&[Some(0), None, None, Some(0), Some(7), Some(7)]), 4),
             (numbers(&[None]), 1),
-            (Arc::new(arrow::array::Int64Array::from(vec![1, 2, 3])), 3),
+            (Arc::new(arrow_array::Int64Array::from(vec![1, 2, 3])), 3),
             (Arc::new(texts), 3),
             (Arc::new(times), 2),
         ];

@@ -4,9 +4,12 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, DictionaryArray, RecordBatch};
-use arrow::compute::{concat_batches, filter_record_batch};
-use arrow::datatypes::{DataType, Int32Type};
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int32Type;
+use arrow_array::{Array, ArrayRef, BooleanArray, DictionaryArray, RecordBatch};
+use arrow_schema::DataType;
+use arrow_select::concat::concat_batches;
+use arrow_select::filter::filter_record_batch;
 
 use super::archive::{Archive, recoded};
 use super::decode::Interner;
@@ -262,7 +265,7 @@ fn clean_batch(batch: &RecordBatch) -> Result<RecordBatch> {
     batch.doing(ErrorKind::Data, || "sanitizing evidence".to_owned())
 }
 
-fn clean_column(column: &ArrayRef) -> std::result::Result<ArrayRef, arrow::error::ArrowError> {
+fn clean_column(column: &ArrayRef) -> std::result::Result<ArrayRef, arrow_schema::ArrowError> {
     let coded = column.as_dictionary::<Int32Type>();
     let texts: Vec<Cow<'_, str>> =
         coded.values().as_string::<i32>().iter().map(|text| sanitize_cow(text.unwrap_or_default())).collect();

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use arrow::datatypes::DataType as ArrowType;
+use arrow_schema::DataType as ArrowType;
 use polars::prelude::{
     DataFrame, DataType, Field, IntoLazy, LazyFrame, PlRefPath, PlSmallStr, PolarsError, ScanArgsParquet, Schema, TimeUnit,
     TimeZone,

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Schema};
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_schema::{DataType, Schema};
 
 use crate::archive::encoding::ordered;
 use crate::archive::manifest::{FileEntry, Link};
@@ -302,7 +303,7 @@ fn difference(found: &RecordBatch, expected: &RecordBatch) -> Option<String> {
 fn same_cells(a: &ArrayRef, b: &ArrayRef) -> bool {
     if a.data_type() == &DataType::Float64 && b.data_type() == &DataType::Float64 {
         let bits = |array: &ArrayRef| -> Vec<Option<u64>> {
-            array.as_primitive::<arrow::datatypes::Float64Type>().iter().map(|x| x.map(f64::to_bits)).collect()
+            array.as_primitive::<arrow_array::types::Float64Type>().iter().map(|x| x.map(f64::to_bits)).collect()
         };
         return bits(a) == bits(b);
     }

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, DictionaryArray, Float64Array, Int32Array, Int64Array, RecordBatch, RunArray,
-    TimestampMicrosecondArray, UInt32Array, new_null_array,
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int32Type;
+use arrow_array::{
+    Array, ArrayRef, DictionaryArray, Float64Array, Int32Array, Int64Array, RecordBatch, RunArray, TimestampMicrosecondArray,
+    UInt32Array, new_null_array,
 };
-use arrow::compute::take;
-use arrow::datatypes::{Int32Type, SchemaRef};
+use arrow_schema::SchemaRef;
+use arrow_select::take::take;
 use proptest::prelude::*;
 
 use super::*;

@@ -24,7 +24,6 @@ const PAUSE: Duration = Duration::from_secs(1);
 const APPLYING: &str = "applying Phase 2";
 
 /// A proof as it is recorded, as far as `apply` has to know it.
-#[derive(sqlx::FromRow)]
 struct Recorded {
     id: i64,
     ready: bool,
@@ -34,6 +33,8 @@ struct Recorded {
     row_digest: String,
     view_seconds: Option<f64>,
 }
+
+crate::postgres::from_row!(Recorded { id, ready, keep_wide_in, age_seconds, wide_digest, row_digest, view_seconds });
 
 /// The statements of the change, and what else it does; nothing is run.
 pub async fn plan(url: &str, options: &Options) -> Result<Change> {

@@ -43,7 +43,7 @@ impl Moved {
 }
 
 /// Somebody who wrote the table, and how.
-#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Writer {
     pub role: String,
     pub application: String,
@@ -54,6 +54,7 @@ pub struct Writer {
     /// When it was last noted, in microseconds since 1970.
     pub last_at: i64,
 }
+crate::postgres::from_row!(Writer { role, application, statement, wide, last_at });
 
 /// What a watch knows.
 #[derive(Debug, Clone, PartialEq, Eq)]

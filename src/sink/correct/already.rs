@@ -10,7 +10,7 @@ use super::plan::Work;
 use super::session::Session;
 
 /// A job that applied a diff folder, or took another job back.
-#[derive(Debug, Clone, sqlx::FromRow)]
+#[derive(Debug, Clone)]
 struct Earlier {
     id: String,
     /// The job that it took back.
@@ -20,6 +20,7 @@ struct Earlier {
     /// How it corrected: the diff folder, and what was chosen of it.
     correction: Option<String>,
 }
+crate::postgres::from_row!(Earlier { id, undoes, complete, correction });
 
 /// The earlier job, where there is one that is still in force.
 pub async fn done_by(session: &mut Session<'_>, work: &Work) -> Result<Option<String>> {

@@ -41,7 +41,6 @@ fn stored<'c>(row: &'c Correction, column: &str) -> Option<&'c Value<'static>> {
 }
 
 /// A stored text.
-#[derive(sqlx::FromRow)]
 struct Original {
     n: i32,
     /// What a source reads of it, before it is sanitized.
@@ -49,6 +48,7 @@ struct Original {
     /// Of the whole text.
     hash: Option<String>,
 }
+crate::postgres::from_row!(Original { n, as_read, hash });
 
 /// The originals of the rows that are there, in order of their numbers.
 async fn originals(session: &mut Session<'_>, table: &str, cell: &Cell, rows: &[(i32, &Correction)]) -> Result<Vec<Original>> {

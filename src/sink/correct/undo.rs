@@ -68,7 +68,6 @@ pub async fn plan(session: &mut Session<'_>, job: &str, options: &Undoing) -> Re
 
 async fn undo_record(session: &mut Session<'_>, job: &str) -> Result<Record> {
     /// The job as it wrote itself down.
-    #[derive(sqlx::FromRow)]
     struct Undone {
         command: String,
         source: String,
@@ -76,6 +75,7 @@ async fn undo_record(session: &mut Session<'_>, job: &str) -> Result<Record> {
         digest: Option<String>,
         settings: Option<String>,
     }
+    crate::postgres::from_row!(Undone { command, source, taken_at, digest, settings });
     const JOB: &str = "SELECT command, source, (extract(epoch FROM snapshot_at) * 1000000)::int8 AS taken_at, digest,
                               settings::text AS settings
                        FROM rollup_jobs WHERE id = $1::uuid";

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use arrow::array::ArrayRef;
+use arrow_array::ArrayRef;
 use serde_json::Value as Json;
 
 use super::column::{Mismatch, OptionalTexts};

@@ -1,5 +1,6 @@
-use arrow::array::{Array, AsArray, RecordBatch};
-use arrow::datatypes::Int32Type;
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int32Type;
+use arrow_array::{Array, RecordBatch};
 use proptest::prelude::*;
 
 use super::super::tests::Copy;
@@ -87,7 +88,7 @@ fn cells(batch: &RecordBatch) -> Vec<Vec<Option<String>>> {
             Some(coded) => {
                 coded.values().as_string::<i32>().value(coded.keys().as_primitive::<Int32Type>().value(row) as usize).to_owned()
             }
-            None => match column.as_primitive_opt::<arrow::datatypes::Float64Type>() {
+            None => match column.as_primitive_opt::<arrow_array::types::Float64Type>() {
                 Some(doubles) => doubles.value(row).to_bits().to_string(),
                 None => format!("{:?}", column.slice(row, 1).to_data().buffers()[0].as_slice()),
             },

@@ -1,16 +1,15 @@
 //! Distinct texts, each with a code: the dictionary of a text column as it grows.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::str::Utf8Error;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, StringArray};
+use arrow_array::{ArrayRef, StringArray};
+use rustc_hash::FxHashMap;
 
 /// Gives equal texts equal codes, counted from zero in the order of their first appearance.
 #[derive(Debug, Default)]
 pub struct Interner {
-    codes: HashMap<Box<[u8]>, i32, BuildHasherDefault<TextHasher>>,
+    codes: FxHashMap<Box<[u8]>, i32>,
     texts: Vec<Box<str>>,
     /// The code that last came after each code. Rows come in cycles of a few hundred texts, so this guess mostly holds,
     /// and a comparison is cheaper than a look-up.
@@ -96,37 +95,6 @@ impl Interner {
     pub fn values(&mut self) -> ArrayRef {
         let texts = &self.texts;
         self.array.get_or_insert_with(|| Arc::new(StringArray::from_iter_values(texts))).clone()
-    }
-}
-
-/// A multiplicative hash over words, as in the Rust compiler: the texts are short and come from our own database.
-#[derive(Debug, Default)]
-struct TextHasher(u64);
-
-impl TextHasher {
-    fn add(&mut self, word: u64) {
-        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x51_7c_c1_b7_27_22_0a_95);
-    }
-}
-
-impl Hasher for TextHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        let (words, rest) = bytes.as_chunks::<8>();
-        for word in words {
-            self.add(u64::from_le_bytes(*word));
-        }
-        let mut last = [0; 8];
-        last[..rest.len()].copy_from_slice(rest);
-        self.add(u64::from_le_bytes(last));
-    }
-
-    fn write_usize(&mut self, length: usize) {
-        self.add(length as u64);
-    }
-
-    fn finish(&self) -> u64 {
-        // The table takes its bucket from the low bits, which a product mixes least.
-        self.0 ^ (self.0 >> 32)
     }
 }
 

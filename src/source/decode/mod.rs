@@ -14,8 +14,8 @@ mod interner;
 #[cfg(test)]
 mod tests;
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
 
 use crate::error::{Error, ErrorKind, Result};
 

@@ -1,5 +1,6 @@
-use arrow::array::{Array, AsArray};
-use arrow::datatypes::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow_array::Array;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use proptest::prelude::*;
 
 use super::*;
@@ -120,7 +121,7 @@ fn batches_can_be_taken_in_between() {
         let first = decoder.take_batch().unwrap();
         decoder.push(&bytes[cut..]).unwrap();
         let second = decoder.finish().unwrap();
-        assert_eq!(arrow::compute::concat_batches(&layout.schema(), [&first, &second]).unwrap(), whole, "cut at {cut}");
+        assert_eq!(arrow_select::concat::concat_batches(&layout.schema(), [&first, &second]).unwrap(), whole, "cut at {cut}");
     }
 }
 

@@ -9,9 +9,8 @@ mod tests;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
-use arrow::error::ArrowError;
+use arrow_array::RecordBatch;
+use arrow_schema::{ArrowError, SchemaRef};
 use serde_json::Value as Json;
 
 use self::manifest::{FileEntry, Manifest};

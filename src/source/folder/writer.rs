@@ -4,9 +4,8 @@ use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
-use arrow::error::ArrowError;
+use arrow_array::RecordBatch;
+use arrow_schema::{ArrowError, SchemaRef};
 use serde_json::Value as Json;
 
 use super::manifest::{FORMAT_VERSION, FileEntry, MANIFEST, Manifest};

@@ -9,7 +9,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sqlx::{AssertSqlSafe, FromRow};
+use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, Decode, FromRow, Row, Type};
 
 use super::Postgres;
 use super::changes::joined;
@@ -50,18 +51,30 @@ impl Search {
 }
 
 /// One group of rows: its key, and how many there are.
-#[derive(Debug, FromRow)]
+#[derive(Debug)]
 struct Group<K> {
     key: K,
     rows: i64,
 }
 
+impl<'r, K: Decode<'r, sqlx::Postgres> + Type<sqlx::Postgres>> FromRow<'r, PgRow> for Group<K> {
+    fn from_row(row: &'r PgRow) -> sqlx::Result<Self> {
+        Ok(Group { key: row.try_get("key")?, rows: row.try_get("rows")? })
+    }
+}
+
 /// The same with how many of them are new.
-#[derive(Debug, FromRow)]
+#[derive(Debug)]
 struct WholeGroup<K> {
     key: K,
     rows: i64,
     fresh: i64,
+}
+
+impl<'r, K: Decode<'r, sqlx::Postgres> + Type<sqlx::Postgres>> FromRow<'r, PgRow> for WholeGroup<K> {
+    fn from_row(row: &'r PgRow) -> sqlx::Result<Self> {
+        Ok(WholeGroup { key: row.try_get("key")?, rows: row.try_get("rows")?, fresh: row.try_get("fresh")? })
+    }
 }
 
 /// New rows by their runs; of each run, how many were certainly written after the earlier snapshot.
@@ -223,7 +236,7 @@ impl Probe<'_> {
         })
     }
 
-    fn groups<T: for<'r> FromRow<'r, sqlx::postgres::PgRow> + Send + Unpin>(&self, sql: &str) -> Result<Vec<T>> {
+    fn groups<T: for<'r> FromRow<'r, PgRow> + Send + Unpin>(&self, sql: &str) -> Result<Vec<T>> {
         let what = format!("looking for changes in {}", self.table);
         self.source.asked(sql, what)
     }
@@ -233,7 +246,7 @@ impl Postgres {
     /// The rows that a reader finds.
     pub(super) fn asked<T>(&self, sql: &str, what: String) -> Result<Vec<T>>
     where
-        T: for<'r> FromRow<'r, sqlx::postgres::PgRow> + Send + Unpin,
+        T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
     {
         let mut reader = self.readers.take()?;
         let rows = self.wait(&mut reader, async |reader| {

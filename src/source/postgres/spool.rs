@@ -6,10 +6,11 @@ use std::io::BufWriter;
 use std::ops::Range;
 use std::path::Path;
 
-use arrow::array::{AsArray, RecordBatch};
-use arrow::compute::concat_batches;
-use arrow::datatypes::{Int32Type, SchemaRef};
-use arrow::error::ArrowError;
+use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int32Type;
+use arrow_schema::{ArrowError, SchemaRef};
+use arrow_select::concat::concat_batches;
 
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::model::ids::RunId;
@@ -106,8 +107,8 @@ fn cannot_spool(table: &str, error: ArrowError) -> Error {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{DictionaryArray, Int32Array};
-    use arrow::datatypes::{DataType, Field};
+    use arrow_array::{DictionaryArray, Int32Array};
+    use arrow_schema::{DataType, Field};
 
     use super::*;
     use crate::model::columns::Type;
@@ -136,7 +137,7 @@ mod tests {
         for (run, rows) in [(1, 3), (2, 1), (3, 0), (4, 2), (5, 1)] {
             let read = spool.read(RunId(run)).unwrap();
             assert_eq!(read.num_rows(), rows, "run {run}");
-            let names = read.column(1).as_dictionary::<Int32Type>().downcast_dict::<arrow::array::StringArray>().unwrap();
+            let names = read.column(1).as_dictionary::<Int32Type>().downcast_dict::<arrow_array::StringArray>().unwrap();
             assert!(names.into_iter().all(|name| name == Some(&format!("of {run}"))));
         }
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "the file has no name");
