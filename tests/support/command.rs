@@ -56,10 +56,12 @@ impl Recount {
         self
     }
 
-    /// Puts a file into the folder of the run.
+    /// Puts a file into the folder of the run, with the folders that its name asks for.
     #[must_use]
     pub fn file(self, name: &str, content: &str) -> Self {
-        std::fs::write(self.folder.join(name), content).expect("the folder of a run is writable");
+        let path = self.folder.join(name);
+        let parent = path.parent().expect("a file lies in a folder");
+        std::fs::create_dir_all(parent).and_then(|()| std::fs::write(&path, content)).expect("the folder of a run is writable");
         self
     }
 
