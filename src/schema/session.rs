@@ -1,7 +1,7 @@
 //! The connection of the migrations: its settings, its lock, and what its errors mean.
 
 use crate::error::{Context, Error, ErrorKind, Result};
-use crate::postgres::{MIGRATIONS_LOCK, Target, Task, close, execute, failed, interrupt};
+use crate::postgres::{Judged, MIGRATIONS_LOCK, Target, Task, close, execute, failed, interrupt};
 use sqlx::migrate::{MigrateError, Migration};
 use sqlx::{AssertSqlSafe, PgConnection};
 use std::time::{Duration, Instant};
@@ -31,14 +31,16 @@ impl Session {
     pub async fn open(url: &str) -> Result<Session> {
         let doing = || "connecting to the database for its migrations".to_owned();
         let mut connection = Target::parse(url)?.connect(Task::Migrate, "recount migrate", "migrations").await?;
+        // What the role or the database sets is for other work, and must not even end the first question. The session is ours, and is
+        // given back as it was.
+        let own = "SET statement_timeout = '1h'; SET idle_in_transaction_session_timeout = 0";
+        execute(&mut connection, own).await.judged(Task::Migrate, doing)?;
         let (server, lock_timeout): (i32, String) =
             sqlx::query_as("SELECT current_setting('server_version_num')::int, current_setting('lock_timeout')")
                 .fetch_one(&mut connection)
                 .await
                 .doing(ErrorKind::Database, doing)?;
-        let mut session = Session { connection, server: server.unsigned_abs(), own_lock_timeout: lock_timeout != "0" };
-        // What the role or the database sets is for other work. The session is ours, and is given back as it was.
-        session.set("SET statement_timeout = '1h'; SET idle_in_transaction_session_timeout = 0".to_owned()).await?;
+        let session = Session { connection, server: server.unsigned_abs(), own_lock_timeout: lock_timeout != "0" };
         Ok(session)
     }
 

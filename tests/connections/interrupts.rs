@@ -95,12 +95,12 @@ fn slow_commit(server: u16, seen: std::sync::mpsc::Sender<()>) -> u16 {
 fn what_is_committed_is_told_as_done() {
     let database = database();
     recount(["migrate", "--standalone", "--database-url", &database.url()]).run().succeeds();
-    recount(["phase2", "check", "--database-url", &database.url()]).run().succeeds();
+    recount(["phase2", "check", "--writers-moved", "--database-url", &database.url()]).run().succeeds();
     recount(["phase2", "apply", "--database-url", &database.url()]).run().succeeds();
     let (send, seen) = std::sync::mpsc::channel();
     let port = slow_commit(database.cluster().port(), send);
     let url = database.url().replace(&format!(":{}/", database.cluster().port()), &format!(":{port}/"));
-    let mut command = recount(["phase2", "finish", "--database-url", &url]);
+    let mut command = recount(["phase2", "finish", "--yes", "--min-age", "0m", "--database-url", &url]);
     let mut child = command.command().stderr(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     seen.recv_timeout(Duration::from_secs(60)).expect("a COMMIT");
     signal(&child, libc::SIGTERM);
