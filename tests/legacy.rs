@@ -60,8 +60,10 @@ fn a_kept_value_counts_wherever_it_is_read_from() {
         let again = reconcile(&[&at(copy)]);
         assert_eq!((&again["digest"], drifted(&again)), (&report["digest"], 0), "{copy}");
     }
-    let counted = "SELECT count(*) FROM lead_scores WHERE era5_score IS NOT NULL AND skill IS NULL AND lead_hours = 48";
-    recount(["query", &at("archive"), counted, "--as", "csv"]).run().succeeds().stdout_has(&alone.to_string());
+    if cfg!(feature = "query") {
+        let counted = "SELECT count(*) FROM lead_scores WHERE era5_score IS NOT NULL AND skill IS NULL AND lead_hours = 48";
+        recount(["query", &at("archive"), counted, "--as", "csv"]).run().succeeds().stdout_has(&alone.to_string());
+    }
 
     // The views of the rules say the same.
     let differing =
@@ -117,8 +119,10 @@ fn an_archive_keeps_them_as_well() {
     recount(["archive", &url, "--to", &dest]).run().succeeds();
     phase2(&db, &["check", "--keep-wide-in", &dest]).succeeds().stdout_has("they are kept");
     assert_eq!(db.psql("SELECT count(*) FROM weather_legacy_lead_scores"), "0");
-    let latest = "SELECT count(*) AS kept, count(run_id) AS of_runs FROM legacy_lead_scores";
-    recount(["query", &dest, latest, "--as", "csv"]).run().succeeds().stdout_has(&format!("{},{alone}", alone + 1));
+    if cfg!(feature = "query") {
+        let latest = "SELECT count(*) AS kept, count(run_id) AS of_runs FROM legacy_lead_scores";
+        recount(["query", &dest, latest, "--as", "csv"]).run().succeeds().stdout_has(&format!("{},{alone}", alone + 1));
+    }
     recount(["verify", &dest]).run().succeeds();
 
     phase2(&db, &["apply"]).ends_with(3).stderr_has("--keep-wide-in");
