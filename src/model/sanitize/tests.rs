@@ -157,9 +157,14 @@ fn tricky() -> impl Strategy<Value = String> {
     text_of(prop_oneof![9 => select(PIECES), 1 => select(ANNOUNCEMENTS)])
 }
 
-/// A text that announces no credential: one that does takes the next word for it, even where that is `api_key=`.
+/// A text that announces no credential: one that does takes the next word for it, even where that is `api_key=`. So does one that
+/// ends by announcing a host (rule 12): `host host='…'`.
 fn surroundings() -> impl Strategy<Value = String> {
-    text_of(select(PIECES))
+    let announces_host = |text: &str| {
+        let word = text.trim_end_matches([' ', '=', ':', '\\', '"', '\'']);
+        word.ends_with("host") || word.ends_with("hostname")
+    };
+    text_of(select(PIECES)).prop_filter("ends by announcing a host", move |text| !announces_host(text))
 }
 
 /// Letters and digits that are in no tricky piece, so that finding them in a result means that they came through.
