@@ -14,7 +14,7 @@ use recount::internals::generate::{Generator, Plan};
 use recount::internals::model::digest::feed;
 use recount::internals::model::evidence::{RunEvidence, StoredStat};
 use recount::internals::model::rollups::ForecastStat;
-use recount::internals::rollup::{Rules, exact, fold_unit};
+use recount::internals::rollup::{Rules, Scratch, exact, fold_unit};
 
 fn main() {
     println!("digest of the rollups: clean {}, messy {}", digest(&CLEAN), digest(&MESSY));
@@ -38,7 +38,7 @@ fn sample(messy: bool) -> Sample {
 }
 
 fn digest(sample: &Sample) -> String {
-    let fold = fold_unit(&sample.evidence, &sample.rules);
+    let fold = fold_unit(&sample.evidence, &sample.rules, &mut Scratch::default());
     let mut hasher = Hasher::new();
     feed(&mut hasher, fold.stats.iter().map(|placed| &placed.stat));
     hasher.finalize().to_hex()[..16].to_owned()
@@ -52,9 +52,10 @@ fn scores(evidence: &[RunEvidence]) -> usize {
 #[divan::bench(args = ["clean", "messy"])]
 fn fold(bencher: Bencher<'_, '_>, kind: &str) {
     let sample: &Sample = if kind == "clean" { &CLEAN } else { &MESSY };
+    let mut scratch = Scratch::default();
     bencher
         .counter(ItemsCount::new(scores(&sample.evidence)))
-        .bench_local(|| fold_unit(black_box(&sample.evidence), &sample.rules));
+        .bench_local(|| fold_unit(black_box(&sample.evidence), &sample.rules, &mut scratch));
 }
 
 /// The same without components, as most figures for scores alone are given.
@@ -62,7 +63,8 @@ fn fold(bencher: Bencher<'_, '_>, kind: &str) {
 fn fold_scores(bencher: Bencher<'_, '_>) {
     let bare: Vec<RunEvidence> =
         CLEAN.evidence.iter().map(|run| RunEvidence { components: run.components.slice(0, 0), ..run.clone() }).collect();
-    bencher.counter(ItemsCount::new(scores(&bare))).bench_local(|| fold_unit(black_box(&bare), &CLEAN.rules));
+    let mut scratch = Scratch::default();
+    bencher.counter(ItemsCount::new(scores(&bare))).bench_local(|| fold_unit(black_box(&bare), &CLEAN.rules, &mut scratch));
 }
 
 #[divan::bench(args = [9, 27, 690])]
@@ -81,7 +83,7 @@ fn naive_sum(bencher: Bencher<'_, '_>, n: usize) {
 /// Rows of `weather_forecast_stats` a second, every column compared.
 #[divan::bench]
 fn diff(bencher: Bencher<'_, '_>) {
-    let fold = fold_unit(&CLEAN.evidence, &CLEAN.rules);
+    let fold = fold_unit(&CLEAN.evidence, &CLEAN.rules, &mut Scratch::default());
     let rows: Vec<&ForecastStat> = fold.stats.iter().map(|placed| &placed.stat).collect();
     let stored: Vec<StoredStat> = (1..)
         .zip(&rows)

@@ -135,7 +135,7 @@ pub mod internals {
         pub use crate::pipeline::{open, reconcile};
     }
     pub mod rollup {
-        pub use crate::rollup::{Lifetime, Rules, exact, fold_unit};
+        pub use crate::rollup::{Lifetime, Rules, Scratch, exact, fold_unit};
     }
     pub mod schema {
         pub use crate::schema::{Migrating, Outcome, Report, State, migrate, status};

@@ -11,13 +11,13 @@ use recount::internals::generate::{Generator, Plan};
 use recount::internals::model::evidence::RunEvidence;
 use recount::internals::model::finding::Finding;
 use recount::internals::model::rollups::{ForecastStat, LeadScore, SubnetStat};
-use recount::internals::rollup::{Lifetime, Rules, fold_unit};
+use recount::internals::rollup::{Lifetime, Rules, Scratch, fold_unit};
 
 /// Everything that a unit comes to: lead scores, rows and whether they have the place, the subnet, findings in their order.
 type Folded = (Vec<LeadScore>, Vec<(ForecastStat, bool)>, Vec<SubnetStat>, Vec<Finding>);
 
 fn fold(runs: &[RunEvidence], rules: &Rules) -> Folded {
-    let mut fold = fold_unit(runs, rules);
+    let mut fold = fold_unit(runs, rules, &mut Scratch::default());
     fold.findings.sort_by(Finding::order);
     let stats = fold.stats.into_iter().map(|placed| (placed.stat, placed.placed)).collect();
     (fold.lead_scores, stats, fold.subnet, fold.findings)
@@ -76,7 +76,7 @@ proptest! {
         let life = |places: &mut dyn Iterator<Item = usize>| {
             let mut lifetime = Lifetime::default();
             for unit in places.filter_map(|place| units.get(place)) {
-                lifetime.absorb(fold_unit(&generator.evidence(unit), &rules).history);
+                lifetime.absorb(fold_unit(&generator.evidence(unit), &rules, &mut Scratch::default()).history);
             }
             lifetime.finish(&rules)
         };

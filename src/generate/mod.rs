@@ -35,7 +35,7 @@ use crate::model::job::Watch;
 use crate::model::rollups::{ForecastStat, MinerStat, Rollup};
 use crate::model::settings::Scoring;
 use crate::model::time::Micros;
-use crate::rollup::{Lifetime, Rules, fold_unit};
+use crate::rollup::{Lifetime, Rules, Scratch, fold_unit};
 
 use chance::{Chance, Stream};
 use messy::{IrregularTexts, Irregularities};
@@ -67,7 +67,7 @@ pub fn generate(plan: &Plan, target: &Target, watch: &dyn Watch) -> Result<Summa
     let scoring =
         Scoring { expected_leads: plan.leads.clone(), expected_variables: plan.variables.clone(), ..Scoring::default() };
     let rules = Rules::new(scoring, generator.taken_at());
-    let mut lifetime = Lifetime::default();
+    let (mut lifetime, mut scratch) = (Lifetime::default(), Scratch::default());
     let units = generator.units();
     let mut planter = Planter::new(plan, units.len())?;
     let mut sink = target.open(&generator)?;
@@ -76,7 +76,7 @@ pub fn generate(plan: &Plan, target: &Target, watch: &dyn Watch) -> Result<Summa
         let raw = generator.unit_rows(unit);
         let evidence: Vec<RunEvidence> = raw.iter().map(|rows| generator.batches(rows)).collect();
         watch.check()?;
-        let fold = fold_unit(&evidence, &rules);
+        let fold = fold_unit(&evidence, &rules, &mut scratch);
         lifetime.absorb(fold.history);
         let right = fold.stats.into_iter().map(|placed| placed.stat).collect();
         let stored = planter.unit(place, unit, right)?;

@@ -18,7 +18,7 @@ use crate::model::job::{Job, Watch};
 use crate::model::outcome::{Outcome, TableTally};
 use crate::model::rollups::{ForecastStat, MinerStat, Rollup, SubnetStat};
 use crate::parallel;
-use crate::rollup::{Rules, UnitFold, fold_unit};
+use crate::rollup::{Rules, ScratchPool, UnitFold, fold_unit};
 use crate::source::Source;
 
 use super::incremental::Incremental;
@@ -90,6 +90,8 @@ pub struct Pass<'j> {
     watch: &'j dyn Watch,
     pub(super) snapshot: &'j Snapshot,
     pub(super) rules: Rules,
+    /// Memory of the threads that fold.
+    scratch: ScratchPool,
     with_evidence: bool,
     state: Option<&'j Incremental>,
     /// Rows of evidence that an archive stood in for.
@@ -109,6 +111,7 @@ impl<'j> Pass<'j> {
             watch,
             snapshot,
             rules: Rules::new(job.scoring.clone(), snapshot.taken_at),
+            scratch: ScratchPool::default(),
             with_evidence: false,
             state: None,
             stood_in: AtomicU64::new(0),
@@ -256,7 +259,7 @@ impl<'j> Pass<'j> {
 
     fn fold(&self, runs: &[RunEvidence]) -> (UnitFold, blake3::Hash) {
         self.fold.time(|| {
-            let fold = fold_unit(runs, &self.rules);
+            let fold = self.scratch.with(|scratch| fold_unit(runs, &self.rules, scratch));
             let digest = digest_of(&fold);
             (fold, digest)
         })

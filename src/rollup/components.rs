@@ -1,17 +1,21 @@
-//! I2, I3 and R5: the component rows of a run, down to each miner's averages.
+//! R5: the averages of each miner's component rows in a run.
+
+#[cfg(test)]
+mod tests;
 
 use arrow_array::{Array, Float64Array, Int32Array};
 
 use crate::model::evidence::{COMPONENTS, RunEvidence};
 use crate::model::finding::{Code, Finding};
-use crate::model::ids::{LeadHours, MinerUid};
+use crate::model::ids::{LeadHours, MinerUid, RunId};
 
+use super::Scratch;
 use super::exact::mean;
-use super::identity::{EMPTY, Identities};
+use super::identity::{ScoreRows, winners};
 use super::roster::Roster;
 use super::views::{Codes, Columns, float_at};
 
-/// R5
+/// R5: means of the finite values.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Averages {
     pub rmse: Option<f64>,
@@ -29,6 +33,7 @@ struct Shape {
 }
 
 struct Rows<'a> {
+    run: RunId,
     id: &'a [i64],
     response: &'a [i64],
     miner: &'a [i32],
@@ -46,6 +51,7 @@ impl<'a> Rows<'a> {
     fn new(evidence: &'a RunEvidence) -> Self {
         let columns = Columns(&evidence.components);
         Rows {
+            run: evidence.run.id,
             id: columns.id("id").values(),
             response: columns.id("response_id").values(),
             miner: columns.int32("miner_uid").values(),
@@ -59,6 +65,14 @@ impl<'a> Rows<'a> {
             skill: columns.float("skill_score"),
         }
     }
+}
+
+impl ScoreRows for Rows<'_> {
+    type Shape = Shape;
+
+    fn count(&self) -> usize {
+        self.id.len()
+    }
 
     fn shape(&self, row: usize) -> Shape {
         Shape {
@@ -68,12 +82,37 @@ impl<'a> Rows<'a> {
             level: if self.level.is_null(row) { i64::MIN } else { self.level.value(row).into() },
         }
     }
+
+    fn owner(&self, row: usize) -> (i32, i64) {
+        (self.miner[row], self.response[row])
+    }
+
+    fn order(&self, row: usize) -> (i64, i64) {
+        (self.time[row], self.id[row])
+    }
+
+    fn finding(&self, code: Code, row: usize, detail: String) -> Finding {
+        Finding {
+            code,
+            run: Some(self.run),
+            miner: Some(MinerUid(self.miner[row])),
+            lead: Some(LeadHours(self.lead[row])),
+            table: COMPONENTS.name,
+            row_id: Some(self.id[row]),
+            detail,
+        }
+    }
 }
 
-/// The averages of each miner of the roster, in its order.
-pub fn averages(evidence: &RunEvidence, roster: &Roster<'_>, findings: &mut Vec<Finding>) -> Vec<Averages> {
+/// R5: the averages of each miner of the roster, in its order.
+pub fn averages(
+    evidence: &RunEvidence,
+    roster: &Roster<'_>,
+    findings: &mut Vec<Finding>,
+    scratch: &mut Scratch,
+) -> Vec<Averages> {
     let rows = Rows::new(evidence);
-    let identities = winners(evidence, &rows, roster, findings);
+    let identities = winners(&rows, roster, &mut scratch.slots, findings, |_, _, _| true);
     let of_type = |name: &str| -> Vec<usize> {
         let shapes = identities.shapes().iter().enumerate();
         shapes.filter(|(_, shape)| rows.score_type.of_code(shape.score_type) == name).map(|(index, _)| index).collect()
@@ -94,35 +133,4 @@ pub fn averages(evidence: &RunEvidence, roster: &Roster<'_>, findings: &mut Vec<
             Averages { rmse: mean(rmse), acc: mean(acc), skill: mean(skill) }
         })
         .collect()
-}
-
-/// I2, I3
-fn winners(evidence: &RunEvidence, rows: &Rows<'_>, roster: &Roster<'_>, findings: &mut Vec<Finding>) -> Identities<Shape> {
-    let finding = |code, row: usize, detail| Finding {
-        code,
-        run: Some(evidence.run.id),
-        miner: Some(MinerUid(rows.miner[row])),
-        lead: Some(LeadHours(rows.lead[row])),
-        table: COMPONENTS.name,
-        row_id: Some(rows.id[row]),
-        detail,
-    };
-    let mut identities = Identities::new(roster.len());
-    for row in 0..rows.id.len() {
-        let Some(miner) = roster.isolated(rows.miner[row], rows.response[row]) else {
-            findings.push(finding(Code::OrphanScore, row, format!("response {}", rows.response[row])));
-            continue;
-        };
-        let slot = identities.slot(rows.shape(row), miner);
-        if *slot == EMPTY {
-            *slot = row as u32;
-            continue;
-        }
-        let known = *slot as usize;
-        let later = (rows.time[row], rows.id[row]) > (rows.time[known], rows.id[known]);
-        let loser = if later { known } else { row };
-        *slot = (row + known - loser) as u32;
-        findings.push(finding(Code::DuplicateScore, loser, String::new()));
-    }
-    identities
 }

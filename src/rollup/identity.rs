@@ -1,15 +1,18 @@
-//! I3: rows that are one score, found without a hash for each row.
+//! I2, I3: which rows are one score, and which of them counts; found without a hash for each row.
 //!
 //! The part of an identity that is not the miner (score type, lead, level) is a *shape*; a run has a few hundred.
 //! Rows stand mostly in the order in which they were written, so after one shape the same shape follows as the last
 //! time: that guess is tried before the hash map. A row's slot is then `shape × miners + miner`.
 
-use std::cell::Cell;
 use std::collections::HashMap;
 use std::hash::Hash;
 
+use crate::model::finding::{Code, Finding};
+
+use super::roster::Roster;
+
 /// No row has taken the slot yet.
-pub const EMPTY: u32 = u32::MAX;
+const EMPTY: u32 = u32::MAX;
 
 /// Shapes in the order in which they were first met.
 pub struct Shapes<S> {
@@ -51,28 +54,72 @@ impl<S: Copy + Eq + Hash> Shapes<S> {
     }
 }
 
-/// The winning row of each shape and miner.
-pub struct Identities<S> {
-    shapes: Shapes<S>,
-    miners: usize,
-    /// The winning row of each slot, or [`EMPTY`].
-    slots: Vec<u32>,
-}
+/// A table of score rows, as I2 and I3 look at it.
+pub trait ScoreRows {
+    /// The part of a row's identity that is not the miner.
+    type Shape: Copy + Eq + Hash;
 
-thread_local! {
-    /// The slots of the last run that this thread has folded: a page that is fresh has to be cleared first.
-    static SPARE_SLOTS: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
-}
+    fn count(&self) -> usize;
+    fn shape(&self, row: usize) -> Self::Shape;
+    /// The miner's uid and the id of the response.
+    fn owner(&self, row: usize) -> (i32, i64);
+    /// The order of "latest": time, then id.
+    fn order(&self, row: usize) -> (i64, i64);
+    fn finding(&self, code: Code, row: usize, detail: String) -> Finding;
 
-impl<S> Drop for Identities<S> {
-    fn drop(&mut self) {
-        SPARE_SLOTS.set(std::mem::take(&mut self.slots));
+    /// I2: a row whose response is not the miner's own.
+    fn orphan(&self, row: usize) -> Finding {
+        self.finding(Code::OrphanScore, row, format!("response {}", self.owner(row).1))
     }
 }
 
-impl<S: Copy + Eq + Hash> Identities<S> {
-    pub fn new(miners: usize) -> Self {
-        let mut slots = SPARE_SLOTS.take();
+/// I2, I3: the latest row of each identity; what is set aside becomes a finding. Rows that `counts` denies are left out.
+pub fn winners<'s, R: ScoreRows>(
+    rows: &R,
+    roster: &Roster<'_>,
+    slots: &'s mut Vec<u32>,
+    findings: &mut Vec<Finding>,
+    mut counts: impl FnMut(usize, &R::Shape, &mut Vec<Finding>) -> bool,
+) -> Identities<'s, R::Shape> {
+    let mut identities = Identities::new(roster.len(), slots);
+    // Rows of one miner mostly follow one another.
+    let mut last = None;
+    for row in 0..rows.count() {
+        let shape = rows.shape(row);
+        if !counts(row, &shape, findings) {
+            continue;
+        }
+        let owner = rows.owner(row);
+        let known = last.filter(|(last, _)| *last == owner).map(|(_, miner)| miner);
+        let Some(miner) = known.or_else(|| roster.isolated(owner.0, owner.1)) else {
+            findings.push(rows.orphan(row));
+            continue;
+        };
+        last = Some((owner, miner));
+        let slot = identities.slot(shape, miner);
+        if *slot == EMPTY {
+            *slot = row as u32;
+            continue;
+        }
+        let known = *slot as usize;
+        let (winner, loser) = if rows.order(row) > rows.order(known) { (row, known) } else { (known, row) };
+        *slot = winner as u32;
+        findings.push(rows.finding(Code::DuplicateScore, loser, String::new()));
+    }
+    identities
+}
+
+/// The winning row of each shape and miner.
+pub struct Identities<'s, S> {
+    shapes: Shapes<S>,
+    miners: usize,
+    /// The winning row of each slot, or [`EMPTY`].
+    slots: &'s mut Vec<u32>,
+}
+
+impl<'s, S: Copy + Eq + Hash> Identities<'s, S> {
+    /// `slots` is memory to work in; what it holds is dropped.
+    fn new(miners: usize, slots: &'s mut Vec<u32>) -> Self {
         slots.clear();
         Identities { shapes: Shapes::default(), miners, slots }
     }
@@ -84,7 +131,7 @@ impl<S: Copy + Eq + Hash> Identities<S> {
 
     /// The slot of (shape, miner).
     #[inline]
-    pub fn slot(&mut self, shape: S, miner: usize) -> &mut u32 {
+    fn slot(&mut self, shape: S, miner: usize) -> &mut u32 {
         let place = self.shapes.place(shape);
         if place * self.miners == self.slots.len() {
             self.slots.resize(self.slots.len() + self.miners, EMPTY);
@@ -107,7 +154,8 @@ mod tests {
     #[test]
     fn slots_are_one_for_each_shape_and_miner_in_any_order() {
         let rows = [(7, 0), (8, 0), (7, 1), (9, 1), (7, 0), (8, 1), (8, 0), (9, 0)];
-        let mut identities = Identities::new(2);
+        let mut slots = vec![5; 9];
+        let mut identities = Identities::new(2, &mut slots);
         for (row, (shape, miner)) in rows.iter().enumerate() {
             let slot = identities.slot(*shape, *miner);
             if *slot == EMPTY {

@@ -1,6 +1,8 @@
 //! I1–I6 and L: the score rows of a run, down to each miner's leads.
 
 #[cfg(test)]
+mod rules;
+#[cfg(test)]
 mod tests;
 
 use std::ops::Range;
@@ -14,16 +16,16 @@ use crate::model::ids::{LeadHours, MinerUid, RunId};
 use crate::model::sanitize::sanitize;
 use crate::model::time::Micros;
 
-use super::Rules;
-use super::identity::{EMPTY, Identities, Shapes};
+use super::identity::{ScoreRows, Shapes, winners};
 use super::kind::{self, Kind, ValueKind};
 use super::lead::{LeadParts, LeadValues};
 use super::pattern::Pattern;
 use super::repeated::{Ids, Repeated};
 use super::roster::Roster;
 use super::views::{Codes, Columns, float_at};
+use super::{Rules, Scratch};
 
-/// What the scores of one miner in one run come to.
+/// The scores of one miner in one run, as the rules use them.
 #[derive(Debug, Default)]
 pub struct MinerScores {
     /// R2
@@ -44,7 +46,7 @@ pub struct Lead {
 
 /// The part of I3's identity that is not the miner, in codes; NULL is -1, a NULL lead `i64::MIN`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Shape {
+pub(super) struct Shape {
     score_type: i32,
     lead: i64,
     level: i32,
@@ -105,18 +107,38 @@ impl<'a> Rows<'a> {
         }
     }
 
+    fn later(&self, a: usize, b: usize) -> bool {
+        self.order(a) > self.order(b)
+    }
+
+    /// I1: a row of a kind that no rule knows.
+    fn unknown(&self, row: usize) -> Finding {
+        self.finding(Code::UnknownScoreType, row, self.type_of(row))
+    }
+
+    fn type_of(&self, row: usize) -> String {
+        sanitize(self.score_type.get(row).unwrap_or_default())
+    }
+}
+
+impl ScoreRows for Rows<'_> {
+    type Shape = Shape;
+
+    fn count(&self) -> usize {
+        self.count
+    }
+
     fn shape(&self, row: usize) -> Shape {
         let lead = self.lead.get(row).map_or(NULL_LEAD, i64::from);
         Shape { score_type: self.score_type.code(row), lead, level: self.level.code(row) }
     }
 
-    /// The miner and the response.
-    fn whose(&self, row: usize) -> (i32, i64) {
+    fn owner(&self, row: usize) -> (i32, i64) {
         (self.miner.value(row), self.response.value(row))
     }
 
-    fn later(&self, a: usize, b: usize) -> bool {
-        (self.time.value(a), self.id.id(a)) > (self.time.value(b), self.id.id(b))
+    fn order(&self, row: usize) -> (i64, i64) {
+        (self.time.value(row), self.id.id(row))
     }
 
     fn finding(&self, code: Code, row: usize, detail: String) -> Finding {
@@ -130,22 +152,16 @@ impl<'a> Rows<'a> {
             detail,
         }
     }
-
-    fn unknown(&self, row: usize) -> Finding {
-        self.finding(Code::UnknownScoreType, row, self.type_of(row))
-    }
-
-    fn orphan(&self, row: usize) -> Finding {
-        self.finding(Code::OrphanScore, row, format!("response {}", self.response.value(row)))
-    }
-
-    fn type_of(&self, row: usize) -> String {
-        sanitize(self.score_type.get(row).unwrap_or_default())
-    }
 }
 
 /// I1–I6, L: the scores of each miner of the roster, in its order.
-pub fn scores(evidence: &RunEvidence, roster: &Roster<'_>, rules: &Rules, findings: &mut Vec<Finding>) -> Vec<MinerScores> {
+pub fn scores(
+    evidence: &RunEvidence,
+    roster: &Roster<'_>,
+    rules: &Rules,
+    findings: &mut Vec<Finding>,
+    scratch: &mut Scratch,
+) -> Vec<MinerScores> {
     let rows = Rows::new(evidence);
     let kinds: Vec<Kind<'_>> = rows.score_type.values.iter().map(|name| kind::parse(name.unwrap_or_default())).collect();
     let before = findings.len();
@@ -153,10 +169,11 @@ pub fn scores(evidence: &RunEvidence, roster: &Roster<'_>, rules: &Rules, findin
         return scores;
     }
     findings.truncate(before);
-    in_any_order(&kinds, &mut Gather::new(&rows, roster, rules, findings))
+    in_any_order(&kinds, &mut Gather::new(&rows, roster, rules, findings), scratch)
 }
 
-/// One walk over rows as they mostly are: those of a miner side by side, and no score twice. `None` where they are not so.
+/// One walk over rows as they mostly are: those of a miner follow one another, and no identity repeats, so that I3 has nothing to
+/// decide. `None` where they are not so.
 fn side_by_side(kinds: &[Kind<'_>], gather: &mut Gather<'_, '_>) -> Option<Vec<MinerScores>> {
     let (rows, roster) = (gather.rows, gather.roster);
     let mut walk = Walk { kinds, shapes: Shapes::default(), known: Vec::new(), roles: Vec::new() };
@@ -164,9 +181,9 @@ fn side_by_side(kinds: &[Kind<'_>], gather: &mut Gather<'_, '_>) -> Option<Vec<M
     let mut scores: Vec<Option<MinerScores>> = roster.uids.iter().map(|_| None).collect();
     let mut start = 0;
     while start < rows.count {
-        let whose = rows.whose(start);
+        let owner = rows.owner(start);
         let end = rows.miner.end(start).min(rows.response.end(start));
-        let miner = roster.isolated(whose.0, whose.1);
+        let miner = roster.isolated(owner.0, owner.1);
         if miner.is_some_and(|miner| scores[miner].is_some()) {
             return None;
         }
@@ -228,10 +245,18 @@ impl Walk<'_> {
     }
 }
 
-/// Rows in any order, repeated ones among them: first the winners, then each miner's.
-fn in_any_order(kinds: &[Kind<'_>], gather: &mut Gather<'_, '_>) -> Vec<MinerScores> {
-    let roster = gather.roster;
-    let identities = winners(gather.rows, kinds, roster, gather.findings);
+/// Rows in any order, repeated ones among them: first the winners (I3), then each miner's.
+fn in_any_order(kinds: &[Kind<'_>], gather: &mut Gather<'_, '_>, scratch: &mut Scratch) -> Vec<MinerScores> {
+    let (rows, roster) = (gather.rows, gather.roster);
+    let counts = |row: usize, shape: &Shape, findings: &mut Vec<Finding>| match kinds[shape.score_type as usize] {
+        Kind::Era5 { .. } | Kind::Day1 => true,
+        Kind::Ignored => false,
+        Kind::Unknown => {
+            findings.push(rows.unknown(row));
+            false
+        }
+    };
+    let identities = winners(rows, roster, &mut scratch.slots, gather.findings, counts);
     let roles: Vec<Role> = identities.shapes().iter().map(|shape| role(shape, kinds, gather.rules)).collect();
     let of_miner = |miner: usize| {
         if roster.responses[miner].is_none() {
@@ -246,41 +271,6 @@ fn in_any_order(kinds: &[Kind<'_>], gather: &mut Gather<'_, '_>) -> Vec<MinerSco
         gather.end()
     };
     (0..roster.len()).map(of_miner).collect()
-}
-
-/// I1, I2, I3: the winning row of each identity.
-fn winners(rows: &Rows<'_>, kinds: &[Kind<'_>], roster: &Roster<'_>, findings: &mut Vec<Finding>) -> Identities<Shape> {
-    let mut identities = Identities::new(roster.len());
-    // A miner's rows mostly stand side by side.
-    let mut last = None;
-    for row in 0..rows.count {
-        let shape = rows.shape(row);
-        match kinds[shape.score_type as usize] {
-            Kind::Era5 { .. } | Kind::Day1 => {}
-            Kind::Unknown => {
-                findings.push(rows.unknown(row));
-                continue;
-            }
-            Kind::Ignored => continue,
-        }
-        let whose = rows.whose(row);
-        let known = last.filter(|(last, _)| *last == whose).map(|(_, miner)| miner);
-        let Some(miner) = known.or_else(|| roster.isolated(whose.0, whose.1)) else {
-            findings.push(rows.orphan(row));
-            continue;
-        };
-        last = Some((whose, miner));
-        let slot = identities.slot(shape, miner);
-        if *slot == EMPTY {
-            *slot = row as u32;
-            continue;
-        }
-        let known = *slot as usize;
-        let loser = if rows.later(row, known) { known } else { row };
-        *slot = (row + known - loser) as u32;
-        findings.push(rows.finding(Code::DuplicateScore, loser, String::new()));
-    }
-    identities
 }
 
 /// I1 and I5, which depend on the shape alone.
@@ -400,7 +390,7 @@ impl<'r, 'a> Gather<'r, 'a> {
         MinerScores { day1, leads, last_calculation: self.last_calculation }
     }
 
-    /// I4
+    /// I4: the value, where it is valid.
     fn valid(&mut self, row: usize, role: &Role) -> Option<f64> {
         let rmse = matches!(role, Role::Value { value: ValueKind::Rmse, .. } | Role::Aside { value: ValueKind::Rmse, .. });
         let score = float_at(self.rows.score, row).filter(|score| score.is_finite() && !(rmse && *score < 0.0));
@@ -444,7 +434,7 @@ impl<'r, 'a> Gather<'r, 'a> {
         }
     }
 
-    /// L1, L2–L4
+    /// L1: scored, partial, or without any value.
     fn lead(&mut self, lead: usize) -> Option<Lead> {
         let variables = self.rules.scoring.expected_variables.len();
         let seen = self.seen[lead * variables..][..variables].iter().filter(|&&last| last == self.miner + 1).count();

@@ -1,5 +1,8 @@
 //! M: one miner over all runs, from the rows that have the place.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};

@@ -4,14 +4,15 @@
 //! |---|---|
 //! | A arithmetic | `exact.rs` |
 //! | I1 names of scores | `kind.rs` |
-//! | I2–I6 scores | `input.rs`, `pattern.rs` |
-//! | I2, I3, R5 components | `components.rs` |
-//! | I3 what is one score | `identity.rs` |
-//! | I8 whose rows there are | `roster.rs` |
+//! | I2, I3 which row of a score counts | `identity.rs` |
+//! | I4–I6, L1, R2 scores | `input.rs`, `pattern.rs` |
 //! | I7 steps | `steps.rs` |
+//! | I8 which miners have a row | `roster.rs` |
+//! | L2–L4 leads | `lead.rs`, `legacy.rs` |
+//! | R1, R3, R4, R7 one miner in one run, D1 the place | `run.rs` |
+//! | R5 averages of components | `components.rs` |
+//! | R6, M10 ranks | `rank.rs` |
 //! | R8–R12 stages, errors, hosting | `stage.rs` |
-//! | L leads | `lead.rs`, `legacy.rs` |
-//! | R one miner in one run, D1 the place | `run.rs` |
 //! | M one miner over all runs | `miner.rs` |
 //! | N the subnet | `subnet.rs` |
 //! | D6 what is left of the evidence | `remains.rs` |
@@ -30,14 +31,18 @@ mod remains;
 mod repeated;
 mod roster;
 mod run;
+mod scratch;
 mod stage;
 mod steps;
 mod subnet;
+#[cfg(test)]
+mod table;
 mod views;
 
 pub use miner::{Again, FirstPass, Lifetime, MinerRun};
 pub use remains::{remains, stand_ins};
 pub use run::{UnitFold, fold_unit};
+pub use scratch::{Scratch, ScratchPool};
 
 use crate::model::ids::LeadHours;
 use crate::model::settings::Scoring;

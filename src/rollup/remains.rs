@@ -9,10 +9,10 @@ use crate::model::evidence::RunEvidence;
 use crate::model::time::Micros;
 use crate::model::unproven::{Gone, Remains, RunMiner};
 
-use super::Rules;
 use super::kind::{self, Kind};
 use super::steps::Steps;
 use super::views::{Columns, time_at};
+use super::{Rules, Scratch};
 
 /// What these (run, miner) still have in the evidence of their runs. Every row counts whose columns name them and whose kind I1
 /// knows; steps as I7 merges them.
@@ -63,7 +63,7 @@ fn components(evidence: &RunEvidence, remains: &mut BTreeMap<RunMiner, Remains>)
 }
 
 fn steps(evidence: &RunEvidence, rules: &Rules, remains: &mut BTreeMap<RunMiner, Remains>) {
-    let steps = Steps::new(evidence, rules, &mut Vec::new());
+    let steps = Steps::new(evidence, rules, &mut Vec::new(), &mut Scratch::default());
     for step in steps.all().iter().filter(|step| matches!(step.status, "succeeded" | "failed")) {
         if let (Some(remains), Some(time)) = (remains.get_mut(&(evidence.run.id.0, step.miner)), step.time()) {
             let oldest = remains.oldest_finished_step.into_iter().chain([time]).min();

@@ -1,5 +1,8 @@
 //! R: one miner in one run; D1: which of a unit's rows has the place.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashMap;
 
 use serde_json::json;
@@ -10,7 +13,6 @@ use crate::model::ids::{LeadHours, MinerUid, RunId};
 use crate::model::rollups::{ForecastStat, LeadScore, Rollup, SubnetStat};
 use crate::model::time::Micros;
 
-use super::Rules;
 use super::components::{Averages, averages};
 use super::exact::{clamp, output, sum};
 use super::input::{MinerScores, scores};
@@ -21,6 +23,7 @@ use super::roster::{Response, Roster};
 use super::stage::{self, Inference};
 use super::steps::{Step, Steps};
 use super::subnet::subnet_of_run;
+use super::{Rules, Scratch};
 
 /// A rollup row, and whether it has the place (D1): then it is compared and stored, and counts for the miner's life.
 #[derive(Debug, Clone)]
@@ -29,7 +32,7 @@ pub struct PlacedStat {
     pub placed: bool,
 }
 
-/// What the runs of one unit come to. Runs ascending, miners ascending within a run.
+/// The rollups and findings of one unit. Runs ascending, miners ascending within a run.
 #[derive(Debug, Default)]
 pub struct UnitFold {
     pub lead_scores: Vec<LeadScore>,
@@ -43,11 +46,11 @@ pub struct UnitFold {
 }
 
 /// Folds all runs that share a `forecast_run_id`, ascending by id.
-pub fn fold_unit(runs: &[RunEvidence], rules: &Rules) -> UnitFold {
+pub fn fold_unit(runs: &[RunEvidence], rules: &Rules, scratch: &mut Scratch) -> UnitFold {
     let mut unit = UnitFold::default();
     let mut rows = Vec::new();
     for evidence in runs {
-        rows.extend(fold_run(evidence, rules, &mut unit));
+        rows.extend(fold_run(evidence, rules, &mut unit, scratch));
     }
     unit.stats.reserve_exact(rows.len());
     unit.history.reserve_exact(rows.len());
@@ -65,6 +68,7 @@ pub fn fold_unit(runs: &[RunEvidence], rules: &Rules) -> UnitFold {
     unit
 }
 
+/// D1: the finding of a row without the place.
 fn collision(stat: &ForecastStat, row: &RunRow, holder: RunId) -> Finding {
     let id = stat.forecast_run_id.as_deref().unwrap_or_default();
     Finding {
@@ -86,15 +90,15 @@ struct RunRow {
     history: MinerRun,
 }
 
-fn fold_run(evidence: &RunEvidence, rules: &Rules, unit: &mut UnitFold) -> Vec<RunRow> {
+fn fold_run(evidence: &RunEvidence, rules: &Rules, unit: &mut UnitFold, scratch: &mut Scratch) -> Vec<RunRow> {
     let run = evidence.run.id;
-    let steps = Steps::new(evidence, rules, &mut unit.findings);
+    let steps = Steps::new(evidence, rules, &mut unit.findings, scratch);
     let roster = Roster::new(evidence, steps.all().iter().map(|step| step.miner));
     steps.check(run, &roster, rules, &mut unit.findings);
     unit.fresh_until = unit.fresh_until.into_iter().chain(steps.fresh_until(rules)).min();
-    let mut scores = scores(evidence, &roster, rules, &mut unit.findings);
+    let mut scores = scores(evidence, &roster, rules, &mut unit.findings, scratch);
     legacy::fill(&mut scores, evidence, &roster, rules);
-    let averages = averages(evidence, &roster, &mut unit.findings);
+    let averages = averages(evidence, &roster, &mut unit.findings, scratch);
     let has_era5_steps = steps.all().iter().any(|step| step.name == "era5");
     unit.lead_scores.reserve(roster.len() * rules.leads().len());
     let mut rows = Vec::with_capacity(roster.len());
@@ -106,6 +110,7 @@ fn fold_run(evidence: &RunEvidence, rules: &Rules, unit: &mut UnitFold) -> Vec<R
         miner.check(has_era5_steps, &mut unit.findings);
         rows.push(miner.row());
     }
+    steps.leave(scratch);
     let combined: Vec<_> = rows.iter().map(|row| row.stat.era5_combined_score).collect();
     for (row, rank) in rows.iter_mut().zip(ranks(&combined, rules.scoring.rank_method)) {
         row.stat.miner_rank = rank;
@@ -126,11 +131,12 @@ struct Miner<'m, 'a> {
     averages: Averages,
 }
 
-/// R7
-const COMPLETED: &str = "completed";
+/// R7: the status of a row whose expected leads are all scored.
+pub(super) const COMPLETED: &str = "completed";
 const FAILED: &str = "failed";
 
 impl Miner<'_, '_> {
+    /// L: the rows of `lead_scores`.
     fn lead_scores(&self, out: &mut Vec<LeadScore>) {
         for (lead, values) in self.rules.leads().iter().zip(&self.scores.leads) {
             let Some(values) = values else { continue };
@@ -147,20 +153,21 @@ impl Miner<'_, '_> {
         }
     }
 
+    /// L1: the scored leads.
     fn scored(&self) -> impl Iterator<Item = (LeadHours, f64)> {
         let leads = self.rules.leads().iter().zip(&self.scores.leads);
         leads.filter_map(|(lead, values)| Some((*lead, values.as_ref()?.score?)))
     }
 
+    /// R1–R12 but R6: the row of the miner. R3 is here, the others in functions named by their rules.
     fn row(&self) -> RunRow {
         let (scoring, run) = (&self.rules.scoring, &self.evidence.run);
         let leads: Vec<f64> = self.scored().map(|(_, score)| score).collect();
         let expected = scoring.expected_leads.len() as f64;
         let combined = (!leads.is_empty()).then(|| sum(&leads) / expected);
         let status = self.status(leads.len());
-        let completed = status == COMPLETED;
         let latest = stage::latest(self.steps);
-        let error = if completed { None } else { stage::error(self.steps, self.response) };
+        let error = stage::error(status, self.steps, self.response);
         let (hosting, latency) = stage::hosting(self.steps, self.response);
         let duration = match stage::inference(self.response) {
             Inference::Seconds(seconds) => Some(seconds),
@@ -174,15 +181,8 @@ impl Miner<'_, '_> {
             run_id: Some(run.id.0),
             forecast_init_time: Some(run.gfs_init),
             forecast_status: Some(status.to_owned()),
-            current_forecast_stage: Some(match latest {
-                _ if completed => "complete".to_owned(),
-                Some(step) => stage::stage(step),
-                None => status.to_owned(),
-            }),
-            current_forecast_status: match latest {
-                _ if completed => Some(COMPLETED.to_owned()),
-                step => step.map(|step| stage::stage_status(step).to_owned()),
-            },
+            current_forecast_stage: Some(stage::current_stage(status, latest)),
+            current_forecast_status: stage::current_status(status, latest).map(str::to_owned),
             last_error_message: error.and_then(|error| error.message).map(str::to_owned),
             retries_remaining: Some(stage::retries_remaining(latest, &scoring.max_retries)),
             next_scheduled_retry: stage::next_scheduled_retry(self.steps),
@@ -222,7 +222,7 @@ impl Miner<'_, '_> {
         RunRow { run: run.id, miner: self.uid, stat, history }
     }
 
-    /// R1
+    /// R1: `miner_hotkey`.
     fn hotkey(&self) -> &str {
         match self.response {
             Some(response) => response.hotkey,
@@ -230,7 +230,7 @@ impl Miner<'_, '_> {
         }
     }
 
-    /// R4
+    /// R4: `overall_forecast_score`.
     fn overall(&self, combined: Option<f64>) -> Option<f64> {
         if combined.is_none() && self.scores.day1.is_none() {
             return None;
@@ -241,7 +241,7 @@ impl Miner<'_, '_> {
         Some(clamp(era5 * combined.unwrap_or(0.0) + day1 * pass))
     }
 
-    /// R7
+    /// R7: `forecast_status`.
     fn status(&self, scored: usize) -> &'static str {
         let failed_status =
             |response: &&Response<'_>| self.rules.scoring.failed_response_statuses.iter().any(|status| status == response.status);
@@ -260,7 +260,7 @@ impl Miner<'_, '_> {
         }
     }
 
-    /// M5
+    /// M5: the end time of the row.
     fn end_time(&self, status: &str) -> Option<Micros> {
         match status {
             COMPLETED => self.scores.last_calculation,

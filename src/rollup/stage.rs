@@ -1,5 +1,8 @@
 //! R8–R12: what the steps and the response of a miner say of its stage, retries, errors, hosting and inference.
 
+#[cfg(test)]
+mod rules;
+
 use serde::{Deserialize, Serialize};
 
 use crate::model::sanitize::class_of;
@@ -7,6 +10,7 @@ use crate::model::settings::MaxRetries;
 use crate::model::time::Micros;
 
 use super::roster::{ErrorText, Response};
+use super::run::COMPLETED;
 use super::steps::Step;
 
 /// R8: the latest of some steps.
@@ -17,8 +21,12 @@ where
     steps.into_iter().max_by_key(|step| step.order())
 }
 
-/// R8: `current_forecast_stage`, from the latest step.
-pub fn stage(step: &Step<'_>) -> String {
+/// R8: `current_forecast_stage`, from the status (R7) and the latest step.
+pub fn current_stage(status: &str, latest: Option<&Step<'_>>) -> String {
+    if status == COMPLETED {
+        return "complete".to_owned();
+    }
+    let Some(step) = latest else { return status.to_owned() };
     match (step.name, step.lead) {
         ("era5", Some(lead)) if lead > 0 => format!("era5_scoring_{lead}h"),
         ("era5", _) => "era5_scoring".to_owned(),
@@ -30,16 +38,19 @@ pub fn stage(step: &Step<'_>) -> String {
     }
 }
 
-/// R8: `current_forecast_status`, from the latest step.
-pub fn stage_status<'a>(step: &Step<'a>) -> &'a str {
-    match step.status {
+/// R8: `current_forecast_status`, from the status (R7) and the latest step.
+pub fn current_status<'a>(status: &str, latest: Option<&Step<'a>>) -> Option<&'a str> {
+    if status == COMPLETED {
+        return Some(COMPLETED);
+    }
+    Some(match latest?.status {
         "pending" => "initialized",
         "in_progress" => "in_progress",
         "succeeded" => "completed",
         "failed" => "error",
         "retry_scheduled" => "waiting_retry",
         other => other,
-    }
+    })
 }
 
 /// R9: `retries_remaining`
@@ -52,8 +63,11 @@ pub fn next_scheduled_retry(steps: &[Step<'_>]) -> Option<Micros> {
     steps.iter().filter(|step| step.status == "retry_scheduled").filter_map(|step| step.next_retry).min()
 }
 
-/// R10, for a row that is not completed.
-pub fn error<'a>(steps: &[Step<'a>], response: Option<&Response<'a>>) -> Option<ErrorText<'a>> {
+/// R10: the error of the row.
+pub fn error<'a>(status: &str, steps: &[Step<'a>], response: Option<&Response<'a>>) -> Option<ErrorText<'a>> {
+    if status == COMPLETED {
+        return None;
+    }
     let failing = steps.iter().filter(|step| step.error.is_some() && (step.failed() || step.status == "retry_scheduled"));
     match latest(failing) {
         Some(step) => step.error,
@@ -61,7 +75,7 @@ pub fn error<'a>(steps: &[Step<'a>], response: Option<&Response<'a>>) -> Option<
     }
 }
 
-/// R11
+/// R11: whether the miner's host could be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Hosting {
     Accessible,
@@ -94,6 +108,7 @@ pub fn hosting(steps: &[Step<'_>], response: Option<&Response<'_>>) -> (Option<H
     }
 }
 
+/// R11: by the class of the error (E3).
 fn failed_hosting(error: Option<ErrorText<'_>>) -> Hosting {
     let Some(error) = error else { return Hosting::Error };
     match class_of(&format!("{} {}", error.kind, error.message.unwrap_or_default())) {
@@ -112,6 +127,7 @@ pub enum Inference {
     Seconds(i32),
 }
 
+/// R12: from the response.
 pub fn inference(response: Option<&Response<'_>>) -> Inference {
     let times = response.and_then(|response| Some((response.inference_started?, response.inference_completed?)));
     let Some((started, completed)) = times else { return Inference::Unknown };

@@ -1,6 +1,8 @@
 //! I7: the steps of a run, merged, grouped by miner, failed ones marked where superseded.
 
-use std::cell::Cell;
+#[cfg(test)]
+mod rules;
+
 use std::cmp::Reverse;
 
 use arrow_array::{Int32Array, TimestampMicrosecondArray};
@@ -11,9 +13,9 @@ use crate::model::ids::{LeadHours, MinerUid, RunId};
 use crate::model::sanitize::sanitize;
 use crate::model::time::Micros;
 
-use super::Rules;
 use super::roster::{ErrorText, Errors, Roster};
 use super::views::{Codes, Columns, NO_CODE, int_at, time_at};
+use super::{Rules, Scratch};
 
 const DAY: i64 = 24 * 3600 * 1_000_000;
 
@@ -43,7 +45,7 @@ pub struct Step<'a> {
 type Key = (i32, i32, i32, i64);
 
 impl<'a> Step<'a> {
-    /// When the step was last heard of.
+    /// I7: `coalesce(completed_at, started_at)`.
     pub fn time(&self) -> Option<Micros> {
         self.completed.or(self.started)
     }
@@ -53,7 +55,7 @@ impl<'a> Step<'a> {
         (self.time(), self.id)
     }
 
-    /// Failed and not superseded.
+    /// I7: failed and not superseded.
     pub fn failed(&self) -> bool {
         self.status == "failed" && !self.superseded
     }
@@ -83,19 +85,7 @@ impl<'a> Step<'a> {
 pub struct Steps<'a>(Vec<Step<'a>>);
 
 /// A row's [`Key`] as one number of the same order, and the row.
-type Placed = (u128, u32);
-
-thread_local! {
-    /// The memory that the last run of this thread took: a page that is fresh has to be cleared first.
-    static SPARE_STEPS: Cell<Vec<Step<'static>>> = const { Cell::new(Vec::new()) };
-    static SPARE_ORDER: Cell<Vec<Placed>> = const { Cell::new(Vec::new()) };
-}
-
-impl Drop for Steps<'_> {
-    fn drop(&mut self) {
-        SPARE_STEPS.set(emptied(std::mem::take(&mut self.0)));
-    }
-}
+pub type Placed = (u128, u32);
 
 /// The same memory, for steps of other evidence.
 fn emptied<'b>(mut steps: Vec<Step<'_>>) -> Vec<Step<'b>> {
@@ -104,13 +94,20 @@ fn emptied<'b>(mut steps: Vec<Step<'_>>) -> Vec<Step<'b>> {
 }
 
 impl<'a> Steps<'a> {
-    pub fn new(evidence: &'a RunEvidence, rules: &Rules, findings: &mut Vec<Finding>) -> Self {
+    /// I7: the steps of miners, merged, superseded ones marked; what is set aside becomes a finding.
+    pub fn new(evidence: &'a RunEvidence, rules: &Rules, findings: &mut Vec<Finding>, scratch: &mut Scratch) -> Self {
         let rows = Rows::new(evidence);
-        let order = rows.in_order(rules);
-        let mut steps = merge(&rows, order.iter().map(|(_, row)| *row as usize), evidence.run.id, findings);
-        SPARE_ORDER.set(order);
+        rows.in_order(rules, &mut scratch.step_order);
+        let memory = emptied(std::mem::take(&mut scratch.steps));
+        let order = scratch.step_order.iter().map(|(_, row)| *row as usize);
+        let mut steps = merge(&rows, order, evidence.run.id, findings, memory);
         mark_superseded(&mut steps);
         Steps(steps)
+    }
+
+    /// Leaves the memory to the next run.
+    pub fn leave(self, scratch: &mut Scratch) {
+        scratch.steps = emptied(self.0);
     }
 
     pub fn all(&self) -> &[Step<'a>] {
@@ -187,7 +184,7 @@ impl<'a> Rows<'a> {
     }
 
     /// The rows that describe a miner, not the run; duplicates side by side, the latest in front.
-    fn in_order(&self, rules: &Rules) -> Vec<Placed> {
+    fn in_order(&self, rules: &Rules, order: &mut Vec<Placed>) {
         let is_of_run = |name: Option<&str>| rules.scoring.run_level_steps.iter().any(|step| Some(step.as_str()) == name);
         let of_run: Vec<bool> = self.name.values.iter().map(is_of_run).collect();
         let of_miner = |&row: &u32| {
@@ -195,12 +192,10 @@ impl<'a> Rows<'a> {
             self.hotkey.get(row as usize) != Some("coordinator") && !(name != NO_CODE && of_run[name as usize])
         };
         let placed = |row: u32| (packed(self.key(row as usize)), row);
-        let mut order = SPARE_ORDER.take();
         order.clear();
         order.extend((0..self.id.len() as u32).filter(of_miner).map(placed));
         let latest = |row: u32| Reverse(self.order(row as usize));
         order.sort_unstable_by(|(a, row), (b, other)| a.cmp(b).then_with(|| latest(*row).cmp(&latest(*other))));
-        order
     }
 
     fn key(&self, row: usize) -> Key {
@@ -240,9 +235,14 @@ fn packed((miner, name, substep, lead): Key) -> u128 {
     (miner as u128) << 95 | ((name - NO_CODE) as u128) << 64 | ((substep - NO_CODE) as u128) << 33 | lead as u128
 }
 
-/// One step for each key: the latest, with the earliest start and the greatest retry count of all.
-fn merge<'a>(rows: &Rows<'a>, order: impl Iterator<Item = usize>, run: RunId, findings: &mut Vec<Finding>) -> Vec<Step<'a>> {
-    let mut merged = emptied(SPARE_STEPS.take());
+/// I7: one step for each key: the latest, with the earliest start and the greatest retry count of all. `merged` is empty.
+fn merge<'a>(
+    rows: &Rows<'a>,
+    order: impl Iterator<Item = usize>,
+    run: RunId,
+    findings: &mut Vec<Finding>,
+    mut merged: Vec<Step<'a>>,
+) -> Vec<Step<'a>> {
     for step in order.map(|row| rows.step(row)) {
         match merged.last_mut() {
             Some(winner) if winner.key == step.key => {
@@ -256,7 +256,7 @@ fn merge<'a>(rows: &Rows<'a>, order: impl Iterator<Item = usize>, run: RunId, fi
     merged
 }
 
-/// A failed step is superseded where a later one of the same miner, name and lead (NULL as 0) has succeeded.
+/// I7: a failed step is superseded where a later one of the same miner, name and lead (NULL as 0) has succeeded.
 fn mark_superseded(steps: &mut [Step<'_>]) {
     for of_miner in steps.chunk_by_mut(|a, b| a.miner == b.miner) {
         for index in 0..of_miner.len() {

@@ -1,5 +1,8 @@
 //! N: the subnet, in one run and for life.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use crate::model::ids::RunId;

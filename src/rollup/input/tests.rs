@@ -1,4 +1,4 @@
-//! The quick ways through the rows come to what the slow one does.
+//! The quick ways through the rows give what the slow one does.
 
 use std::sync::Arc;
 
@@ -138,7 +138,7 @@ fn evidence(miners: &[Vec<Row>]) -> RunEvidence {
     }
 }
 
-/// What repeats as stretches, none of them longer than so many rows.
+/// What repeats as stretches, none of them longer than `longest` rows.
 fn in_stretches(evidence: &RunEvidence, longest: usize) -> RunEvidence {
     let (rows, schema) = (&evidence.scores, evidence.scores.schema());
     let of = |name: &str, column: &ArrayRef| {
@@ -162,7 +162,7 @@ fn in_stretches(evidence: &RunEvidence, longest: usize) -> RunEvidence {
 
 type Way = fn(&[Kind<'_>], &mut Gather<'_, '_>) -> Option<Vec<MinerScores>>;
 
-/// What a way comes to, with its findings in order; `None` where it gives up.
+/// The result of a way, with its findings in order; `None` where it gives up.
 fn by(way: Way, evidence: &RunEvidence, rules: &Rules) -> Option<String> {
     let roster = Roster::new(evidence, std::iter::empty());
     let rows = Rows::new(evidence);
@@ -177,13 +177,13 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn stretches_come_to_what_rows_do(miners in miners(), longest in prop_oneof![1..5usize, Just(usize::MAX)]) {
+    fn stretches_give_what_rows_do(miners in miners(), longest in prop_oneof![1..5usize, Just(usize::MAX)]) {
         let scoring = Scoring { expected_variables: ["2t", "q"].map(str::to_owned).to_vec(), ..Scoring::default() };
         let (evidence, rules) = (evidence(&miners), Rules::new(scoring, Micros(0)));
         let roster = Roster::new(&evidence, std::iter::empty());
         let all = |evidence: &RunEvidence| {
             let mut findings = Vec::new();
-            let scores = scores(evidence, &roster, &rules, &mut findings);
+            let scores = scores(evidence, &roster, &rules, &mut findings, &mut Scratch::default());
             findings.sort_by(Finding::order);
             format!("{scores:#?}\n{findings:#?}")
         };
@@ -191,12 +191,12 @@ proptest! {
     }
 
     #[test]
-    fn one_walk_comes_to_what_two_do(miners in miners()) {
+    fn one_walk_gives_what_two_do(miners in miners()) {
         let scoring = Scoring { expected_variables: ["2t", "q"].map(str::to_owned).to_vec(), ..Scoring::default() };
         let (evidence, rules) = (evidence(&miners), Rules::new(scoring, Micros(0)));
         prop_assert!(miners.len() as i32 == STRANGER + 1);
         let walked = by(side_by_side, &evidence, &rules);
-        let expected = by(|kinds, gather| Some(in_any_order(kinds, gather)), &evidence, &rules);
+        let expected = by(|kinds, gather| Some(in_any_order(kinds, gather, &mut Scratch::default())), &evidence, &rules);
         let shape = |row: &Row| (TYPES[row.score_type], row.lead, row.level);
         let is_score = |row: &&Row| !["era5_error_t_24h", "nonsense"].contains(&TYPES[row.score_type]);
         let repeats = |rows: &Vec<Row>| {
