@@ -7,8 +7,11 @@ use crate::rollup::{Scratch, fold_unit};
 
 use super::*;
 
+/// Of a step that counts: id, start, retries, whether it failed and is not superseded.
+type StepCells = (i64, Option<Micros>, i32, bool);
+
 /// The steps that I7 leaves, with its findings: id, started, retries, and whether a step is a failed one.
-fn steps(tables: &str) -> (Vec<(i64, Option<Micros>, i32, bool)>, Vec<Finding>) {
+fn steps(tables: &str) -> (Vec<StepCells>, Vec<Finding>) {
     let evidence: Vec<RunEvidence> = evidence(tables);
     let mut findings = Vec::new();
     let steps = Steps::new(&evidence[0], &rules(|_| {}), &mut findings, &mut Scratch::default());
