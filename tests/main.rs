@@ -15,6 +15,7 @@ mod incremental;
 mod invariance;
 mod journey;
 mod legacy;
+mod living;
 mod peers;
 mod phase2;
 mod phase3;

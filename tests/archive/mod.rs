@@ -66,6 +66,13 @@ pub fn manifest(dest: &str) -> Json {
     read(read("_latest.json")["manifest"].as_str().expect("a path"))
 }
 
+/// Rows of a table in the files that are in force.
+pub fn rows(dest: &str, table: &str) -> u64 {
+    let manifest = manifest(dest);
+    let files = manifest["files"].as_object().unwrap().values().filter(|file| file["table"] == table);
+    files.map(|file| file["rows"].as_u64().unwrap()).sum()
+}
+
 /// Copies a folder with all that is in it.
 pub fn copy(from: &str, to: &str) {
     for (name, content) in files(from) {

@@ -4,7 +4,7 @@ use serde_json::Value as Json;
 
 use crate::support::{Database, database, recount};
 
-use super::manifest;
+use super::{manifest, rows};
 
 fn filled() -> Database<'static> {
     let db = database();
@@ -20,13 +20,6 @@ fn archived(db: &Database<'_>, dest: &str, more: &[&str]) -> Json {
     let report = recount([&["archive", &url, "--to", dest, "--format", "json"], more].concat()).run().succeeds().json();
     recount(["verify", dest]).run().succeeds();
     report
-}
-
-/// Rows of a table in the files that are in force.
-fn rows(dest: &str, table: &str) -> u64 {
-    let manifest = manifest(dest);
-    let files = manifest["files"].as_object().unwrap().values().filter(|file| file["table"] == table);
-    files.map(|file| file["rows"].as_u64().unwrap()).sum()
 }
 
 const EVIDENCE: [&str; 4] = ["responses", "scores", "component_scores", "steps"];
