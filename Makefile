@@ -1,6 +1,6 @@
 # The two commands of the README. Both work on a fresh clone.
 
-.PHONY: demo test test-postgres bench bench-peers bench-archive docs-plots
+.PHONY: demo test test-postgres mutants bench bench-peers bench-archive docs-plots
 
 # The main job on the sample snapshot, by the core alone. Needs nothing but Rust and a C compiler; exit status 1 says that
 # differences were found, as planted.
@@ -17,6 +17,10 @@ test:
 # The way to the narrow schema on the oldest and the newest PostgreSQL. Needs npm, which has their programs.
 test-postgres:
 	tests/other_postgres.sh
+
+# Whether the unit tests catch every small fault in the rules. An hour on two cores. MUTANTS has options for cargo-mutants.
+mutants:
+	tests/mutants.sh --jobs 2 $(MUTANTS)
 
 # Speed of the parts and of the whole: see docs/performance.md. RUNS, MINERS and ROUNDS change the size of the latter.
 bench:

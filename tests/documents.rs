@@ -54,7 +54,7 @@ fn every_link_leads_somewhere() {
 
 /// The rules, by the letter of their section and how many there are.
 const RULES: [(&str, u32); 10] =
-    [("A", 6), ("I", 8), ("C", 0), ("L", 4), ("R", 12), ("M", 10), ("N", 2), ("E", 3), ("F", 0), ("D", 6)];
+    [("A", 6), ("I", 8), ("C", 0), ("L", 4), ("R", 12), ("M", 10), ("N", 2), ("E", 3), ("F", 0), ("D", 7)];
 
 fn rules() -> Vec<String> {
     let named = |(letter, count): (&str, u32)| match count {
@@ -73,12 +73,28 @@ fn every_rule_is_written_down_and_has_a_home_and_a_test() {
     for rule in rules() {
         assert!(page.contains(&format!("**{rule}** ")) || page.contains(&format!("**{rule} ")), "{rule} is not written down");
         let row = rows.get(&rule).unwrap_or_else(|| panic!("section 10 has no row for {rule}"));
+        let homes = functions(&row[2]);
+        assert!(!homes.is_empty(), "{rule} names no function");
+        for (file, function) in homes {
+            let source = read(&file);
+            let defined = ["(", "<"].map(|next| source.contains(&format!("fn {function}{next}")));
+            assert!(defined.contains(&true), "{rule}: there is no function {function} in {file}");
+        }
         let tests = quoted(&row[3]);
         assert!(!tests.is_empty(), "{rule} has no test");
         for test in tests {
             assert!(sources.contains(&format!("fn {test}(")), "{rule}: there is no test {test}");
         }
     }
+}
+
+/// The functions of a cell like "`sum`, `mean` in [exact.rs](../src/rollup/exact.rs); `score` in …", each with its file.
+fn functions(cell: &str) -> Vec<(String, String)> {
+    let of_file = |part: &str| {
+        let file = links(part).first().expect("a link to a file").trim_start_matches("../").to_owned();
+        quoted(part).into_iter().map(move |function| (file.clone(), function.to_owned())).collect::<Vec<_>>()
+    };
+    cell.split(';').flat_map(of_file).collect()
 }
 
 #[test]

@@ -10,3 +10,6 @@ pub use cell::classify;
 pub use stats::{StatDiff, StatPlan};
 pub use table::{TableDiff, TablePlan};
 pub use unproven::{Retention, UnitLoss, covers_miner, covers_subnet};
+
+#[cfg(test)]
+mod tests;

@@ -380,6 +380,16 @@ mod tests {
     }
 
     #[test]
+    fn d3_an_extra_row_is_deleted_only_where_that_is_asked_for() {
+        let deleted = |selection: Selection| {
+            let rows = corrections_of(&found(), selection, |_| Some(Vec::new()));
+            rows.iter().filter(|row| row.change == Change::Delete).count()
+        };
+        assert_eq!(deleted(Selection { exact: true, clear_unproven: true, ..Selection::default() }), 0);
+        assert_eq!(deleted(Selection { prune_extra: true, ..Selection::default() }), 1);
+    }
+
+    #[test]
     fn rows_come_back_from_their_file_to_the_bit() {
         let rows: Vec<CorrectionRow> = all().iter().flat_map(correction_rows).collect();
         let table = |name: &str| (name == ForecastStat::TABLE).then_some(ForecastStat::TABLE);

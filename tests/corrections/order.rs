@@ -73,7 +73,7 @@ fn picked_up(db: &Database, mark: &str) -> u64 {
 }
 
 #[test]
-fn who_is_newest_stays_the_newest() {
+fn d7_who_is_newest_stays_the_newest() {
     let (one, two, folder) = (database(), database(), tempfile::tempdir().unwrap());
     prepared(&one);
     prepared(&two);

@@ -15,7 +15,7 @@ fn lines(name: &str) -> Vec<Json> {
 }
 
 #[test]
-fn conformance_of_texts() {
+fn e1_conformance_of_texts() {
     for case in lines("sanitize.jsonl") {
         let (text, out) = (case["in"].as_str().unwrap(), case["out"].as_str().unwrap());
         assert_eq!(sanitize(text), out, "{text}");
@@ -25,7 +25,7 @@ fn conformance_of_texts() {
 }
 
 #[test]
-fn conformance_of_errors() {
+fn e2_and_e3_conformance_of_errors() {
     for case in lines("errors.jsonl") {
         let error = error_of(&case["error_json"]);
         assert_eq!(error.as_ref().map(|e| e.kind.as_str()), case["type"].as_str(), "{case}");
@@ -95,10 +95,53 @@ fn e1_each_replacement_by_its_number() {
 }
 
 #[test]
-fn an_array_a_number_or_a_boolean_is_an_error_of_unknown_type() {
+fn e2_an_array_a_number_or_a_boolean_is_of_unknown_type() {
     for json in ["[\"timeout\"]", "404", "true"] {
         let error = error_of(&serde_json::from_str(json).unwrap());
         assert_eq!(error, Some(SanitizedError { kind: "unknown".into(), message: None }), "{json}");
+    }
+}
+
+#[test]
+fn e2_type_and_message_of_an_error() {
+    // error | type | message
+    let table = r#"
+        {"type": "t", "message": "m", "error": "e", "traceback": "b"} | t          | m
+        {"type": "", "message": "404"}                                | not_found  | 404
+        {"error": "timed out"}                                        | timeout    | timed out
+        {"message": "", "error": "e"}                                 | unknown    | e
+        {"message": 5, "error": "e"}                                  | unknown    | e
+        {"type": "t"}                                                 | t          | -
+        {"type": "1.2.3.4", "message": "on 1.2.3.4"}                  | [REDACTED] | on [REDACTED]
+        {"traceback": "b"}                                            | unknown    | -
+        {}                                                            | unknown    | -
+        "connection lost"                                             | connection | connection lost
+        ""                                                            | none       | -
+        null                                                          | none       | -"#;
+    for line in table.trim().lines() {
+        let [json, kind, message] = line.split(" | ").map(str::trim).collect::<Vec<_>>().try_into().unwrap();
+        let expected = (kind != "none")
+            .then(|| SanitizedError { kind: kind.to_owned(), message: (message != "-").then(|| message.to_owned()) });
+        assert_eq!(error_of(&serde_json::from_str(json).unwrap()), expected, "{line}");
+    }
+}
+
+#[test]
+fn e3_the_first_class_that_holds() {
+    let table = "
+        Timeout, connection lost    | timeout
+        request TIMED OUT           | timeout
+        Connection: 404             | connection
+        404 hash                    | not_found
+        verification: not found     | not_found
+        bad hash of inference       | verification_failed
+        Verification inference      | verification_failed
+        INFERENCE died              | inference_error
+        time out, conection, 40 4   | unknown
+                                    | unknown";
+    for line in table.trim_end().lines().skip(1) {
+        let (text, class) = line.split_once('|').unwrap();
+        assert_eq!(class_of(text.trim()), class.trim(), "{line}");
     }
 }
 
@@ -117,7 +160,7 @@ fn what_is_cut_off_an_address_stays_behind_it() {
 }
 
 #[test]
-fn what_the_eighth_round_still_changes_is_withheld() {
+fn e1_what_the_eighth_round_still_changes_is_withheld() {
     // Each link hides the next one from the rules until it is replaced itself: two rounds a link. Such a text is made, not met.
     let link = "/a.b/:80:::%x";
     let done = sanitize(&link.repeat(3));
@@ -127,7 +170,7 @@ fn what_the_eighth_round_still_changes_is_withheld() {
 }
 
 #[test]
-fn the_cut_counts_code_points() {
+fn e1_the_cut_counts_code_points() {
     for character in ["x", "é", "🌦"] {
         assert_eq!(sanitize(&character.repeat(501)), character.repeat(500));
         assert!(matches!(sanitize_cow(&character.repeat(500)), Cow::Borrowed(_)));

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 
 #[test]
-fn conformance() {
+fn a1_to_a4_conformance() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/conformance/arithmetic.jsonl");
     let lines = std::fs::read_to_string(path).unwrap();
     assert!(!lines.is_empty());
@@ -30,7 +30,7 @@ fn conformance() {
 }
 
 #[test]
-fn sums_of_what_is_not_finite_follow_ieee() {
+fn a6_sums_of_what_is_not_finite_follow_ieee() {
     let (inf, nan) = (f64::INFINITY, f64::NAN);
     for (values, expected) in [
         (vec![inf, 1.0], inf),
@@ -47,7 +47,7 @@ fn sums_of_what_is_not_finite_follow_ieee() {
 }
 
 #[test]
-fn no_sum_is_negative_zero() {
+fn a6_no_sum_is_negative_zero() {
     for values in [vec![], vec![-0.0], vec![-0.0; 3], vec![1.0, -1.0], vec![-1.0, 1.0, -0.0]] {
         assert_eq!(sum(&values).to_bits(), 0, "{values:?}");
         assert_eq!(slow(&values).to_bits(), 0, "{values:?}");
@@ -55,9 +55,49 @@ fn no_sum_is_negative_zero() {
 }
 
 #[test]
-fn clamp_and_output() {
+fn a1_a_sum_is_rounded_once() {
+    assert_eq!(sum(&[1e16, 1.0, 1.0]), 1e16 + 2.0);
+    assert_eq!(sum(&[0.1; 10]), 1.0);
+    assert_eq!(sum(&[f64::MAX, f64::MAX, f64::MIN]), f64::MAX, "an overflow on the way is none");
+    assert_eq!(sum(&[f64::MAX, f64::MAX]), f64::INFINITY);
+    // Half way between two doubles: to the even one, and up where anything is left over.
+    assert_eq!(sum(&[1.0, f64::EPSILON / 2.0]), 1.0);
+    assert_eq!(sum(&[1.0, f64::EPSILON / 2.0, 5e-324]), 1.0 + f64::EPSILON);
+}
+
+#[test]
+fn a2_a_mean_is_one_division() {
+    assert_eq!(mean(&[]), None);
+    assert_eq!(mean(&[1.0, 2.0]), Some(1.5));
+    assert_eq!(mean(&[1e16, 1.0, 1.0]), Some((1e16 + 2.0) / 3.0));
+}
+
+#[test]
+fn a3_the_sample_deviation() {
+    assert_eq!([stddev(&[]), stddev(&[7.0])], [None; 2]);
+    assert_eq!(stddev(&[1.0, 3.0]), Some(2f64.sqrt()));
+    // Mean 5, squares 9 1 1 1 0 0 4 16.
+    assert_eq!(stddev(&[2.0, 4.0, 4.0, 4.0, 5.0, 5.0, 7.0, 9.0]), Some((32.0f64 / 7.0).sqrt()));
+}
+
+#[test]
+fn a4_quantiles_are_interpolated() {
+    let four = [1.0, 2.0, 3.0, 5.0];
+    assert_eq!([0.0, 0.5, 1.0].map(|p| quantile(&four, p)), [1.0, 2.5, 5.0].map(Some));
+    // h = 0.25 * 3 lies between the first and the second value.
+    assert_eq!(quantile(&four, 0.25), Some(1.75));
+    assert_eq!(quantile(&[1.0, 2.0, 4.0], 0.5), Some(2.0), "a value itself where it is hit");
+    assert_eq!([quantile(&[7.0], 0.3), quantile(&[], 0.5)], [Some(7.0), None]);
+}
+
+#[test]
+fn a5_clamp() {
     assert_eq!([-0.5, 0.25, 7.0, f64::INFINITY, f64::NEG_INFINITY].map(clamp), [0.0, 0.25, 1.0, 1.0, 0.0]);
     assert!(clamp(f64::NAN).is_nan());
+}
+
+#[test]
+fn a6_an_output_is_finite_and_no_negative_zero() {
     assert_eq!(output(-0.0).map(f64::to_bits), Some(0));
     assert_eq!(output(-5e-324), Some(-5e-324));
     assert_eq!([f64::NAN, f64::INFINITY, f64::NEG_INFINITY].map(output), [None; 3]);
