@@ -16,6 +16,7 @@ mod invariance;
 mod journey;
 mod legacy;
 mod living;
+mod names;
 mod peers;
 mod phase2;
 mod phase3;

@@ -360,6 +360,9 @@ pub struct Migrate {
     /// Take these triggers and their records back
     #[arg(long, conflicts_with = "track_changes")]
     pub no_track_changes: bool,
+    /// Hold the validator's pause lock meanwhile, so that its workers start nothing
+    #[arg(long)]
+    pub pause_validator: bool,
     /// The database; without it, DATABASE_URL is taken
     #[arg(long, value_name = "URL", global = true)]
     pub database_url: Option<String>,

@@ -1,17 +1,16 @@
 //! `recount jobs` and `recount undo`: what was written, and the way back.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
 
 use serde_json::{Value as Json, json};
 
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::model::job::Watch;
 use crate::model::writing::{JobCells, JobLine, TableCounts, Undoing};
 use crate::pipeline;
 
 use super::args::Global;
-use super::output::Look;
+use super::output::{self, Look};
 use super::progress::Monitor;
 use super::report::{counted, table::Grid};
 use super::settings::Settings;
@@ -68,24 +67,12 @@ fn jobs(action: Option<&JobsAction>, settings: &Settings, watch: &dyn Watch) -> 
 
 /// Asks before jobs of the last day are forgotten; refuses where nobody can be asked.
 fn confirm(jobs: u64) -> Result<()> {
-    let loss = format!(
-        "{} would be deleted, with all that is known of what they changed: they could never be undone",
-        counted(jobs, "job")
-    );
-    let refused = || {
-        Error::new(ErrorKind::Refused, "deleting jobs of the last 24 hours", loss.clone())
-            .hint("nothing was deleted; keep at least 24h, or confirm by --yes")
+    let jobs = match jobs {
+        0 => return Ok(()),
+        jobs => counted(jobs, "job"),
     };
-    if jobs == 0 {
-        return Ok(());
-    }
-    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
-        return Err(refused());
-    }
-    eprint!("{loss}. Delete them? [y/N] ");
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer).doing(ErrorKind::Io, || "reading the answer".to_owned())?;
-    if matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes") { Ok(()) } else { Err(refused()) }
+    let loss = format!("{jobs} would be deleted, with all that is known of what they changed: they could never be undone");
+    output::confirmed("deleting jobs of the last 24 hours", &loss, false)
 }
 
 fn list(jobs: &[JobLine], look: Look) -> String {

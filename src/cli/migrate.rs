@@ -27,10 +27,13 @@ fn migrate(migrate: &Migrate, settings: &Settings) -> Result<String> {
     let url = database(settings)?;
     Ok(match migrate.action {
         None => {
-            let migrating = Migrating { standalone: migrate.standalone };
-            let mut lines = migrated(&interruptible(schema::migrate(url, migrating))?);
+            let pause = migrate.pause_validator;
+            let migrating = Migrating { standalone: migrate.standalone, pause_validator: pause };
+            let report = interruptible(schema::migrate(url, migrating))?;
+            output::note(report.note.as_deref());
+            let mut lines = migrated(&report);
             if migrate.track_changes || migrate.no_track_changes {
-                let (tracking, pruned) = interruptible(track::track(url, migrate.track_changes))?;
+                let (tracking, pruned) = interruptible(track::track(url, migrate.track_changes, pause))?;
                 let removed = if pruned > 0 { format!("{pruned} old records removed") } else { String::new() };
                 lines.push(tracked(tracking, removed));
             }

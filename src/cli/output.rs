@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Context, Error, ErrorKind, Result};
 
 use super::values::Color;
 
@@ -49,6 +49,30 @@ fn wants_color() -> bool {
 /// Writes a message to stderr. Where that cannot be written, nobody can be told so, and the work goes on.
 pub fn complain(text: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
+}
+
+/// Tells beside the answer what somebody may have to know.
+pub fn note(text: Option<&str>) {
+    if let Some(text) = text {
+        complain(&format!("note: {text}\n"));
+    }
+}
+
+/// Asks on the terminal before something is lost for good; without a terminal, or with another answer than yes, it is refused.
+pub fn confirmed(doing: &str, loss: &str, yes: bool) -> Result<()> {
+    if yes {
+        return Ok(());
+    }
+    let refused =
+        |detail: &str| Err(Error::new(ErrorKind::Refused, doing, detail).hint("nothing was done; --yes does it without asking"));
+    complain(&format!("{loss}\n"));
+    if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return refused("there is no terminal to ask on");
+    }
+    complain("Go on? Type yes: ");
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer).doing(ErrorKind::Io, || "reading the answer".to_owned())?;
+    if answer.trim() == "yes" { Ok(()) } else { refused("the answer was not yes") }
 }
 
 /// stderr for what the program tells of its doings: as [`complain`], it never fails.

@@ -1,10 +1,8 @@
 //! `recount phase2`: drop the wide columns behind a proof, and take it back.
 
-use std::io::IsTerminal as _;
-
 use serde_json::{Value as Json, json};
 
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::model::filter::ColumnFilter;
 use crate::model::job::Job;
 use crate::model::time::Micros;
@@ -47,16 +45,17 @@ pub fn run(phase2: &Phase2, global: &Global) -> Result<Status> {
         }
         Phase2Action::Plan { way } => {
             let options = options(way);
-            let change = interruptible(phase2::plan(url, &options))?;
-            output::print(&planned(&change, options.way, &settings))?;
+            let (search_path, change) = interruptible(phase2::plan(url, &options))?;
+            output::print(&planned(&search_path, &change, options.way, &settings))?;
         }
-        Phase2Action::Apply { way, proof_max_age } => {
-            let options = Options { proof_max_age: *proof_max_age, ..options(way) };
+        Phase2Action::Apply { way, proof_max_age, pause_validator } => {
+            let options = Options { proof_max_age: *proof_max_age, pause_validator: *pause_validator, ..options(way) };
             let archived = match &options.keep {
                 Keep::Archive(place) => pipeline::archive::legacy(place)?,
                 Keep::Nowhere | Keep::Table => Vec::new(),
             };
-            let done = interruptible(phase2::apply(url, &options, &archived))?;
+            let (done, note) = interruptible(phase2::apply(url, &options, &archived))?;
+            output::note(note.as_deref());
             output::print_done(&told("phase2 apply", done.iter().map(|s| s.sql.as_str()), &settings), "the change is committed")?;
         }
         Phase2Action::Revert => {
@@ -66,14 +65,14 @@ pub fn run(phase2: &Phase2, global: &Global) -> Result<Status> {
                 "the change is taken back",
             )?;
             if let Some(reason) = done.at_the_end.filter(|_| !global.quiet) {
-                output::complain(&format!(
-                    "note: the wide columns stand at the end of the table, since these cannot be moved: {reason}\n"
-                ));
+                output::note(Some(&format!(
+                    "the wide columns stand at the end of the table, since these cannot be moved: {reason}"
+                )));
             }
         }
         Phase2Action::Finish { yes, min_age } => {
             let loss = interruptible(phase2::loss(url, *min_age))?;
-            confirmed("finishing Phase 2", &lost(&loss), *yes)?;
+            output::confirmed("finishing Phase 2", &lost(&loss), *yes)?;
             let done = interruptible(phase2::finish(url, *min_age))?;
             output::print_done(&told("phase2 finish", done.iter().map(String::as_str), &settings), "the change is final")?;
         }
@@ -94,22 +93,6 @@ fn lost(loss: &Loss) -> String {
         *bytes as f64 / 1e6,
         applied_at.iso()
     )
-}
-
-/// Asks on the terminal before something is lost for good; without a terminal, or another answer than yes, it is refused.
-fn confirmed(doing: &str, loss: &str, yes: bool) -> Result<()> {
-    if yes {
-        return Ok(());
-    }
-    let refused = |detail: &str| Err(Error::new(ErrorKind::Refused, doing, detail).hint("--yes does it without asking"));
-    output::complain(&format!("{loss}\n"));
-    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
-        return refused("there is no terminal to ask on");
-    }
-    output::complain("Go on? Type yes: ");
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer).doing(ErrorKind::Io, || "reading the answer".to_owned())?;
-    if answer.trim() == "yes" { Ok(()) } else { refused("the answer was not yes") }
 }
 
 fn moved(names: Option<&[String]>) -> Moved {
@@ -209,14 +192,14 @@ fn proved(proof: &Proof, settings: &Settings) -> String {
 }
 
 /// SQL that can be read, and run by hand; what is not SQL is a comment.
-fn planned(change: &Change, way: Way, settings: &Settings) -> String {
+fn planned(search_path: &str, change: &Change, way: Way, settings: &Settings) -> String {
     if settings.format == Format::Json {
         let list = |statements: &[Statement]| -> Vec<Json> {
             let line = |s: &Statement| json!({"sql": s.sql, "lock": s.lock, "estimate_seconds": s.estimate.as_secs_f64()});
             statements.iter().map(line).collect()
         };
         let plan = json!({
-            "version": 1, "command": "phase2 plan", "before_lock": list(&change.before_lock),
+            "version": 1, "command": "phase2 plan", "search_path": search_path, "before_lock": list(&change.before_lock),
             "under_lock": list(&change.under_lock), "revert": change.undo,
         });
         return format!("{plan:#}\n");
@@ -226,7 +209,7 @@ fn planned(change: &Change, way: Way, settings: &Settings) -> String {
         statements.iter().map(line).collect::<String>()
     };
     format!(
-        "BEGIN;\n{}-- ACCESS EXCLUSIVE on weather_forecast_stats from here on; the proof is held against it once more\n\
+        "BEGIN;\nSET LOCAL search_path = {search_path};\n{}-- ACCESS EXCLUSIVE on weather_forecast_stats from here on; the proof is held against it once more\n\
          SET LOCAL lock_timeout = '2s';\nLOCK TABLE weather_forecast_stats IN ACCESS EXCLUSIVE MODE;\n{}COMMIT;\n\n\
          -- `recount phase2 revert` would run:\n{}{}",
         text(&change.before_lock),

@@ -21,6 +21,7 @@ pub fn run(phase3: &Phase3, global: &Global) -> Result<Status> {
     let told = match &phase3.action {
         Phase3Action::Apply { .. } => {
             let report = interruptible(phase3::apply(url, &settings.scoring))?;
+            output::note(report.note.as_deref());
             render("phase3 apply", &migrated(&report), &settings)
         }
         Phase3Action::Refresh => {

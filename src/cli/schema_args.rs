@@ -71,6 +71,9 @@ pub enum Phase2Action {
         /// How old the proof may be: 90m, 24h, 2d
         #[arg(long, value_name = "AGE", default_value = "24h", value_parser = parse_duration)]
         proof_max_age: Duration,
+        /// Hold the validator's pause lock meanwhile, so that its workers start nothing
+        #[arg(long)]
+        pause_validator: bool,
     },
     /// Put the wide columns back, with their values
     Revert,

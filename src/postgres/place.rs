@@ -1,9 +1,8 @@
-//! Which schema the validator's tables are in.
+//! Which schema the validator's tables are in, and that nobody else's objects in it can stand for the server's own or for ours.
 
-use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
 
-use super::errors::{Task, failed};
+use super::errors::{Judged, Task};
 use super::sql::identifier;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -12,25 +11,51 @@ const RUNS: &str = "weather_forecast_runs";
 
 const DOING: &str = "looking for the validator's schema";
 
-/// The schema of `weather_forecast_runs`, or `None` where no schema has it.
+/// Until the schema is known, nothing but the server's own names mean anything.
+const SERVER_ALONE: &str = "SET LOCAL search_path = pg_catalog, pg_temp";
+
+const FIND: &str = "
+    SELECT n.nspname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relname = $1::text AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT pg_is_other_temp_schema(n.oid) AND n.oid <> pg_my_temp_schema()
+    ORDER BY 1";
+
+/// What a statement of ours could meet instead of what it means: the server prefers an operator or a function whose types fit better,
+/// wherever it is, and ours are found by their names. Whoever made the validator's tables, or may act as who did, is trusted: their
+/// triggers run with our rights in any case. So are superusers, and whoever we are.
+const PLANTED: &str = "
+    SELECT concat(o.kind, ' ', o.name, ' of the role ', quote_ident(pg_get_userbyid(o.owner)))
+    FROM pg_namespace n JOIN pg_class runs ON runs.relnamespace = n.oid AND runs.relname = $2::text
+    CROSS JOIN LATERAL (
+        SELECT 'operator' AS kind, p.oid::regoperator::text AS name, p.oprowner AS owner FROM pg_operator p
+        WHERE p.oprnamespace = n.oid
+          AND EXISTS (SELECT FROM pg_operator s WHERE s.oprname = p.oprname AND s.oprnamespace = 'pg_catalog'::regnamespace)
+        UNION ALL
+        SELECT 'function', p.oid::regprocedure::text, p.proowner FROM pg_proc p
+        WHERE p.pronamespace = n.oid AND (p.proname ~ '^(recount|weather)_'
+          OR EXISTS (SELECT FROM pg_proc s WHERE s.proname = p.proname AND s.pronamespace = 'pg_catalog'::regnamespace))
+        UNION ALL
+        SELECT 'relation', c.oid::regclass::text, c.relowner FROM pg_class c
+        WHERE c.relnamespace = n.oid AND c.relname ~ '^(recount|rollup)_' AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+    ) o
+    WHERE n.nspname = $1::text AND pg_get_userbyid(o.owner) <> current_user AND NOT pg_has_role(o.owner, runs.relowner, 'MEMBER')
+    ORDER BY 1";
+
+/// The schema of `weather_forecast_runs`, or `None` where no schema has it. Called within a transaction, before its search path is set.
 ///
-/// A connection asks for it before its search path is changed. Fails where several schemas have the table: recount would have to guess
-/// which of them is meant.
+/// # Errors
+/// Where several schemas have the table: recount would have to guess which of them is meant. Where somebody else has put an operator, a
+/// function or a table there that a statement of ours could take for another.
 pub async fn schema_of(connection: &mut PgConnection) -> Result<Option<String>> {
-    let sql = format!(
-        "SELECT n.nspname::pg_catalog.text FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
-         WHERE c.relname OPERATOR(pg_catalog.=) '{RUNS}'::pg_catalog.name AND c.relkind OPERATOR(pg_catalog.=) ANY ('{{r,p,v,m,f}}'::pg_catalog.\"char\"[])
-           AND NOT pg_catalog.pg_is_other_temp_schema(n.oid) AND n.oid OPERATOR(pg_catalog.<>) pg_catalog.pg_my_temp_schema()
-         ORDER BY 1"
-    );
-    let found: Vec<String> = sqlx::query_scalar(AssertSqlSafe(sql))
-        .persistent(false)
-        .fetch_all(connection)
-        .await
-        .map_err(|e| failed(Task::Read, DOING, &e))?;
+    let doing = || DOING.to_owned();
+    super::execute(connection, SERVER_ALONE).await.judged(Task::Read, doing)?;
+    let found: Vec<String> =
+        sqlx::query_scalar(FIND).bind(RUNS).persistent(false).fetch_all(&mut *connection).await.judged(Task::Read, doing)?;
     match found.as_slice() {
         [] => Ok(None),
-        [schema] => Ok(Some(schema.clone())),
+        [schema] => {
+            refuse_planted(connection, schema).await?;
+            Ok(Some(schema.clone()))
+        }
         _ => {
             let detail = format!("{RUNS} is in {} schemas: {}", found.len(), found.join(", "));
             Err(Error::new(ErrorKind::Contract, DOING, detail)
@@ -39,9 +64,29 @@ pub async fn schema_of(connection: &mut PgConnection) -> Result<Option<String>> 
     }
 }
 
+async fn refuse_planted(connection: &mut PgConnection, schema: &str) -> Result<()> {
+    let doing = || format!("looking for what others have put into the schema {schema}");
+    let planted: Vec<String> = sqlx::query_scalar(PLANTED)
+        .bind(schema)
+        .bind(RUNS)
+        .persistent(false)
+        .fetch_all(connection)
+        .await
+        .judged(Task::Read, doing)?;
+    if planted.is_empty() {
+        return Ok(());
+    }
+    let detail = format!("a statement of recount could take it for the server's or its own: {}", planted.join(", "));
+    Err(Error::new(ErrorKind::Refused, doing(), detail).hint(format!(
+        "nothing was read or written; drop it, or give it to the owner of the validator's tables, and let nobody else make more: \
+         REVOKE CREATE ON SCHEMA {} FROM PUBLIC",
+        identifier(schema)
+    )))
+}
+
 /// Sets the search path of the running transaction: the server's own names first, then the validator's schema, temporary tables last.
-/// So nothing that somebody else has created can stand for an operator, a function or a table of ours.
+/// So nothing that somebody else has created can stand for a table of ours.
 pub async fn set_search_path(connection: &mut PgConnection, schema: &str) -> Result<()> {
     let sql = format!("SET LOCAL search_path = pg_catalog, {}, pg_temp", identifier(schema));
-    super::execute(connection, sql).await.map_err(|e| failed(Task::Read, "setting the search path", &e))
+    super::execute(connection, sql).await.judged(Task::Read, || "setting the search path".to_owned())
 }

@@ -1,7 +1,8 @@
 //! Whether the validator's columns are such that rules in SQL can read them. Recounting takes more types than views do: what it takes and
 //! they do not is refused here, by name, before anything is made.
 
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::postgres::{Judged, Task};
 use sqlx::PgConnection;
 
 /// Columns of the tables that the rules read, of a type or collation that the views, functions and steps cannot take: what they are,
@@ -35,7 +36,7 @@ const UNFIT: &str = "
 pub(super) async fn check(connection: &mut PgConnection) -> Result<()> {
     let doing = "checking the columns that the rules in SQL read";
     let unfit: Vec<(String, String, String, String)> =
-        sqlx::query_as(UNFIT).fetch_all(connection).await.doing(ErrorKind::Database, || doing.to_owned())?;
+        sqlx::query_as(UNFIT).fetch_all(connection).await.judged(Task::Migrate, || doing.to_owned())?;
     if unfit.is_empty() {
         return Ok(());
     }

@@ -5,7 +5,8 @@
 
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use crate::error::{Context, ErrorKind, Result};
+use crate::error::Result;
+use crate::postgres::{Judged, Task};
 
 /// What is made, and the table of the validator that it stands beside: it tells nothing that this one does not tell. Whoever owns that
 /// table reads it too, since a materialized view is refreshed with its owner's rights.
@@ -47,15 +48,11 @@ const MISSING: &str = "
 pub(super) async fn carry(connection: &mut PgConnection) -> Result<()> {
     let doing = || "giving the readers of the validator's tables the right to read what stands beside them".to_owned();
     let (made, beside): (Vec<&str>, Vec<&str>) = BESIDE.into_iter().unzip();
-    let grants: Vec<String> = sqlx::query_scalar(MISSING)
-        .bind(made)
-        .bind(beside)
-        .fetch_all(&mut *connection)
-        .await
-        .doing(ErrorKind::Database, doing)?;
+    let grants: Vec<String> =
+        sqlx::query_scalar(MISSING).bind(made).bind(beside).fetch_all(&mut *connection).await.judged(Task::Migrate, doing)?;
     for grant in grants {
         // Names in it come from the catalogue, quoted there.
-        sqlx::raw_sql(AssertSqlSafe(grant)).execute(&mut *connection).await.doing(ErrorKind::Database, doing)?;
+        sqlx::raw_sql(AssertSqlSafe(grant)).execute(&mut *connection).await.judged(Task::Migrate, doing)?;
     }
     Ok(())
 }

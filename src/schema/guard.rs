@@ -5,7 +5,8 @@
 
 use sqlx::PgConnection;
 
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::postgres::{Judged, Task};
 
 const DOING: &str = "preparing the migrations";
 
@@ -50,11 +51,11 @@ pub(super) async fn check(connection: &mut PgConnection, standalone: bool) -> Re
     )
     .fetch_one(&mut *connection)
     .await
-    .doing(ErrorKind::Database, doing)?;
+    .judged(Task::Migrate, doing)?;
     if found.alembic {
         let revisions: Vec<String> = if found.readable {
             let read = sqlx::query_scalar("SELECT version_num::text FROM alembic_version").fetch_all(connection).await;
-            read.doing(ErrorKind::Database, doing)?
+            read.judged(Task::Migrate, doing)?
         } else {
             Vec::new()
         };

@@ -1,8 +1,8 @@
 //! What stands around a `CREATE INDEX CONCURRENTLY`, which must be a statement alone: is it needed, and is the way free.
 
 use super::session::Session;
-use crate::error::{Context, ErrorKind, Result};
-use sqlx::AssertSqlSafe;
+use crate::error::Result;
+use crate::postgres::{Judged, Task};
 use sqlx::migrate::Migration;
 use std::ops::Range;
 
@@ -49,7 +49,7 @@ const LIKE_IT: &str = "
                          WHERE k.place <= least(i.indnkeyatts, cardinality($2))
                          ORDER BY k.place))";
 
-/// Clears away what an interrupted build left under our name, and tells whether the migration has anything to do.
+/// Tells whether the migration has anything to do, having cleared away what an interrupted build left under our name. In no transaction.
 pub(super) async fn prepare(session: &mut Session, migration: &Migration) -> Result<bool> {
     let Some(index) = INDEXES.iter().find(|index| index.version == migration.version) else {
         return Ok(true);
@@ -57,38 +57,40 @@ pub(super) async fn prepare(session: &mut Session, migration: &Migration) -> Res
     if !index.servers.contains(&session.server) {
         return Ok(false);
     }
-    drop_unfinished(session, index).await?;
-    if index.columns.is_empty() {
-        return Ok(true);
-    }
+    session.begin_reading().await?;
+    let doing = || format!("looking for an index like {}", index.name);
+    let unfinished: bool = sqlx::query_scalar(UNFINISHED)
+        .bind(index.name)
+        .bind(index.table)
+        .fetch_one(&mut session.connection)
+        .await
+        .judged(Task::Migrate, doing)?;
     let found: bool = sqlx::query_scalar(LIKE_IT)
         .bind(index.table)
         .bind(index.columns)
         .fetch_one(&mut session.connection)
         .await
-        .doing(ErrorKind::Database, || format!("looking for an index like {}", index.name))?;
-    Ok(!found)
+        .judged(Task::Migrate, doing)?;
+    session.commit().await?;
+    if unfinished {
+        let drop = format!("DROP INDEX CONCURRENTLY {}", session.qualified(index.name));
+        session.run_alone(|| format!("clearing away the unfinished index {}", index.name), drop).await?;
+    }
+    Ok(index.columns.is_empty() || !found)
+}
+
+/// The statement of a migration that builds an index, on the table of the validator's schema.
+pub(super) fn statement(session: &Session, migration: &Migration) -> String {
+    let sql = migration.sql.as_str();
+    match INDEXES.iter().find(|index| index.version == migration.version) {
+        Some(index) => sql.replacen(&format!("ON {} ", index.table), &format!("ON {} ", session.qualified(index.table)), 1),
+        None => sql.to_owned(),
+    }
 }
 
 /// An interrupted `CREATE INDEX CONCURRENTLY` leaves an index that costs every write and serves no query.
-async fn drop_unfinished(session: &mut Session, index: &Index) -> Result<()> {
-    let doing = || format!("clearing away the unfinished index {}", index.name);
-    let unfinished: bool = sqlx::query_scalar(
-        "SELECT EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass($1) AND indrelid = to_regclass($2) AND NOT indisvalid)",
-    )
-    .bind(index.name)
-    .bind(index.table)
-    .fetch_one(&mut session.connection)
-    .await
-    .doing(ErrorKind::Database, doing)?;
-    if unfinished {
-        session.set_lock_timeout(true).await?;
-        // The name is one of the constants above.
-        let drop = AssertSqlSafe(format!("DROP INDEX CONCURRENTLY {}", index.name));
-        sqlx::raw_sql(drop).execute(&mut session.connection).await.doing(ErrorKind::Database, doing)?;
-    }
-    Ok(())
-}
+const UNFINISHED: &str =
+    "SELECT EXISTS (SELECT FROM pg_index WHERE indexrelid = to_regclass($1) AND indrelid = to_regclass($2) AND NOT indisvalid)";
 
 #[cfg(test)]
 mod tests {

@@ -1,7 +1,7 @@
 //! The migrations, phase by phase: what is applied, what is pending, and applying them.
 //!
 //! The SQL stands in `migrations/phase1`, one statement about the database a file, each safe to run twice, and is part of the program.
-//! sqlx's migrator runs it, with a history table of our own: the validator's tables have a history of their own, by another tool.
+//! Its history is in a table of our own: the validator's tables have a history of their own, by another tool.
 //! A file that builds an index stands for itself alone, outside of a transaction (`CREATE INDEX CONCURRENTLY`); whether it is needed, and
 //! what an interrupted build left behind, is seen to in [`index`].
 
@@ -18,9 +18,10 @@ pub mod track;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::time::Micros;
-use session::{Session, describe};
-use sqlx::migrate::{Migrate, MigrateError, Migration, MigrationType, Migrator};
-use sqlx::{AssertSqlSafe, PgConnection, SqlSafeStr};
+use crate::postgres::{Judged, Task, execute};
+use session::Session;
+use sqlx::SqlSafeStr;
+use sqlx::migrate::{Migration, MigrationType, Migrator};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
@@ -84,6 +85,8 @@ pub enum State {
 pub struct Report {
     pub phase: &'static str,
     pub migrations: Vec<Migrated>,
+    /// Whether it waited for the validator, or paused it.
+    pub note: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -107,6 +110,7 @@ pub enum Outcome {
 /// Tells, per phase, which migrations are applied and which pending. Changes nothing, and needs no more than the right to read.
 pub async fn status(url: &str) -> Result<Vec<PhaseStatus>> {
     let mut session = Session::open(url).await?;
+    session.begin_reading().await?;
     let history = history::read(&mut session.connection).await?;
     let status = |m: &Migration| MigrationStatus {
         version: m.version,
@@ -116,6 +120,7 @@ pub async fn status(url: &str) -> Result<Vec<PhaseStatus>> {
     let phases =
         PHASES.iter().map(|(phase, migrations)| PhaseStatus { phase, migrations: migrations.iter().map(status).collect() });
     let phases = phases.collect();
+    session.commit().await?;
     session.close().await;
     Ok(phases)
 }
@@ -125,6 +130,8 @@ pub async fn status(url: &str) -> Result<Vec<PhaseStatus>> {
 pub struct Migrating {
     /// The database is empty and meant to be: no validator's own migrations will ever run on it.
     pub standalone: bool,
+    /// The validator's workers start nothing meanwhile.
+    pub pause_validator: bool,
 }
 
 /// Applies what is pending of Phase 1. A second run finds nothing to do, and two at once wait for each other.
@@ -135,18 +142,21 @@ pub struct Migrating {
 /// Refused where the validator's own migrations have to run first: see [`guard`].
 pub async fn migrate(url: &str, migrating: Migrating) -> Result<Report> {
     let mut session = Session::open(url).await?;
-    session.prepare().await?;
+    let note = session.prepare(migrating.pause_validator).await?;
+    session.begin_reading().await?;
     guard::check(&mut session.connection, migrating.standalone).await?;
+    session.commit().await?;
     let migrations = migrate_phase(&mut session, &PHASE1).await?;
-    // The lock of the migrations ends with the session.
     session.close().await;
-    Ok(Report { phase: "phase1", migrations })
+    Ok(Report { phase: "phase1", migrations, note })
 }
 
 /// Where Phase 2 stands, which is more than its migrations tell.
 pub async fn phase2_stage(url: &str) -> Result<phase2::Stage> {
     let mut session = Session::open(url).await?;
+    session.begin_reading().await?;
     let stage = phase2::stage(&mut session.connection).await?;
+    session.commit().await?;
     session.close().await;
     Ok(stage)
 }
@@ -154,7 +164,9 @@ pub async fn phase2_stage(url: &str) -> Result<phase2::Stage> {
 async fn migrate_phase(session: &mut Session, phase: &Migrator) -> Result<Vec<Migrated>> {
     let mut migrations = Vec::new();
     if !std::ptr::eq(phase, &*PHASE1) {
+        session.begin_reading().await?;
         fit::check(&mut session.connection).await?;
+        session.commit().await?;
     }
     for migration in phase.iter() {
         let outcome = apply(session, migration).await?;
@@ -163,37 +175,37 @@ async fn migrate_phase(session: &mut Session, phase: &Migrator) -> Result<Vec<Mi
     Ok(migrations)
 }
 
+/// A migration and its entry in the history are one transaction, but for a build that must be in none.
 async fn apply(session: &mut Session, migration: &Migration) -> Result<Outcome> {
+    session.begin_reading().await?;
     let history = history::read(&mut session.connection).await?;
+    session.commit().await?;
     match history::state(&history, migration) {
         State::Applied { .. } => return Ok(Outcome::AlreadyApplied),
         State::Changed { .. } => return Err(changed(migration)),
         State::Pending => {}
     }
     let started = Instant::now();
+    let doing = || format!("applying migration {} ({})", migration.version, migration.description);
     let needed = index::prepare(session, migration).await?;
-    session.set_lock_timeout(migration.no_tx).await?;
-    record(&mut session.connection, migration, needed).await.map_err(|error| describe(error, migration))?;
+    if needed && migration.no_tx {
+        let build = index::statement(session, migration);
+        session.run_alone(doing, plain(&build)).await?;
+    }
+    session.begin().await?;
+    if needed && !migration.no_tx {
+        execute(&mut session.connection, plain(migration.sql.as_str())).await.judged(Task::Migrate, doing)?;
+    }
+    let elapsed = if needed { i64::try_from(started.elapsed().as_nanos()).unwrap_or(i64::MAX) } else { -1 };
+    history::write(&mut session.connection, migration, elapsed).await?;
+    session.commit().await?;
     Ok(if needed { Outcome::Applied { elapsed: started.elapsed() } } else { Outcome::NotNeeded })
 }
 
-/// The steps of sqlx's own `Migrator::run`, without its lock: that one waits inside of a statement, and the snapshot of the one who waits
-/// would hold up `CREATE INDEX CONCURRENTLY` of the one who works, so that both would wait for ever. Ours is in [`session`].
-async fn record(connection: &mut PgConnection, migration: &Migration, needed: bool) -> std::result::Result<(), MigrateError> {
-    connection.ensure_migrations_table(history::TABLE).await?;
-    if needed {
-        connection.apply(history::TABLE, &plain(migration)).await?;
-    } else {
-        connection.skip(history::TABLE, migration).await?;
-    }
-    Ok(())
-}
-
-/// The migration without characters that a database of another encoding than UTF-8 may lack. Only comments have any. What is
+/// The text of a migration without characters that a database of another encoding than UTF-8 may lack. Only comments have any. What is
 /// remembered of it is the hash of its file.
-fn plain(migration: &Migration) -> Migration {
-    let ascii: String = migration.sql.as_str().chars().map(|c| if c.is_ascii() { c } else { '?' }).collect();
-    Migration { sql: AssertSqlSafe(ascii).into_sql_str(), ..migration.clone() }
+fn plain(sql: &str) -> String {
+    sql.chars().map(|c| if c.is_ascii() { c } else { '?' }).collect()
 }
 
 fn changed(migration: &Migration) -> Error {

@@ -3,9 +3,10 @@
 
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::settings::Scoring;
 use crate::model::time::Micros;
+use crate::postgres::{Judged, Task};
 
 use super::phase2::write_rules;
 use super::session::Session;
@@ -143,9 +144,11 @@ const UNDO: [&str; 2] = [
 /// Retries whose time has come.
 pub async fn due(url: &str, scoring: &Scoring) -> Result<Found> {
     let mut session = open(url).await?;
+    begin(&mut session, false, "steps due", scoring).await?;
     let at = time(&mut session.connection, scoring).await?;
     let due = sqlx::query_as(DUE).bind(&at).fetch_all(&mut session.connection).await;
-    let lines = due.doing(ErrorKind::Database, || "looking for steps that are due".to_owned())?;
+    let lines = due.judged(Task::Migrate, || "looking for steps that are due".to_owned())?;
+    session.commit().await?;
     session.close().await;
     Ok(Found { lines, job: None })
 }
@@ -153,26 +156,26 @@ pub async fn due(url: &str, scoring: &Scoring) -> Result<Found> {
 /// Steps left in progress, and ERA5 steps that are missing; with `apply`, puts them right.
 pub async fn recover(url: &str, scoring: &Scoring, recovery: &Recovery, apply: bool) -> Result<Found> {
     let mut session = open(url).await?;
-    let connection = &mut session.connection;
     let doing = || "recovering steps".to_owned();
     let (delay, buffer) = (recovery.era5_delay_seconds as f64, recovery.era5_buffer_seconds as f64);
-    let job = begin(connection, apply, "steps recover", scoring).await?;
+    let job = begin(&mut session, apply, "steps recover", scoring).await?;
+    let connection = &mut session.connection;
     let at = time(connection, scoring).await?;
     let mut lines: Vec<StepLine> =
-        sqlx::query_as(STALE).bind(&at).fetch_all(&mut *connection).await.doing(ErrorKind::Database, doing)?;
+        sqlx::query_as(STALE).bind(&at).fetch_all(&mut *connection).await.judged(Task::Migrate, doing)?;
     let missing: Vec<StepLine> = sqlx::query_as(MISSING)
         .bind(&at)
         .bind(delay)
         .bind(buffer)
         .fetch_all(&mut *connection)
         .await
-        .doing(ErrorKind::Database, doing)?;
+        .judged(Task::Migrate, doing)?;
     lines.extend(missing);
     if let Some(job) = &job {
         let stale = sqlx::query(RECOVER_STALE).bind(&at).bind(job);
-        stale.execute(&mut *connection).await.doing(ErrorKind::Database, doing)?;
+        stale.execute(&mut *connection).await.judged(Task::Migrate, doing)?;
         let missing = sqlx::query(CREATE_MISSING).bind(&at).bind(job).bind(delay).bind(buffer);
-        missing.execute(&mut *connection).await.doing(ErrorKind::Database, doing)?;
+        missing.execute(&mut *connection).await.judged(Task::Migrate, doing)?;
     }
     let job = end(connection, job).await?;
     session.close().await;
@@ -183,16 +186,16 @@ pub async fn recover(url: &str, scoring: &Scoring, recovery: &Recovery, apply: b
 pub async fn backfill(url: &str, scoring: &Scoring, apply: bool) -> Result<Found> {
     let mut session = open(url).await?;
     let native = session.server >= NULLS_NOT_DISTINCT;
-    let connection = &mut session.connection;
     let doing = || "backfilling steps".to_owned();
-    let job = begin(connection, apply, "steps backfill", scoring).await?;
-    let lines = sqlx::query_as(UNTOLD).fetch_all(&mut *connection).await.doing(ErrorKind::Database, doing)?;
+    let job = begin(&mut session, apply, "steps backfill", scoring).await?;
+    let connection = &mut session.connection;
+    let lines = sqlx::query_as(UNTOLD).fetch_all(&mut *connection).await.judged(Task::Migrate, doing)?;
     if let Some(job) = &job {
         execute(connection, FIND_UNTOLD).await?;
         if !native {
             execute(connection, TRIGGER_OFF).await?;
         }
-        sqlx::query(CREATE_UNTOLD).bind(job).execute(&mut *connection).await.doing(ErrorKind::Database, doing)?;
+        sqlx::query(CREATE_UNTOLD).bind(job).execute(&mut *connection).await.judged(Task::Migrate, doing)?;
         if !native {
             execute(connection, TRIGGER_ON).await?;
         }
@@ -212,6 +215,7 @@ pub struct Undone {
 /// Takes a job of `recover` or `backfill` back.
 pub async fn undo(url: &str, job: &str) -> Result<Undone> {
     let mut session = open(url).await?;
+    session.begin().await?;
     let connection = &mut session.connection;
     let doing = || format!("undoing job {job}");
     let known: Option<(bool, i64)> = sqlx::query_as(
@@ -221,7 +225,7 @@ pub async fn undo(url: &str, job: &str) -> Result<Undone> {
     .bind(job)
     .fetch_optional(&mut *connection)
     .await
-    .doing(ErrorKind::Database, doing)?;
+    .judged(Task::Migrate, doing)?;
     let changes = match known {
         None => return Err(Error::new(ErrorKind::Usage, doing(), "there is no such job of `recount steps`").hint("recount jobs")),
         Some((true, _)) => return Err(Error::new(ErrorKind::Refused, doing(), "it was undone already")),
@@ -230,7 +234,7 @@ pub async fn undo(url: &str, job: &str) -> Result<Undone> {
     take_lock(connection).await?;
     let mut restored = 0;
     for statement in UNDO {
-        let done = sqlx::query(statement).bind(job).execute(&mut *connection).await.doing(ErrorKind::Database, doing)?;
+        let done = sqlx::query(statement).bind(job).execute(&mut *connection).await.judged(Task::Migrate, doing)?;
         restored += done.rows_affected();
     }
     sqlx::query(
@@ -241,7 +245,7 @@ pub async fn undo(url: &str, job: &str) -> Result<Undone> {
     .bind(if restored == changes { "complete" } else { "partial" })
     .execute(&mut *connection)
     .await
-    .doing(ErrorKind::Database, doing)?;
+    .judged(Task::Migrate, doing)?;
     execute(connection, "COMMIT").await?;
     session.close().await;
     Ok(Undone { restored, left: changes - restored })
@@ -249,14 +253,14 @@ pub async fn undo(url: &str, job: &str) -> Result<Undone> {
 
 async fn open(url: &str) -> Result<Session> {
     let mut session = Session::open(url).await?;
-    // The images of rows must not depend on who asks.
-    execute(&mut session.connection, "SET timezone = 'UTC'; SET client_min_messages = warning").await?;
+    session.begin_reading().await?;
     let there: bool = sqlx::query_scalar("SELECT to_regclass('rollup_step_changes') IS NOT NULL")
         .fetch_one(&mut session.connection)
         .await
-        .doing(ErrorKind::Database, || "looking for the tables of Phase 3".to_owned())?;
+        .judged(Task::Migrate, || "looking for the tables of Phase 3".to_owned())?;
     if there {
         super::fit::check(&mut session.connection).await?;
+        session.commit().await?;
         return Ok(session);
     }
     Err(Error::new(ErrorKind::Refused, "reading steps", "Phase 3 is not applied").hint("run `recount phase3 apply` first"))
@@ -268,15 +272,17 @@ async fn time(connection: &mut PgConnection, scoring: &Scoring) -> Result<String
         .bind(scoring.snapshot_time.map(|Micros(time)| time as f64))
         .fetch_one(connection)
         .await
-        .doing(ErrorKind::Database, || "asking for the time".to_owned())
+        .judged(Task::Migrate, || "asking for the time".to_owned())
 }
 
 /// Opens the transaction; with `apply` a job, without it read-only at the server.
-async fn begin(connection: &mut PgConnection, apply: bool, command: &str, scoring: &Scoring) -> Result<Option<String>> {
+async fn begin(session: &mut Session, apply: bool, command: &str, scoring: &Scoring) -> Result<Option<String>> {
     if !apply {
-        execute(connection, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+        session.begin_reading().await?;
         return Ok(None);
     }
+    session.begin().await?;
+    let connection = &mut session.connection;
     take_lock(connection).await?;
     write_rules(connection, scoring).await?;
     let job = sqlx::query_scalar(
@@ -285,17 +291,16 @@ async fn begin(connection: &mut PgConnection, apply: bool, command: &str, scorin
     .bind(command)
     .fetch_one(connection)
     .await
-    .doing(ErrorKind::Database, || "recording the job".to_owned())?;
+    .judged(Task::Migrate, || "recording the job".to_owned())?;
     Ok(Some(job))
 }
 
 async fn take_lock(connection: &mut PgConnection) -> Result<()> {
-    execute(connection, "BEGIN; SET LOCAL lock_timeout = '5s'").await?;
     let ours: bool = sqlx::query_scalar("SELECT pg_try_advisory_xact_lock($1)")
         .bind(JOB_LOCK)
         .fetch_one(connection)
         .await
-        .doing(ErrorKind::Database, || "taking the lock of jobs".to_owned())?;
+        .judged(Task::Migrate, || "taking the lock of jobs".to_owned())?;
     if ours {
         return Ok(());
     }
@@ -317,13 +322,13 @@ async fn end(connection: &mut PgConnection, job: Option<String>) -> Result<Optio
     .bind(&job)
     .fetch_one(&mut *connection)
     .await
-    .doing(ErrorKind::Database, || "recording the job".to_owned())?;
+    .judged(Task::Migrate, || "recording the job".to_owned())?;
     execute(connection, if changed == 0 { "ROLLBACK" } else { "COMMIT" }).await?;
     Ok((changed > 0).then_some(job))
 }
 
 async fn execute(connection: &mut PgConnection, sql: &str) -> Result<()> {
     let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(connection).await;
-    done.doing(ErrorKind::Database, || "talking to the database".to_owned())?;
+    done.judged(Task::Migrate, || "talking to the database".to_owned())?;
     Ok(())
 }

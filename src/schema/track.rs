@@ -4,12 +4,12 @@
 
 use std::sync::LazyLock;
 
-use sqlx::AssertSqlSafe;
-use sqlx::migrate::{MigrateError, Migration, Migrator};
+use sqlx::migrate::Migrator;
 
-use super::session::{Session, describe};
+use super::session::Session;
 use super::{files, migrator};
-use crate::error::{Context, ErrorKind, Result};
+use crate::error::Result;
+use crate::postgres::{Judged, Task, execute};
 
 static TRACK: LazyLock<Migrator> = LazyLock::new(|| migrator(files::TRACK));
 const ON: i64 = 501;
@@ -49,48 +49,46 @@ impl Tracking {
 /// Whether changes are tracked. Needs no more than the right to connect.
 pub async fn tracking(url: &str) -> Result<Tracking> {
     let mut session = Session::open(url).await?;
+    session.begin_reading().await?;
     let tracking = standing(&mut session).await?;
+    session.commit().await?;
     session.close().await;
     Ok(tracking)
 }
 
 /// Puts the triggers in force, or takes them back with all that they recorded. Where they are in force, old stamps are removed,
-/// and their number is given.
+/// and their number is given. With `pause`, the validator's workers start nothing meanwhile.
 ///
 /// # Errors
 /// Where another session holds a lock on one of the tables for long, and where the role does not own them.
-pub async fn track(url: &str, on: bool) -> Result<(Tracking, u64)> {
+pub async fn track(url: &str, on: bool, pause: bool) -> Result<(Tracking, u64)> {
     let mut session = Session::open(url).await?;
-    session.prepare().await?;
-    session.set_lock_timeout(false).await?;
+    session.prepare(pause).await?;
+    session.begin().await?;
     let version = if on { ON } else { OFF };
     let migration = TRACK.iter().find(|migration| migration.version == version).expect("invariant: it is one of two files");
-    run(&mut session, migration, migration.sql.as_str()).await?;
+    let doing = || format!("applying migration {} ({})", migration.version, migration.description);
+    execute(&mut session.connection, migration.sql.as_str()).await.judged(Task::Migrate, doing)?;
     let pruned: i64 = if on {
         sqlx::query_scalar("SELECT recount_prune_stamps($1::interval)")
             .bind(KEEP)
             .fetch_one(&mut session.connection)
             .await
-            .doing(ErrorKind::Database, || "removing old stamps of changes".to_owned())?
+            .judged(Task::Migrate, || "removing old stamps of changes".to_owned())?
     } else {
         0
     };
     let tracking = standing(&mut session).await?;
+    session.commit().await?;
     session.close().await;
     Ok((tracking, pruned.unsigned_abs()))
-}
-
-/// One statement, hence one transaction.
-async fn run(session: &mut Session, migration: &Migration, sql: &str) -> Result<()> {
-    let done = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut session.connection).await;
-    done.map(drop).map_err(|error| describe(MigrateError::Execute(error), migration))
 }
 
 async fn standing(session: &mut Session) -> Result<Tracking> {
     let (there, in_force): (bool, bool) = sqlx::query_as(IN_FORCE_SQL)
         .fetch_one(&mut session.connection)
         .await
-        .doing(ErrorKind::Database, || "reading whether changes are tracked".to_owned())?;
+        .judged(Task::Migrate, || "reading whether changes are tracked".to_owned())?;
     Ok(match (there, in_force) {
         (false, _) => Tracking::Off,
         (true, true) => Tracking::On,

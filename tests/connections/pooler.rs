@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::support::cluster::PASSWORD;
 use crate::support::{Database, conformance, database, recount};
 
-/// pgbouncer before a database, with the settings of its own defaults but for the mode.
+/// pgbouncer before a database, with the settings of its own defaults but for the mode, and that it puts no setting back.
 struct Pooler {
     process: Child,
     port: u16,
@@ -29,7 +29,7 @@ fn pooler(database: &Database<'_>, mode: &str) -> Pooler {
     let settings = folder.path().join("pgbouncer.ini");
     let text = format!(
         "[databases]\n* = host=127.0.0.1 port={} user=recount password={PASSWORD}\n[pgbouncer]\nlisten_addr=127.0.0.1\nlisten_port={port}\n\
-         unix_socket_dir=\nauth_type=scram-sha-256\nauth_file={}\npool_mode={mode}\n",
+         unix_socket_dir=\nauth_type=scram-sha-256\nauth_file={}\npool_mode={mode}\nserver_reset_query=DEALLOCATE ALL\n",
         database.cluster().port(),
         users.display()
     );
@@ -57,6 +57,11 @@ fn through(pooler: &Pooler, database: &Database<'_>) -> String {
     format!("postgres://recount:{PASSWORD}@127.0.0.1:{}/{}", pooler.port, database.name())
 }
 
+fn psql(url: &str, sql: &str) -> String {
+    let told = Command::new("psql").args(["-X", url, "-Atc", sql]).output().expect("psql runs");
+    String::from_utf8_lossy(&told.stdout).into_owned() + &String::from_utf8_lossy(&told.stderr)
+}
+
 #[test]
 fn a_pool_of_sessions_serves_every_command() {
     let database = database();
@@ -67,7 +72,21 @@ fn a_pool_of_sessions_serves_every_command() {
     recount(["reconcile", "-q", &url]).run().ends_with(1);
     recount(["reconcile", "-q", &url, "--apply", "--max-fraction", "1"]).run();
     recount(["jobs", "--database-url", &url]).run().succeeds();
+    for command in [
+        &["migrate", "--track-changes"][..],
+        &["phase3", "apply"],
+        &["phase3", "refresh"],
+        &["phase2", "watch"],
+        &["phase2", "check", "--writers-moved"],
+        &["phase2", "plan"],
+        &["steps", "due"],
+        &["migrate", "status"],
+    ] {
+        recount(command.iter().chain(&["--database-url", &url])).run();
+    }
     // What a session of the pool has, the next client gets: nothing may be left in it.
+    let set = psql(&url, "SELECT string_agg(name, ' ') FROM pg_settings WHERE source = 'session' AND name <> 'application_name'");
+    assert_eq!(set, "\n", "what is set in the pooled session");
     let left = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'";
     assert_eq!(database.rows(left), [[Some("0".to_owned())]]);
 }
@@ -92,11 +111,7 @@ fn a_pool_of_transactions_is_refused_before_anything_is_set() {
     // The pooled session is as it was: it writes, and has no lock.
     let pid = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'";
     assert_eq!(database.rows(pid), [[Some("0".to_owned())]]);
-    let written = Command::new("psql")
-        .args(["-X", &url, "-Atc", "SHOW default_transaction_read_only; CREATE TABLE pooled (x int)"])
-        .output()
-        .expect("psql runs");
-    let told = String::from_utf8_lossy(&written.stdout).into_owned() + &String::from_utf8_lossy(&written.stderr);
+    let told = psql(&url, "SHOW default_transaction_read_only; CREATE TABLE pooled (x int)");
     assert!(told.starts_with("off\n"), "{told}");
     assert_eq!(database.rows("SELECT to_regclass('pooled')::text"), [[Some("pooled".to_owned())]]);
 }

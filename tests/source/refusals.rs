@@ -10,7 +10,7 @@ use recount::internals::source::folder::SnapshotWriter;
 use recount::{Error, ErrorKind};
 
 use super::{one_run, open, open_with, refusal};
-use crate::support::{Cluster, Database, conformance, database};
+use crate::support::{Cluster, Database, conformance, database, recount};
 
 /// The message and the hint; neither has a line break, and no part of them the password.
 #[track_caller]
@@ -63,7 +63,7 @@ fn a_schema_that_does_not_fit_is_told_in_one_message() {
     );
     insta::assert_snapshot!(said(&refusal(&database.url()), ErrorKind::Contract), @r"
     checking the database's schema: it does not fit what recount reads: weather_miner_responses.verification_passed: expected boolean, found integer; weather_miner_scores.calculation_time: expected timestamp with time zone, found timestamp without time zone; weather_miner_scores.score: expected double precision, found no such column; weather_miner_scores.variable_level: expected text or character varying, found no such column; weather_forecast_component_scores: there is no such table; weather_forecast_stats.era5_score_24h: expected double precision, found real; miner_stats.common_errors: expected jsonb or json, found text
-    is this a validator's database, and does the role's search_path lead to its tables?
+    is this a validator's database, with all its tables in one schema?
     ");
 }
 
@@ -89,10 +89,16 @@ fn tables_that_may_not_be_read_are_named() {
          REVOKE SELECT ON node_table FROM ROLE; GRANT SELECT (uid, hotkey) ON node_table TO ROLE",
     );
     insta::assert_snapshot!(said(&refusal(&url), ErrorKind::Database), @r"
-    checking permissions: permission denied to read weather_miner_scores, miner_stats
-    GRANT SELECT ON weather_miner_scores, miner_stats TO the role in the URL
+    checking permissions: permission denied to read weather_miner_scores
+    GRANT SELECT ON weather_miner_scores TO the role in the URL
     ");
-    database.execute(&format!("GRANT SELECT ON weather_miner_scores, miner_stats TO role_{}", database.name()));
+    // What is not compared is told; evidence must all be read.
+    database.execute(&format!("GRANT SELECT ON weather_miner_scores TO role_{}", database.name()));
+    let told = recount(["reconcile", &url]).run();
+    told.stdout_has("note: miner_stats may not be read, and is not compared: GRANT SELECT ON miner_stats TO the role in the URL");
+    database.execute(&format!("REVOKE SELECT ON weather_forecast_steps FROM role_{}", database.name()));
+    assert!(said(&refusal(&url), ErrorKind::Database).contains("permission denied to read weather_forecast_steps"));
+    database.execute(&format!("GRANT SELECT ON weather_forecast_steps, miner_stats TO role_{}", database.name()));
     drop(open_with(&url, 1));
     drop_role(&database);
 }

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use sqlx::PgConnection;
 
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::rollups::LegacyScore;
+use crate::postgres::{Judged, Task};
 
 use super::super::session::Session;
 use super::prove::digests;
@@ -36,23 +37,27 @@ struct Recorded {
 
 crate::postgres::from_row!(Recorded { id, ready, keep_wide_in, age_seconds, wide_digest, row_digest, view_seconds });
 
-/// The statements of the change, and what else it does; nothing is run.
-pub async fn plan(url: &str, options: &Options) -> Result<Change> {
+/// The statements of the change with the search path that they need, and what else it does; nothing is run.
+pub async fn plan(url: &str, options: &Options) -> Result<(String, Change)> {
     let mut session = Session::open(url).await?;
+    session.begin_reading().await?;
     let connection = &mut session.connection;
     standing(connection, "planning Phase 2").await?;
     let table = read(connection).await?;
     let proof = latest(connection, options.way).await?;
     let change = change(connection, &table, options, proof.and_then(|proof| proof.view_seconds)).await?;
+    session.commit().await?;
+    let search_path = session.search_path();
     session.close().await;
-    Ok(change)
+    Ok((search_path, change))
 }
 
 /// Changes the schema, given a proof that still holds; `archived`: the values that the archive of `--keep-wide-in` holds. Gives the
-/// statements that were run.
-pub async fn apply(url: &str, options: &Options, archived: &[LegacyScore]) -> Result<Vec<Statement>> {
+/// statements that were run, and a note where it waited for the validator or paused it.
+pub async fn apply(url: &str, options: &Options, archived: &[LegacyScore]) -> Result<(Vec<Statement>, Option<String>)> {
     let mut session = Session::open(url).await?;
-    session.prepare().await?;
+    let note = session.prepare(options.pause_validator).await?;
+    session.begin().await?;
     let connection = &mut session.connection;
     standing(connection, APPLYING).await?;
     let proof = holding(latest(connection, options.way).await?, options)?;
@@ -61,7 +66,6 @@ pub async fn apply(url: &str, options: &Options, archived: &[LegacyScore]) -> Re
     if let Keep::Archive(_) = options.keep {
         keep::held(connection, &table, APPLYING, archived).await?;
     }
-    run(connection, APPLYING, "BEGIN".to_owned()).await?;
     for statement in &change.before_lock {
         run(connection, APPLYING, statement.sql.clone()).await?;
     }
@@ -69,9 +73,9 @@ pub async fn apply(url: &str, options: &Options, archived: &[LegacyScore]) -> Re
     while let Err(error) = under_lock(connection, &table, options, &proof, &change).await {
         tries.again(connection, error).await?;
     }
-    run(connection, APPLYING, "COMMIT".to_owned()).await?;
+    session.commit().await?;
     session.close().await;
-    Ok(change.before_lock.into_iter().chain(change.under_lock).collect())
+    Ok((change.before_lock.into_iter().chain(change.under_lock).collect(), note))
 }
 
 async fn under_lock(
@@ -102,7 +106,7 @@ async fn under_lock(
         .bind(&change.undo)
         .execute(connection)
         .await
-        .doing(ErrorKind::Database, || "recording the change".to_owned())?;
+        .judged(Task::Migrate, || "recording the change".to_owned())?;
     Ok(())
 }
 
@@ -144,7 +148,7 @@ async fn latest(connection: &mut PgConnection, way: Way) -> Result<Option<Record
     let there: bool = sqlx::query_scalar("SELECT to_regclass('rollup_phase2_proofs') IS NOT NULL")
         .fetch_one(&mut *connection)
         .await
-        .doing(ErrorKind::Database, || "looking for a proof".to_owned())?;
+        .judged(Task::Migrate, || "looking for a proof".to_owned())?;
     if !there {
         return Ok(None);
     }
@@ -156,7 +160,7 @@ async fn latest(connection: &mut PgConnection, way: Way) -> Result<Option<Record
     .bind(way.name())
     .fetch_optional(connection)
     .await
-    .doing(ErrorKind::Database, || "reading the latest proof".to_owned())
+    .judged(Task::Migrate, || "reading the latest proof".to_owned())
 }
 
 /// The latest proof, where it says what is asked.
@@ -186,10 +190,10 @@ async fn change(
 ) -> Result<Change> {
     let doing = || format!("reading the grants and indexes of {STATS}");
     let texts = |sql: &'static str| sqlx::query_scalar::<_, String>(sql).bind(table.wide_names());
-    let grants = texts(GRANTS).fetch_all(&mut *connection).await.doing(ErrorKind::Database, doing)?;
-    let wide_grants = texts(WIDE_GRANTS).fetch_all(&mut *connection).await.doing(ErrorKind::Database, doing)?;
-    let mut trimmings = texts(WIDE_INDEXES).fetch_all(&mut *connection).await.doing(ErrorKind::Database, doing)?;
-    trimmings.extend(texts(WIDE_ATTRIBUTES).fetch_all(connection).await.doing(ErrorKind::Database, doing)?);
+    let grants = texts(GRANTS).fetch_all(&mut *connection).await.judged(Task::Migrate, doing)?;
+    let wide_grants = texts(WIDE_GRANTS).fetch_all(&mut *connection).await.judged(Task::Migrate, doing)?;
+    let mut trimmings = texts(WIDE_INDEXES).fetch_all(&mut *connection).await.judged(Task::Migrate, doing)?;
+    trimmings.extend(texts(WIDE_ATTRIBUTES).fetch_all(connection).await.judged(Task::Migrate, doing)?);
     let facts = Facts {
         table,
         grants: &grants,

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use crate::error::{Context, ErrorKind, Result};
+use crate::error::Result;
 use crate::model::rollups::LegacyScore;
+use crate::postgres::{Judged, Task};
 
 use super::refused;
 use super::table::{STATS, StatsTable};
@@ -68,7 +69,7 @@ pub(super) async fn write(connection: &mut PgConnection, kept: &[LegacyScore]) -
         .bind(kept.iter().map(|row| row.era5_score).collect::<Vec<_>>())
         .execute(connection)
         .await
-        .doing(ErrorKind::Database, || "keeping wide values in weather_legacy_lead_scores".to_owned())?;
+        .judged(Task::Migrate, || "keeping wide values in weather_legacy_lead_scores".to_owned())?;
     Ok(())
 }
 
@@ -79,7 +80,7 @@ pub(super) async fn held(connection: &mut PgConnection, table: &StatsTable, doin
     let needed: Vec<(Option<i32>, i32, String, i32, f64)> = sqlx::query_as(AssertSqlSafe(values(table)))
         .fetch_all(connection)
         .await
-        .doing(ErrorKind::Database, || "looking for wide values without scores".to_owned())?;
+        .judged(Task::Migrate, || "looking for wide values without scores".to_owned())?;
     let lost = needed.iter().filter(|(_, miner, forecast_run_id, lead, score)| {
         archived.get(&(Some(*miner), Some(forecast_run_id.clone()), Some(*lead))) != Some(&Some(score.to_bits()))
     });

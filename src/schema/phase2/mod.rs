@@ -24,8 +24,9 @@ use std::time::Duration;
 use sqlx::AssertSqlSafe;
 use sqlx::PgConnection;
 
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::time::Micros;
+use crate::postgres::{Judged, Task};
 
 pub use apply::{apply, plan};
 pub use keep::Keep;
@@ -66,6 +67,8 @@ pub struct Options {
     pub quiet_for: Duration,
     /// Writers that were moved, by the operator's word.
     pub moved: Moved,
+    /// The validator's workers start nothing while the change is made.
+    pub pause_validator: bool,
 }
 
 impl Default for Options {
@@ -76,6 +79,7 @@ impl Default for Options {
             proof_max_age: Duration::from_secs(24 * 3600),
             quiet_for: Duration::from_secs(7 * 24 * 3600),
             moved: Moved::Nobody,
+            pause_validator: false,
         }
     }
 }
@@ -107,7 +111,7 @@ pub(super) async fn stage(connection: &mut PgConnection) -> Result<Stage> {
     let there: bool = sqlx::query_scalar("SELECT to_regclass('rollup_phase2_changes') IS NOT NULL")
         .fetch_one(&mut *connection)
         .await
-        .doing(ErrorKind::Database, doing)?;
+        .judged(Task::Migrate, doing)?;
     if !there {
         return Ok(Stage::Wide);
     }
@@ -117,7 +121,7 @@ pub(super) async fn stage(connection: &mut PgConnection) -> Result<Stage> {
     )
     .fetch_optional(connection)
     .await
-    .doing(ErrorKind::Database, doing)?;
+    .judged(Task::Migrate, doing)?;
     Ok(match last {
         None => Stage::Wide,
         Some((option, at, finished)) => {

@@ -7,7 +7,8 @@
 
 use sqlx::PgConnection;
 
-use crate::error::{Context, ErrorKind, Result};
+use crate::error::Result;
+use crate::postgres::{Judged, Task};
 
 use super::statements::WIDE_VIEW;
 use super::table::{STATS, StatsTable};
@@ -20,7 +21,7 @@ pub(super) async fn old(connection: &mut PgConnection) -> Result<Vec<String>> {
     .bind(WIDE_VIEW)
     .fetch_all(connection)
     .await
-    .doing(ErrorKind::Database, || format!("reading the columns of {WIDE_VIEW}"))
+    .judged(Task::Migrate, || format!("reading the columns of {WIDE_VIEW}"))
 }
 
 /// The statements that restore the order, or what keeps them from it.
@@ -38,12 +39,12 @@ pub(super) async fn restored(
         .bind(&moved)
         .fetch_all(&mut *connection)
         .await
-        .doing(ErrorKind::Database, doing)?;
+        .judged(Task::Migrate, doing)?;
     if !kept.is_empty() {
         return Ok(Err(kept.join(", ")));
     }
     let statements = sqlx::query_scalar(include_str!("order.sql")).bind(&moved).fetch_all(connection).await;
-    statements.doing(ErrorKind::Database, doing).map(Ok)
+    statements.judged(Task::Migrate, doing).map(Ok)
 }
 
 /// The columns that belong behind the first run of wide ones, in their order; those that came since the change are last.
@@ -65,6 +66,6 @@ pub(super) async fn triggers(connection: &mut PgConnection) -> Result<(Vec<Strin
     )
     .fetch_all(connection)
     .await
-    .doing(ErrorKind::Database, || format!("reading the triggers of {STATS}"))?;
+    .judged(Task::Migrate, || format!("reading the triggers of {STATS}"))?;
     Ok(pairs.into_iter().unzip())
 }

@@ -9,7 +9,7 @@ use std::time::Instant;
 use serde_json::Value as Json;
 use sqlx::{AssertSqlSafe, PgConnection};
 
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::difference::Class;
 use crate::model::finding::Code;
 use crate::model::outcome::Outcome;
@@ -17,6 +17,7 @@ use crate::model::rollups::{ForecastStat, LegacyScore, Rollup};
 use crate::model::settings::{RankMethod, Scoring};
 use crate::model::time::Micros;
 use crate::model::value::Value;
+use crate::postgres::{Judged, Task};
 
 use super::super::session::Session;
 use super::super::{PHASE2, RULES, grants, migrate_phase};
@@ -61,12 +62,15 @@ impl Proof {
 /// Brings the views and the records of Phase 2 into the database, tells them the settings, and digests the table.
 pub async fn prepare(url: &str, scoring: &Scoring) -> Result<Baseline> {
     let mut session = Session::open(url).await?;
-    session.prepare().await?;
+    session.prepare(false).await?;
+    session.begin_reading().await?;
     if stage(&mut session.connection).await? != Stage::Wide {
         return Err(refused(DOING, "it is applied already").hint("`recount migrate status` tells when"));
     }
+    session.commit().await?;
     migrate_phase(&mut session, &RULES).await?;
     migrate_phase(&mut session, &PHASE2).await?;
+    session.begin().await?;
     write_rules(&mut session.connection, scoring).await?;
     grants::carry(&mut session.connection).await?;
     let table = read(&mut session.connection).await?;
@@ -74,6 +78,7 @@ pub async fn prepare(url: &str, scoring: &Scoring) -> Result<Baseline> {
         return Err(refused(DOING, format!("{STATS} has no wide columns: there is nothing to do")));
     }
     let digests = digests(&mut session.connection, &table).await?;
+    session.commit().await?;
     session.close().await;
     Ok(Baseline { digests })
 }
@@ -89,7 +94,8 @@ pub async fn prove(
     scoring: &Scoring,
 ) -> Result<Proof> {
     let mut session = Session::open(url).await?;
-    session.prepare().await?;
+    session.prepare(false).await?;
+    session.begin().await?;
     let connection = &mut session.connection;
     let table = read(connection).await?;
     let now = digests(connection, &table).await?;
@@ -100,7 +106,11 @@ pub async fn prove(
     };
     if unchanged && options.keep == Keep::Table && !kept.is_empty() {
         keep::write(connection, kept).await?;
+        // What is proved from here on takes long, and nobody has to wait for the rows that were written.
+        session.commit().await?;
+        session.begin().await?;
     }
+    let connection = &mut session.connection;
     let open = open_runs(connection).await?;
     let mut remarks = recomputed(outcome, options, kept, &open);
     remarks.extend(unexpected(connection, &table, scoring).await?);
@@ -127,6 +137,7 @@ pub async fn prove(
         remarks,
     };
     proof.id = record(connection, &proof, &now, options, kept.len(), view_seconds).await?;
+    session.commit().await?;
     session.close().await;
     Ok(proof)
 }
@@ -210,7 +221,7 @@ async fn open_runs(connection: &mut PgConnection) -> Result<BTreeSet<i32>> {
     )
     .fetch_all(connection)
     .await
-    .doing(ErrorKind::Database, || "looking for runs under way".to_owned())?;
+    .judged(Task::Migrate, || "looking for runs under way".to_owned())?;
     Ok(runs.into_iter().collect())
 }
 
@@ -243,7 +254,7 @@ async fn unfinished(connection: &mut PgConnection, way: Way, scoring: &Scoring) 
     .bind(scoring.snapshot_time.map(|time| time.0 as f64))
     .fetch_all(connection)
     .await
-    .doing(ErrorKind::Database, || "looking for runs in progress".to_owned())?;
+    .judged(Task::Migrate, || "looking for runs in progress".to_owned())?;
     let remark = |(run, steps)| {
         let remark = Remark::blocking("unfinished_run", format!("run {run}"), format!("{steps} steps are in progress"));
         Remark { blocks: way == Way::View, ..remark }
@@ -258,7 +269,7 @@ async fn view_differs(connection: &mut PgConnection, table: &StatsTable) -> Resu
         .iter()
         .map(|name| {
             let column = table.narrow().find(|c| c.name == *name).expect("invariant: taken from these columns");
-            let differs = match column.type_name.as_str() {
+            let differs = match column.base.as_str() {
                 "double precision" => format!(
                     "(s.{name} IS NULL) <> (d.{name} IS NULL) OR abs(s.{name}::numeric - d.{name}::numeric) \
                      > greatest(2e-9, 2e-9 * greatest(abs(s.{name}::numeric), abs(d.{name}::numeric)))"
@@ -286,7 +297,7 @@ async fn scalar<T>(connection: &mut PgConnection, sql: String) -> Result<T>
 where
     T: Send + Unpin + for<'r> sqlx::Decode<'r, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
 {
-    sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(connection).await.doing(ErrorKind::Database, || DOING.to_owned())
+    sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(connection).await.judged(Task::Migrate, || DOING.to_owned())
 }
 
 /// SHA-256 over the sorted rows as text: of the wide values with their keys, and of whole rows.
@@ -304,12 +315,8 @@ pub(super) async fn digests(connection: &mut PgConnection, table: &StatsTable) -
         of(&format!("miner_uid, forecast_run_id, {wide}"), &format!("num_nonnulls({wide}) > 0")),
         of(&all, "true"),
     );
-    // The texts must not depend on who asks.
-    super::run(connection, DOING, "SET timezone = 'UTC'; SET datestyle = 'ISO'; SET extra_float_digits = 1".to_owned()).await?;
-    let (rows, wide_values, wide, whole): (i64, i64, String, String) = sqlx::query_as(AssertSqlSafe(sql))
-        .fetch_one(connection)
-        .await
-        .doing(ErrorKind::Database, || format!("digesting {STATS}"))?;
+    let (rows, wide_values, wide, whole): (i64, i64, String, String) =
+        sqlx::query_as(AssertSqlSafe(sql)).fetch_one(connection).await.judged(Task::Migrate, || format!("digesting {STATS}"))?;
     Ok(Digests { rows, wide_values, wide, whole })
 }
 
@@ -342,7 +349,7 @@ async fn record(
     .bind(kept as i64)
     .fetch_one(connection)
     .await
-    .doing(ErrorKind::Database, || "recording the proof".to_owned())
+    .judged(Task::Migrate, || "recording the proof".to_owned())
 }
 
 /// The settings of scoring, for the views.
@@ -370,6 +377,6 @@ pub(in crate::schema) async fn write_rules(connection: &mut PgConnection, scorin
     .bind(&scoring.forecast_type)
     .execute(connection)
     .await
-    .doing(ErrorKind::Database, || "telling the views the settings of scoring".to_owned())?;
+    .judged(Task::Migrate, || "telling the views the settings of scoring".to_owned())?;
     Ok(())
 }

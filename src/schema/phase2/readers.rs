@@ -4,7 +4,8 @@
 
 use sqlx::PgConnection;
 
-use crate::error::{Context, ErrorKind, Result};
+use crate::error::Result;
+use crate::postgres::{Judged, Task, execute};
 
 use super::table::{Remark, StatsTable};
 
@@ -24,20 +25,23 @@ const HIDDEN: &str = "
 /// The extension was created, but the server was not started with it.
 const NOT_LOADED: &str = "55000";
 
-/// Not for use within a transaction: what cannot be read would take it with it. Texts that are hidden from us are in the way, since
+/// What cannot be read takes nothing else of the transaction with it. Texts that are hidden from us are in the way, since
 /// nobody can tell what they name.
 pub(super) async fn statements(connection: &mut PgConnection, table: &StatsTable) -> Result<Vec<Remark>> {
     let wide = table.wide_names();
     let there: bool = sqlx::query_scalar("SELECT to_regclass('pg_stat_statements') IS NOT NULL")
         .fetch_one(&mut *connection)
         .await
-        .doing(ErrorKind::Database, || "reading pg_stat_statements".to_owned())?;
+        .judged(Task::Migrate, || "reading pg_stat_statements".to_owned())?;
     if !there || wide.is_empty() {
         return Ok(Vec::new());
     }
+    let doing = || "reading pg_stat_statements".to_owned();
+    execute(connection, "SAVEPOINT statements").await.judged(Task::Migrate, doing)?;
     match read(connection, &wide).await {
         Ok(remarks) => Ok(remarks),
         Err(error) => {
+            execute(connection, "ROLLBACK TO SAVEPOINT statements").await.judged(Task::Migrate, doing)?;
             let loaded = error.as_database_error().and_then(|e| e.code()).is_none_or(|code| code != NOT_LOADED);
             let detail = if loaded { "cannot be read" } else { "is not loaded into the server" };
             Ok(vec![Remark { blocks: loaded, ..unknown(detail.to_owned()) }])

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use sqlx::PgConnection;
 
-use crate::error::{Context, ErrorKind, Result};
+use crate::error::Result;
 use crate::model::time::Micros;
+use crate::postgres::{Judged, Task};
 
 use super::super::session::Session;
 use super::apply::Tries;
@@ -27,7 +28,8 @@ pub struct Reverted {
 /// Puts the schema back as it was.
 pub async fn revert(url: &str) -> Result<Reverted> {
     let mut session = Session::open(url).await?;
-    session.prepare().await?;
+    session.prepare(false).await?;
+    session.begin().await?;
     let connection = &mut session.connection;
     let way = match stage(connection).await? {
         Stage::Applied { way, .. } => way,
@@ -38,8 +40,7 @@ pub async fn revert(url: &str) -> Result<Reverted> {
         sqlx::query_scalar("SELECT undo FROM rollup_phase2_changes WHERE reverted_at IS NULL AND finished_at IS NULL")
             .fetch_one(&mut *connection)
             .await
-            .doing(ErrorKind::Database, || REVERTING.to_owned())?;
-    run(connection, REVERTING, "BEGIN".to_owned()).await?;
+            .judged(Task::Migrate, || REVERTING.to_owned())?;
     let mut tries = Tries::start(connection, REVERTING).await?;
     let reverted = loop {
         let done = match way {
@@ -51,8 +52,10 @@ pub async fn revert(url: &str) -> Result<Reverted> {
             Err(error) => tries.again(connection, error).await?,
         }
     };
-    let mark = "UPDATE rollup_phase2_changes SET reverted_at = clock_timestamp() WHERE reverted_at IS NULL AND finished_at IS NULL; COMMIT";
+    let mark =
+        "UPDATE rollup_phase2_changes SET reverted_at = clock_timestamp() WHERE reverted_at IS NULL AND finished_at IS NULL";
     run(connection, REVERTING, mark.to_owned()).await?;
+    session.commit().await?;
     session.close().await;
     Ok(reverted)
 }
@@ -100,6 +103,7 @@ pub struct Loss {
 /// Refused where Phase 2 is not applied, is finished already, or was applied less than `min_age` ago.
 pub async fn loss(url: &str, min_age: Duration) -> Result<Loss> {
     let mut session = Session::open(url).await?;
+    session.begin_reading().await?;
     let connection = &mut session.connection;
     let (way, applied_at) = final_stage(connection, min_age).await?;
     let relation = aside(way);
@@ -114,13 +118,14 @@ pub async fn loss(url: &str, min_age: Duration) -> Result<Loss> {
             .bind(relation)
             .fetch_all(&mut *connection)
             .await
-            .doing(ErrorKind::Database, doing)?;
+            .judged(Task::Migrate, doing)?;
             format!("coalesce(sum(num_nonnulls({})), 0)", wide.join(", "))
         }
     };
     let sql = format!("SELECT count(*), ({values})::bigint, pg_total_relation_size(to_regclass('{relation}')) FROM {relation}");
     let (rows, values, bytes): (i64, i64, i64) =
-        sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_one(&mut *connection).await.doing(ErrorKind::Database, doing)?;
+        sqlx::query_as(sqlx::AssertSqlSafe(sql)).fetch_one(&mut *connection).await.judged(Task::Migrate, doing)?;
+    session.commit().await?;
     session.close().await;
     Ok(Loss { relation, way, applied_at, rows, values, bytes })
 }
@@ -138,7 +143,7 @@ async fn final_stage(connection: &mut PgConnection, min_age: Duration) -> Result
             .bind(min_age.as_secs_f64())
             .fetch_one(connection)
             .await
-            .doing(ErrorKind::Database, || FINISHING.to_owned())?;
+            .judged(Task::Migrate, || FINISHING.to_owned())?;
     if young {
         let detail = format!("it was applied at {}, less than --min-age ago", at.iso());
         return Err(refused(FINISHING, detail).hint(
@@ -162,17 +167,19 @@ fn aside(way: Way) -> &'static str {
 /// As [`loss`].
 pub async fn finish(url: &str, min_age: Duration) -> Result<Vec<String>> {
     let mut session = Session::open(url).await?;
-    session.prepare().await?;
+    session.prepare(false).await?;
+    session.begin().await?;
     let connection = &mut session.connection;
     let (way, _) = final_stage(connection, min_age).await?;
     let drop = format!("DROP TABLE {}", aside(way));
-    run(connection, FINISHING, "BEGIN".to_owned()).await?;
     let mut tries = Tries::start(connection, FINISHING).await?;
     while let Err(error) = run(connection, FINISHING, drop.clone()).await {
         tries.again(connection, error).await?;
     }
-    let mark = "UPDATE rollup_phase2_changes SET finished_at = clock_timestamp() WHERE reverted_at IS NULL AND finished_at IS NULL; COMMIT";
+    let mark =
+        "UPDATE rollup_phase2_changes SET finished_at = clock_timestamp() WHERE reverted_at IS NULL AND finished_at IS NULL";
     run(connection, FINISHING, mark.to_owned()).await?;
+    session.commit().await?;
     session.close().await;
     Ok(vec![drop])
 }

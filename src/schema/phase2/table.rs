@@ -3,9 +3,10 @@
 use serde_json::{Value as Json, json};
 use sqlx::PgConnection;
 
-use crate::error::{Context, Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::columns::wide_lead;
 use crate::model::rollups::{ForecastStat, Rollup};
+use crate::postgres::{Judged, Task};
 
 use super::Way;
 
@@ -26,6 +27,8 @@ pub(super) struct Column {
     pub name: String,
     /// As PostgreSQL writes it: `character varying(50)`.
     pub type_name: String,
+    /// The type that it is made of, where it is a domain; else the same, without its modifier.
+    pub base: String,
     /// Of a wide column: the lead in its name.
     pub lead: Option<i32>,
 }
@@ -78,21 +81,26 @@ pub(super) async fn read(connection: &mut PgConnection) -> Result<StatsTable> {
             .bind(STATS)
             .fetch_optional(&mut *connection)
             .await
-            .doing(ErrorKind::Database, doing)?;
+            .judged(Task::Migrate, doing)?;
     let Some((rows, owner)) = found else {
         return Err(Error::new(ErrorKind::Contract, doing(), "there is no such table").hint("run `recount migrate` first"));
     };
-    let columns: Vec<(String, String)> = sqlx::query_as(
-        "SELECT quote_ident(attname), format_type(atttypid, atttypmod) FROM pg_attribute
-         WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+    let columns: Vec<(String, String, String)> = sqlx::query_as(
+        "SELECT quote_ident(attname), format_type(atttypid, atttypmod),
+                (WITH RECURSIVE made_of (id, kind, base) AS (
+                     SELECT t.oid, t.typtype, t.typbasetype FROM pg_type t WHERE t.oid = atttypid
+                     UNION ALL
+                     SELECT t.oid, t.typtype, t.typbasetype FROM made_of m JOIN pg_type t ON t.oid = m.base WHERE m.kind = 'd')
+                 SELECT format_type(m.id, NULL) FROM made_of m WHERE m.kind <> 'd')
+         FROM pg_attribute WHERE attrelid = to_regclass($1) AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
     )
     .bind(STATS)
     .fetch_all(connection)
     .await
-    .doing(ErrorKind::Database, doing)?;
+    .judged(Task::Migrate, doing)?;
     let columns = columns
         .into_iter()
-        .map(|(name, type_name)| Column { lead: wide_lead(&name).map(|lead| lead.0), name, type_name })
+        .map(|(name, type_name, base)| Column { lead: wide_lead(&name).map(|lead| lead.0), name, type_name, base })
         .collect();
     Ok(StatsTable { rows: rows.max(0.0) as i64, owner, columns })
 }
@@ -106,6 +114,6 @@ pub(super) async fn dependents(connection: &mut PgConnection, table: &StatsTable
         .bind(option.name())
         .fetch_all(connection)
         .await
-        .doing(ErrorKind::Database, doing)?;
+        .judged(Task::Migrate, doing)?;
     Ok(found.into_iter().map(|(code, object, detail, blocks)| Remark { code, object, detail, blocks }).collect())
 }

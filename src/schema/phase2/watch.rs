@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use sqlx::PgConnection;
 
-use crate::error::{Context, ErrorKind, Result};
+use crate::error::Result;
 use crate::model::settings::Scoring;
 use crate::model::time::Micros;
+use crate::postgres::{Judged, Task};
 
 use super::super::session::Session;
 use super::super::{PHASE2, RULES, migrate_phase};
@@ -70,14 +71,16 @@ pub struct Watch {
 /// Refused where Phase 2 is applied already; to be tried again where the table is locked.
 pub async fn watch(url: &str, scoring: &Scoring) -> Result<Watch> {
     let mut session = Session::open(url).await?;
-    session.prepare().await?;
+    session.prepare(false).await?;
+    session.begin_reading().await?;
     if stage(&mut session.connection).await? != Stage::Wide {
         return Err(refused(WATCHING, "Phase 2 is applied already").hint("`recount migrate status` tells when"));
     }
+    session.commit().await?;
     migrate_phase(&mut session, &RULES).await?;
     migrate_phase(&mut session, &PHASE2).await?;
+    session.begin().await?;
     write_rules(&mut session.connection, scoring).await?;
-    session.set_lock_timeout(false).await?;
     let connection = &mut session.connection;
     if since(connection).await?.is_none() {
         let table = read(connection).await?;
@@ -87,20 +90,19 @@ pub async fn watch(url: &str, scoring: &Scoring) -> Result<Watch> {
         }
         let [any, named] = TRIGGERS;
         let sql = format!(
-            "BEGIN;
-             CREATE OR REPLACE TRIGGER {any} AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON {STATS}
+            "CREATE OR REPLACE TRIGGER {any} AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON {STATS}
                  FOR EACH STATEMENT EXECUTE FUNCTION recount_watch_writes('any');
              CREATE OR REPLACE TRIGGER {named} AFTER UPDATE OF {} ON {STATS}
                  FOR EACH STATEMENT EXECUTE FUNCTION recount_watch_writes('wide');
              ALTER TABLE {STATS} ENABLE ALWAYS TRIGGER {any}, ENABLE ALWAYS TRIGGER {named};
              INSERT INTO rollup_phase2_watch (triggers) VALUES ({STAMP})
-             ON CONFLICT (only_row) DO UPDATE SET started_at = clock_timestamp(), started_by = current_user, triggers = excluded.triggers;
-             COMMIT",
+             ON CONFLICT (only_row) DO UPDATE SET started_at = clock_timestamp(), started_by = current_user, triggers = excluded.triggers",
             wide.join(", ")
         );
         run(connection, WATCHING, sql).await?;
     }
     let watch = Watch { since: since(connection).await?, writers: writers(connection, None).await? };
+    session.commit().await?;
     session.close().await;
     Ok(watch)
 }
@@ -108,11 +110,12 @@ pub async fn watch(url: &str, scoring: &Scoring) -> Result<Watch> {
 /// Takes the triggers off the table; what was noted stays.
 pub async fn unwatch(url: &str) -> Result<()> {
     let mut session = Session::open(url).await?;
-    session.prepare().await?;
-    session.set_lock_timeout(false).await?;
+    session.prepare(false).await?;
+    session.begin().await?;
     for statement in dropped() {
         run(&mut session.connection, WATCHING, statement).await?;
     }
+    session.commit().await?;
     session.close().await;
     Ok(())
 }
@@ -132,7 +135,7 @@ async fn since(connection: &mut PgConnection) -> Result<Option<Micros>> {
     let there: bool = sqlx::query_scalar("SELECT to_regclass('rollup_phase2_watch') IS NOT NULL")
         .fetch_one(&mut *connection)
         .await
-        .doing(ErrorKind::Database, doing)?;
+        .judged(Task::Migrate, doing)?;
     if !there {
         return Ok(None);
     }
@@ -140,7 +143,7 @@ async fn since(connection: &mut PgConnection) -> Result<Option<Micros>> {
         "SELECT (extract(epoch FROM started_at) * 1000000)::bigint FROM rollup_phase2_watch WHERE triggers IS NOT DISTINCT FROM {STAMP}"
     );
     let at: Option<i64> =
-        sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_optional(connection).await.doing(ErrorKind::Database, doing)?;
+        sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_optional(connection).await.judged(Task::Migrate, doing)?;
     Ok(at.map(Micros))
 }
 
@@ -154,7 +157,7 @@ async fn writers(connection: &mut PgConnection, within: Option<Duration>) -> Res
     .bind(within.map(|within| within.as_secs_f64()))
     .fetch_all(connection)
     .await
-    .doing(ErrorKind::Database, || "reading who writes weather_forecast_stats".to_owned())
+    .judged(Task::Migrate, || "reading who writes weather_forecast_stats".to_owned())
 }
 
 /// What is in the way of the change: a living writer that it would break, or that nobody knows.
@@ -165,7 +168,7 @@ pub(super) async fn remarks(connection: &mut PgConnection, options: &Options) ->
     let now: i64 = sqlx::query_scalar("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
         .fetch_one(&mut *connection)
         .await
-        .doing(ErrorKind::Database, || "asking for the time".to_owned())?;
+        .judged(Task::Migrate, || "asking for the time".to_owned())?;
     let needed = now.saturating_sub(i64::try_from(quiet.as_micros()).unwrap_or(i64::MAX));
     let unknown = match since(connection).await? {
         None => Some("nobody notes who writes it; run `recount phase2 watch`, and check again after --quiet-for".to_owned()),
@@ -195,7 +198,7 @@ pub(super) async fn silent_since(connection: &mut PgConnection, doing: &str, way
     .bind(way == Way::View)
     .fetch_optional(connection)
     .await
-    .doing(ErrorKind::Database, || "reading who writes weather_forecast_stats".to_owned())?;
+    .judged(Task::Migrate, || "reading who writes weather_forecast_stats".to_owned())?;
     let Some(writer) = writer else { return Ok(()) };
     let detail =
         format!("{} wrote it by {} at {}, after proof {proof}", named(&writer), writer.statement, Micros(writer.last_at).iso());

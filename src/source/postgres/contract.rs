@@ -69,9 +69,9 @@ pub fn check(found: &[FoundTable]) -> Result<Contract> {
     let scores = checker.required(Layout::from(&SCORES));
     let components = checker.required(Layout::from(&COMPONENTS));
     let steps = checker.optional(Layout::from(&STEPS));
-    let stats = checker.optional(Layout::stats(&wide_leads));
-    let miners = checker.optional(Layout::stored::<MinerStat>());
-    let subnet = checker.optional(Layout::stored::<SubnetStat>());
+    let stats = checker.stored(Layout::stats(&wide_leads));
+    let miners = checker.stored(Layout::stored::<MinerStat>());
+    let subnet = checker.stored(Layout::stored::<SubnetStat>());
     // Most databases have none, and nothing is to be said of that.
     let legacy = checker.select(Layout::stored::<LegacyScore>());
     if stats.is_some() && wide_leads.is_empty() {
@@ -121,6 +121,19 @@ impl Checker<'_> {
         selection
     }
 
+    /// A stored rollup. One that may not be read is not compared, as one that is not there; evidence must all be read.
+    fn stored(&mut self, layout: Layout) -> Option<Selection> {
+        let table = layout.table;
+        let before = self.unreadable.len();
+        let selection = self.optional(layout);
+        if self.unreadable.len() == before {
+            return selection;
+        }
+        self.unreadable.truncate(before);
+        self.notes.push(format!("{table} may not be read, and is not compared: GRANT SELECT ON {table} TO the role in the URL"));
+        None
+    }
+
     fn select(&mut self, layout: Layout) -> Option<Selection> {
         let found = self.found.iter().find(|table| table.name == layout.table)?;
         let expressions = layout.columns.iter().map(|column| self.expression(found, column)).collect();
@@ -167,7 +180,7 @@ impl Checker<'_> {
     fn refuse(&self) -> Result<()> {
         if !self.problems.is_empty() {
             let detail = format!("it does not fit what recount reads: {}", self.problems.join("; "));
-            let hint = "is this a validator's database, and does the role's search_path lead to its tables?";
+            let hint = "is this a validator's database, with all its tables in one schema?";
             return Err(Error::new(ErrorKind::Contract, "checking the database's schema", detail).hint(hint));
         }
         if !self.unreadable.is_empty() {
