@@ -22,6 +22,12 @@ test-postgres:
 mutants:
 	tests/mutants.sh --jobs 2 $(MUTANTS)
 
+# Bytes that no writer of ours writes: so many seconds of each target of fuzz/, in the core as it is released. SEED draws others;
+# TARGET chooses one.
+SECONDS = 60
+fuzz:
+	SECONDS=$(SECONDS) cargo test --locked --release --no-default-features --test fuzz -- $(TARGET)
+
 # Speed of the parts and of the whole: see docs/performance.md. RUNS, MINERS and ROUNDS change the size of the latter.
 bench:
 	cargo bench --locked --bench '*'

@@ -94,18 +94,21 @@ pub mod internals {
             pub use crate::cli::keys::KEYS;
         }
         pub mod settings {
-            pub use crate::cli::settings::{Layers, Settings};
+            pub use crate::cli::settings::{Layers, Settings, parse_file};
         }
     }
     pub mod diff {
         pub use crate::diff::{StatPlan, UnitLoss};
+    }
+    pub mod files {
+        pub use crate::files::seal::{NO_HASH, seal};
     }
     pub mod generate {
         pub use crate::generate::{Generator, Plan, Summary, Target, generate};
     }
     pub mod model {
         pub mod columns {
-            pub use crate::model::columns::{Group, Type};
+            pub use crate::model::columns::{Group, Type, wide_lead};
         }
         pub mod digest {
             pub use crate::model::digest::feed;
@@ -125,20 +128,28 @@ pub mod internals {
             pub use crate::model::rows::{batch_of, rows_from_batch, stats_batch};
         }
         pub mod sanitize {
-            pub use crate::model::sanitize::{error_of, sanitize};
+            pub use crate::model::sanitize::{class_of, error_of, sanitize, stored_json};
         }
         pub mod value {
             pub use crate::model::value::canonical_json;
         }
     }
     pub mod pipeline {
+        pub use crate::pipeline::archive::verify::verify;
         pub use crate::pipeline::{open, reconcile};
+    }
+    pub mod postgres {
+        pub use crate::postgres::Target;
     }
     pub mod rollup {
         pub use crate::rollup::{Lifetime, Rules, Scratch, exact, fold_unit};
     }
     pub mod schema {
         pub use crate::schema::{Migrating, Outcome, Report, State, migrate, status};
+    }
+    pub mod sink {
+        pub use crate::sink::correct::script_of;
+        pub use crate::sink::folder::read as read_diff;
     }
     pub mod source {
         pub use crate::source::{Options, Source};

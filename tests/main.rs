@@ -27,6 +27,7 @@ mod shapes;
 mod source;
 mod step_log;
 mod steps;
+mod terminal;
 mod tidy;
 mod unproven;
 mod watch;

@@ -1,8 +1,10 @@
 //! stdout: what it looks like, and that a closed pipe is no failure.
 
 use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::model::visible;
 
 use super::values::Color;
 
@@ -10,6 +12,9 @@ use super::values::Color;
 const UNKNOWN_WIDTH: u16 = 100;
 /// Wider lines are hard to follow, however wide the window.
 const MAX_WIDTH: u16 = 160;
+
+/// Whether anything is painted: else no ESC is ours.
+static PAINTS: AtomicBool = AtomicBool::new(false);
 
 /// How a report for people is laid out.
 #[derive(Debug, Clone, Copy)]
@@ -26,12 +31,15 @@ impl Look {
             Color::Never => false,
             Color::Auto => io::stdout().is_terminal() && wants_color(),
         };
+        PAINTS.fetch_or(color, Ordering::Relaxed);
         let width = comfy_table::Table::new().width().unwrap_or(UNKNOWN_WIDTH);
         Look { color, width: width.min(MAX_WIDTH) }
     }
 
     pub fn for_stderr() -> Look {
-        Look { color: io::stderr().is_terminal() && wants_color(), width: UNKNOWN_WIDTH }
+        let color = io::stderr().is_terminal() && wants_color();
+        PAINTS.fetch_or(color, Ordering::Relaxed);
+        Look { color, width: UNKNOWN_WIDTH }
     }
 
     /// The text in an ANSI style, for example `1;31`.
@@ -46,9 +54,14 @@ fn wants_color() -> bool {
     set("NO_COLOR").is_none() && set("TERM").is_none_or(|term| term != "dumb")
 }
 
+/// What is printed, with nothing of others in it that a terminal would obey.
+fn visible(text: &str) -> std::borrow::Cow<'_, str> {
+    visible::lines(text, PAINTS.load(Ordering::Relaxed))
+}
+
 /// Writes a message to stderr. Where that cannot be written, nobody can be told so, and the work goes on.
 pub fn complain(text: &str) {
-    let _ = io::stderr().lock().write_all(text.as_bytes());
+    let _ = io::stderr().lock().write_all(visible(text).as_bytes());
 }
 
 /// Tells beside the answer what somebody may have to know.
@@ -81,7 +94,7 @@ pub struct Messages;
 
 impl Write for Messages {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        let _ = io::stderr().lock().write_all(buffer);
+        complain(&String::from_utf8_lossy(buffer));
         Ok(buffer.len())
     }
 
@@ -92,7 +105,7 @@ impl Write for Messages {
 
 /// Writes all of `text`. Where the reader has closed the pipe, it has read enough.
 pub fn print(text: &str) -> Result<()> {
-    print_bytes(text.as_bytes())
+    write(visible(text).as_bytes())
 }
 
 /// Prints what a command has done in a database. Where that cannot be written, the error says what is so: `done`, as in "job … is committed".
@@ -109,8 +122,16 @@ pub fn committed(job: Option<&str>) -> String {
     job.map_or_else(|| "nothing was to be changed".to_owned(), |job| format!("job {job} is committed"))
 }
 
-/// The same for what is not text.
+/// The same for results that another program may read: they stay as they are, unless they go to a terminal.
+#[cfg(feature = "query")]
 pub fn print_bytes(content: &[u8]) -> Result<()> {
+    match std::str::from_utf8(content) {
+        Ok(text) if io::stdout().is_terminal() => print(text),
+        _ => write(content),
+    }
+}
+
+fn write(content: &[u8]) -> Result<()> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(content).and_then(|()| stdout.flush()) {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(Error::new(ErrorKind::Io, "writing to stdout", &e).caused_by(e)),

@@ -261,7 +261,8 @@ pub fn read_file(named: Option<&Path>) -> Result<Option<(PathBuf, toml::Table)>>
     parse_file(path, &text).map(Some)
 }
 
-fn parse_file(path: &Path, text: &str) -> Result<(PathBuf, toml::Table)> {
+/// The same of a text that was read.
+pub fn parse_file(path: &Path, text: &str) -> Result<(PathBuf, toml::Table)> {
     let table = text.parse::<toml::Table>().map_err(|e| {
         // Not the error's own text: that repeats the line, which may hold a password.
         let before = e.span().and_then(|span| text.get(..span.start)).unwrap_or_default();

@@ -22,4 +22,5 @@ pub mod settings;
 pub mod time;
 pub mod unproven;
 pub mod value;
+pub mod visible;
 pub mod writing;

@@ -6,6 +6,7 @@ use comfy_table::{Attribute, Cell, CellAlignment, ColumnConstraint, ContentArran
 use comfy_table::{ContentLineStyle, LineStyle, TableStyle};
 
 use crate::cli::output::Look;
+use crate::model::visible;
 
 const STYLE: TableStyle = TableStyle::new()
     .header_lines(ContentLineStyle::none())
@@ -60,7 +61,8 @@ impl Grid {
     }
 
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows.push(cells.into_iter().collect());
+        // No cell brings colours of its own.
+        self.rows.push(cells.into_iter().map(|cell| visible::lines(&cell, false).into_owned()).collect());
     }
 
     /// The least width of each column in which nothing is broken.

@@ -9,14 +9,16 @@ use std::io::Write as _;
 use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::correction::{Change, Corrections, Origin, type_of};
 use crate::model::difference::RowKey;
 use crate::model::time::Micros;
+use crate::model::visible;
 use crate::model::writing::{Applied, TableCounts};
 use crate::postgres::try_pause_lock;
 
-use super::load::{Staged, literal};
-use super::plan::Work;
-use super::rows::{Lines, Row};
+use super::load::{Stage, Staged, literal};
+use super::plan::{Record, Work};
+use super::rows::{Inserted, Lines, Row, fingerprints, rows_of, staged_rows};
 use super::script::{BEGIN, Step, settings, steps};
 use super::session::Session;
 use super::transaction::LOCK_KEY;
@@ -107,6 +109,26 @@ fn script(work: &Work) -> String {
     out + "COMMIT;\n"
 }
 
+/// What of the file comes from the corrections, made without a server: for who holds it against hostile ones.
+pub fn script_of(corrections: &Corrections) -> String {
+    let Origin { source, taken_at, digest, settings, diff } = corrections.origin.clone();
+    let (command, taken_at, digest) = ("apply".to_owned(), Some(taken_at), Some(digest));
+    let record = Record { id: String::new(), command, source, taken_at, digest, settings, undoes: None, diff };
+    let mut staged = vec![staged_rows(rows_of(&corrections.rows)), fingerprints(corrections)];
+    for (n, row) in (1..).zip(&corrections.rows) {
+        let cells = match &row.change {
+            Change::Update(cells) => cells.iter().map(|cell| (&cell.column, &cell.recomputed)).collect(),
+            Change::Insert(cells) => cells.iter().map(|(column, value)| (column, value)).collect(),
+            Change::Delete => Vec::new(),
+        };
+        let columns = cells.iter().map(|(column, _)| ((*column).clone(), Stage::of(type_of(row.table, column))));
+        let columns = std::iter::once(("n".to_owned(), Stage::Int4)).chain(columns).collect();
+        let values = cells.iter().map(|(_, value)| (*value).clone()).collect();
+        staged.push(Staged { table: row.table.to_owned(), columns, lines: Lines::Inserts(vec![Inserted { n, values }]) });
+    }
+    script(&Work { record, staged, ..Work::default() })
+}
+
 /// Ends the transaction with a message where the query does not give true.
 fn refuse_unless(out: &mut String, query: &str, message: &str) {
     statement(out, &format!("DO $$ BEGIN IF NOT ({query}) THEN RAISE '{message}'; END IF; END $$"));
@@ -117,9 +139,9 @@ fn header(work: &Work) -> String {
     let mut out = format!(
         "-- Corrections of stored rollups, written by recount {}: run this with psql, once.\n-- source:   {}\n-- snapshot: {}\n-- digest:   {}\n-- job:      {}\n",
         env!("CARGO_PKG_VERSION"),
-        comment(&work.record.source),
-        comment(&taken_at),
-        comment(work.record.digest.as_deref().unwrap_or_default()),
+        visible::line(&work.record.source),
+        visible::line(&taken_at),
+        visible::line(work.record.digest.as_deref().unwrap_or_default()),
         work.record.id
     );
     for (table, counts) in planned(work).tables {
@@ -134,15 +156,9 @@ fn keys(work: &Work) -> HashMap<i32, String> {
     let words = |key: &RowKey| {
         let number = |x: Option<i32>| x.map(|x| x.to_string());
         let parts = [number(key.miner_uid), key.forecast_run_id.clone(), key.scope.clone(), number(key.run_id)];
-        comment(&parts.into_iter().flatten().collect::<Vec<_>>().join(" "))
+        visible::line(&parts.into_iter().flatten().collect::<Vec<_>>().join(" ")).into_owned()
     };
     rows(work).iter().map(|row| (row.n, words(&row.key))).collect()
-}
-
-/// A text in a comment stays on its line, and says what it shows: no control characters, nothing that turns the direction.
-fn comment(text: &str) -> String {
-    let turns = |c: char| matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
-    text.chars().map(|c| if c.is_control() || turns(c) { ' ' } else { c }).collect()
 }
 
 fn statement(out: &mut String, sql: &str) {

@@ -40,6 +40,7 @@ use crate::model::job::Watch;
 use crate::model::writing::{Applied, Correcting, Undoing};
 
 pub use file::exists as sql_file_exists;
+pub use file::script_of;
 pub use jobs::{jobs, prunable, prune, show};
 
 use session::{Session, run};

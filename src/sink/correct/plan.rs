@@ -154,7 +154,7 @@ impl TablePlan {
 }
 
 /// The row of the job in `rollup_jobs`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Record {
     pub id: String,
     pub command: String,
@@ -169,7 +169,7 @@ pub struct Record {
 }
 
 /// Everything that a job does, once it is decided.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Work {
     pub record: Record,
     pub tables: Vec<TablePlan>,
