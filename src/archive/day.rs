@@ -9,7 +9,7 @@ use crate::model::time::Micros;
 /// What every engine takes for NULL in a Hive path.
 pub const NO_DAY: &str = "__HIVE_DEFAULT_PARTITION__";
 
-/// The UTC date of a run's initialisation; `None` for a time that is no date of four digits, and for findings without a run.
+/// The UTC date of a run's initialisation; `None` for a time that is no date of four digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Day(pub Option<NaiveDate>);
 

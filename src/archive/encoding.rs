@@ -5,17 +5,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Int32Type, Int64Type};
+use arrow_array::types::{Float64Type, Int32Type, Int64Type};
 use arrow_array::{Array, ArrayRef, RecordBatch, UInt32Array};
 use arrow_schema::{DataType, Field, SchemaRef};
 use arrow_select::take::take_record_batch;
-use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::basic::{Compression, Encoding as ColumnEncoding, ZstdLevel};
 use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder, WriterVersion};
 use parquet::schema::types::ColumnPath;
 
 use crate::error::{Context, ErrorKind, Result};
 use crate::files::parquet::{Encoder, ParquetFile, RowGroup};
+use crate::model::job::Encoding;
 
 use super::tables::Table;
 
@@ -35,7 +36,7 @@ const CREATED_BY: &str = "recount version 1.0.0 (build archive)";
 /// The format of the file, among its metadata.
 pub const VERSION_KEY: &str = "recount.format_version";
 /// Of a file by itself; the manifest has a version of its own.
-const FILE_VERSION: u64 = 1;
+const FILE_VERSION: u64 = 2;
 /// Its table, among its metadata.
 pub const TABLE_KEY: &str = "recount.table";
 /// Distinct hotkeys that a filter of one run is made for; a subnet has 256 miners.
@@ -46,19 +47,22 @@ const BLOOM_ERROR: f64 = 0.01;
 const MEASURED: [&str; 3] = ["latency_ms", "hosting_latency_ms", "forecast_inference_duration_seconds"];
 
 /// How a column is encoded before zstd. Chosen by measurement: see "Archives" in `docs/performance.md`.
-fn encode_column(builder: WriterPropertiesBuilder, field: &Field) -> WriterPropertiesBuilder {
+fn encode_column(builder: WriterPropertiesBuilder, field: &Field, doubles: Encoding) -> WriterPropertiesBuilder {
     let path = ColumnPath::from(field.name().as_str());
     let plain = |encoding| (false, encoding);
     let (dictionary, encoding) = match field.data_type() {
-        // The bytes of similar doubles agree in their front: put those side by side.
-        DataType::Float64 => plain(Encoding::BYTE_STREAM_SPLIT),
+        DataType::Float64 => plain(match doubles {
+            Encoding::Plain => ColumnEncoding::PLAIN,
+            // The bytes of similar doubles agree in their front: put those side by side.
+            Encoding::Compact => ColumnEncoding::BYTE_STREAM_SPLIT,
+        }),
         // Ids go up by small steps.
-        DataType::Int64 => plain(Encoding::DELTA_BINARY_PACKED),
+        DataType::Int64 => plain(ColumnEncoding::DELTA_BINARY_PACKED),
         // Times come in bursts: zstd finds what they share, and finds it best in plain.
-        DataType::Timestamp(..) | DataType::Boolean => plain(Encoding::PLAIN),
-        DataType::Int32 if MEASURED.contains(&field.name().as_str()) => plain(Encoding::DELTA_BINARY_PACKED),
+        DataType::Timestamp(..) | DataType::Boolean => plain(ColumnEncoding::PLAIN),
+        DataType::Int32 if MEASURED.contains(&field.name().as_str()) => plain(ColumnEncoding::DELTA_BINARY_PACKED),
         // Runs, miners, leads, names: few values, many times.
-        _ => (true, Encoding::PLAIN),
+        _ => (true, ColumnEncoding::PLAIN),
     };
     let builder = builder.set_column_dictionary_enabled(path.clone(), dictionary);
     if dictionary { builder } else { builder.set_column_encoding(path, encoding) }
@@ -68,7 +72,7 @@ fn encode_column(builder: WriterPropertiesBuilder, field: &Field) -> WriterPrope
 const INDEXED: [&str; 2] = ["scores", "component_scores"];
 
 /// The properties of a table's files.
-pub fn properties(table: &Table, schema: &SchemaRef) -> WriterProperties {
+fn properties(table: &Table, schema: &SchemaRef, doubles: Encoding) -> WriterPropertiesBuilder {
     let level = ZstdLevel::try_new(ZSTD_LEVEL).expect("invariant: it is a level of zstd");
     let index = |column: &&str| schema.index_of(column).expect("invariant: a table is in order of its own columns") as i32;
     let sorted = |column| SortingColumn { column_idx: index(column), descending: false, nulls_first: true };
@@ -88,7 +92,7 @@ pub fn properties(table: &Table, schema: &SchemaRef) -> WriterProperties {
         .set_sorting_columns(Some(table.order.iter().map(sorted).collect()))
         .set_key_value_metadata(Some(metadata.map(|(key, value)| KeyValue::new(key.to_owned(), value)).to_vec()));
     for field in schema.fields() {
-        builder = encode_column(builder, field);
+        builder = encode_column(builder, field, doubles);
         // Ids, runs and miners are in order, so their statistics prune; a hotkey is in every day or in few.
         if field.name() == "miner_hotkey" && ["weather_forecast_stats", "responses"].contains(&table.name) {
             let path = ColumnPath::from(field.name().as_str());
@@ -98,14 +102,28 @@ pub fn properties(table: &Table, schema: &SchemaRef) -> WriterProperties {
                 .set_column_bloom_filter_max_ndv(path, BLOOM_VALUES);
         }
     }
-    builder.build()
+    builder
+}
+
+/// The columns that hold a NaN. Of such a chunk least and greatest say nothing to a reader for whom NaN is the greatest of all
+/// (DuckDB, ClickHouse): it would pass over rows that it is asked for.
+fn with_nan(batch: &RecordBatch) -> impl Iterator<Item = ColumnPath> {
+    let has_nan = |column: &ArrayRef| {
+        column.as_primitive_opt::<Float64Type>().is_some_and(|values| values.iter().flatten().any(f64::is_nan))
+    };
+    let schema = batch.schema();
+    let columns = batch.columns().iter().enumerate().filter(move |(_, column)| has_nan(column));
+    columns.map(move |(index, _)| ColumnPath::from(schema.field(index).name().as_str()))
 }
 
 /// Puts the rows in the table's order and encodes them. Where row groups are encoded in parallel, their bytes are the same.
-pub fn row_groups(table: &Table, schema: &SchemaRef, batch: &RecordBatch) -> Result<Vec<RowGroup>> {
+pub fn row_groups(table: &Table, schema: &SchemaRef, batch: &RecordBatch, doubles: Encoding) -> Result<Vec<RowGroup>> {
     let doing = || format!("encoding {}", table.name);
     let batch = ordered(batch, table.order).doing(ErrorKind::Data, doing)?;
-    let encoder = Encoder::new(schema, properties(table, schema)).doing(ErrorKind::Data, doing)?;
+    let properties = with_nan(&batch).fold(properties(table, schema, doubles), |properties, column| {
+        properties.set_column_statistics_enabled(column, EnabledStatistics::None)
+    });
+    let encoder = Encoder::new(schema, properties.build()).doing(ErrorKind::Data, doing)?;
     let mut groups = Vec::new();
     encode(&encoder, &batch, MAX_GROUP_BYTES, &mut groups).doing(ErrorKind::Data, doing)?;
     Ok(groups)
@@ -225,7 +243,9 @@ fn ranks(texts: &ArrayRef) -> Vec<i64> {
 
 /// A new file of a table.
 pub fn create(path: &Path, table: &Table, schema: &SchemaRef) -> Result<ParquetFile> {
-    ParquetFile::create(path, schema, properties(table, schema)).map(|(file, _)| file)
+    // Of a file itself the properties decide the footer, whatever its columns are encoded with.
+    let properties = properties(table, schema, Encoding::default()).build();
+    ParquetFile::create(path, schema, properties).map(|(file, _)| file)
 }
 
 /// Whether this row group may stand in the file beside those that it has.
@@ -309,11 +329,11 @@ mod tests {
     fn rows_too_many_for_a_group_are_halved_and_keep_their_order_and_bits() {
         let schema = LEAD_SCORES.schema(&[]);
         let batch = ordered(&leads(1000), LEAD_SCORES.order).unwrap();
-        let encoder = Encoder::new(&schema, properties(&LEAD_SCORES, &schema)).unwrap();
+        let encoder = Encoder::new(&schema, properties(&LEAD_SCORES, &schema, Encoding::Plain).build()).unwrap();
         let mut groups = Vec::new();
         encode(&encoder, &batch, 2000, &mut groups).unwrap();
         assert!(groups.len() > 3 && groups.iter().all(|group| group.bytes <= 2000), "{}", groups.len());
-        let whole = row_groups(&LEAD_SCORES, &schema, &leads(1000)).unwrap();
+        let whole = row_groups(&LEAD_SCORES, &schema, &leads(1000), Encoding::Plain).unwrap();
         assert_eq!(whole.len(), 1);
         let (halved, whole) = (file_of(&LEAD_SCORES, groups), file_of(&LEAD_SCORES, whole));
         assert_eq!((halved.1.rows, whole.1.rows), (1000, 1000));
@@ -329,12 +349,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let schema = LEAD_SCORES.schema(&[]);
         let mut file = create(&folder.path().join("a.parquet"), &LEAD_SCORES, &schema).unwrap();
-        let mut groups = row_groups(&LEAD_SCORES, &schema, &leads(8)).unwrap();
+        let mut groups = row_groups(&LEAD_SCORES, &schema, &leads(8), Encoding::Plain).unwrap();
         groups[0].bytes = 2 * MAX_FILE_BYTES;
         assert!(has_room(&file, &groups[0]), "the first one always has");
         groups[0].bytes = MAX_FILE_BYTES - 100;
         file.append(groups.remove(0)).unwrap();
-        let mut more = row_groups(&LEAD_SCORES, &schema, &leads(8)).unwrap().remove(0);
+        let mut more = row_groups(&LEAD_SCORES, &schema, &leads(8), Encoding::Plain).unwrap().remove(0);
         assert!(has_room(&file, &more));
         more.bytes = MAX_FILE_BYTES;
         assert!(!has_room(&file, &more));
@@ -349,13 +369,13 @@ mod tests {
         let columns = batch.columns().iter().cloned().chain([placed]).collect();
         let schema = STATS.schema(&[]);
         let batch = RecordBatch::try_new(schema.clone(), columns).unwrap();
-        let (content, _) = file_of(&STATS, row_groups(&STATS, &schema, &batch).unwrap());
+        let (content, _) = file_of(&STATS, row_groups(&STATS, &schema, &batch, Encoding::Plain).unwrap());
         let reader = SerializedFileReader::new(content.clone()).unwrap();
         let file = reader.metadata().file_metadata();
         let told = |key: &str| {
             file.key_value_metadata().unwrap().iter().find(|pair| pair.key == key).and_then(|pair| pair.value.clone())
         };
-        assert_eq!((told(VERSION_KEY).as_deref(), told(TABLE_KEY).as_deref()), (Some("1"), Some("weather_forecast_stats")));
+        assert_eq!((told(VERSION_KEY).as_deref(), told(TABLE_KEY).as_deref()), (Some("2"), Some("weather_forecast_stats")));
         let group = reader.metadata().row_group(0);
         assert_eq!(group.sorting_columns().map(|columns| columns.len()), Some(2));
         let filtered = |name: &str| {
@@ -376,13 +396,40 @@ mod tests {
             let one: ArrayRef = Arc::new(arrow_array::Int64Array::from(vec![1]));
             let columns = schema.fields().iter().map(|field| arrow::compute::cast(&one, field.data_type()).unwrap());
             let batch = RecordBatch::try_new(schema.clone(), columns.collect()).unwrap();
-            let (content, _) = file_of(table, row_groups(table, &schema, &batch).unwrap());
+            let (content, _) = file_of(table, row_groups(table, &schema, &batch, Encoding::Plain).unwrap());
             let reader = SerializedFileReader::new(content).unwrap();
             let column = reader.metadata().row_group(0).column(0).clone();
             assert!(column.statistics().is_some(), "row groups are skipped in every table");
             (column.column_index_offset().is_some(), column.offset_index_offset().is_some())
         };
         assert_eq!([&SCORES_TABLE, &COMPONENTS_TABLE, &LEAD_SCORES].map(indexed), [(true, true), (true, true), (false, false)]);
+    }
+
+    #[test]
+    fn a_chunk_with_nan_has_no_least_and_greatest_and_doubles_are_plain_unless_asked() {
+        let schema = LEAD_SCORES.schema(&[]);
+        let statistics = |scores: [f64; 2], doubles| {
+            let lead = |(lead, score): (usize, &f64)| LeadScore {
+                run_id: Some(1),
+                lead_hours: Some(lead as i32),
+                acc: Some(*score),
+                skill: Some(0.5),
+                ..LeadScore::default()
+            };
+            let rows: Vec<LeadScore> = scores.iter().enumerate().map(lead).collect();
+            let groups = row_groups(&LEAD_SCORES, &schema, &batch_of(&rows), doubles).unwrap();
+            let reader = SerializedFileReader::new(file_of(&LEAD_SCORES, groups).0).unwrap();
+            let group = reader.metadata().row_group(0).clone();
+            ["acc", "skill", "run_id"].map(|name| {
+                let column = group.columns().iter().find(|column| column.column_path().string() == name).unwrap();
+                let is_split = column.encodings().any(|encoding| encoding == ColumnEncoding::BYTE_STREAM_SPLIT);
+                (column.statistics().is_some(), is_split)
+            })
+        };
+        let (known, unknown, compact) = ((true, false), (false, false), (true, true));
+        assert_eq!(statistics([0.1, f64::INFINITY], Encoding::Plain), [known, known, known]);
+        assert_eq!(statistics([0.1, f64::NAN], Encoding::Plain), [unknown, known, known]);
+        assert_eq!(statistics([0.1, 0.2], Encoding::Compact), [compact, compact, known]);
     }
 
     #[test]

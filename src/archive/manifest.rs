@@ -15,12 +15,11 @@ use crate::model::time::Micros;
 use super::LATEST;
 use super::paths::{self, manifest_path};
 use super::place::{FILE_BYTES, Place, Seen};
-use super::tables::{RETAINED_TABLE, Table};
+use super::tables::Table;
 
-/// The format that this recount writes; it reads this one and all before it.
-pub const FORMAT_VERSION: u64 = 2;
-/// What an archive has without rows that are gone from the database. Version 2 has such, and a reader must know which of them count.
-const PLAIN_VERSION: u64 = 1;
+/// The format that this recount writes; it reads this one and all before it. Since 2 there are rows that are gone from the database,
+/// and a reader must know which of them count; since 3 findings of no run are a table, and `table` is `source_table`.
+pub const FORMAT_VERSION: u64 = 3;
 /// Not sealed: whoever names a manifest names its hash.
 const FORMAT: Format = Format { name: "recount archive", newest: FORMAT_VERSION, is_sealed: false };
 
@@ -89,7 +88,7 @@ impl Manifest {
     pub fn new(as_of: Micros, scoring: Scoring) -> Manifest {
         Manifest {
             format: FORMAT.name.to_owned(),
-            version: PLAIN_VERSION,
+            version: FORMAT_VERSION,
             tool: concat!("recount ", env!("CARGO_PKG_VERSION")).to_owned(),
             as_of: as_of.0,
             server_version: String::new(),
@@ -106,12 +105,6 @@ impl Manifest {
             history: BTreeMap::new(),
             previous: None,
         }
-    }
-
-    /// Sets the version that a reader needs.
-    pub fn set_version(&mut self) {
-        let has_retained = self.files.values().any(|file| file.table == RETAINED_TABLE.name);
-        self.version = if has_retained { FORMAT_VERSION } else { PLAIN_VERSION };
     }
 
     /// The text of the file.

@@ -120,7 +120,9 @@ fn decode(content: &Bytes, wanted: &SchemaRef, run: Option<i32>) -> std::result:
     let found = ArrowReaderMetadata::load(content, ArrowReaderOptions::new().with_skip_arrow_metadata(true))?;
     // Text is decoded straight into what the reader asks for, plain or coded.
     let fields = found.schema().fields().iter().map(|field| {
-        let kind = wanted.field_with_name(field.name()).unwrap_or(field).data_type();
+        let same =
+            wanted.fields().iter().find(|wanted| [wanted.name(), former_name(wanted.name())].contains(&field.name().as_str()));
+        let kind = same.unwrap_or(field).data_type();
         Field::new(field.name(), kind.clone(), field.is_nullable())
     });
     let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
@@ -133,7 +135,7 @@ fn decode(content: &Bytes, wanted: &SchemaRef, run: Option<i32>) -> std::result:
         let groups = groups.map(|(index, _)| index).collect();
         builder = builder.with_row_groups(groups);
     }
-    let names = wanted.fields().iter().map(|field| field.name().as_str());
+    let names = wanted.fields().iter().flat_map(|field| [field.name().as_str(), former_name(field.name())]);
     let mask = ProjectionMask::columns(builder.parquet_schema(), names);
     let is_coded = wanted.fields().iter().all(|field| field.data_type() != &DataType::Utf8);
     let rows = if is_coded { CODED_ROWS } else { bounds::BATCH_ROWS };
@@ -146,9 +148,17 @@ fn decode(content: &Bytes, wanted: &SchemaRef, run: Option<i32>) -> std::result:
     reader.map(fit).collect()
 }
 
+/// What files of the first version call a column.
+fn former_name(column: &str) -> &str {
+    match column {
+        "source_table" => "table",
+        same => same,
+    }
+}
+
 fn fitted(batch: &RecordBatch, wanted: &SchemaRef) -> std::result::Result<RecordBatch, arrow_schema::ArrowError> {
     let column = |field: &Arc<Field>| -> ArrayRef {
-        let found = batch.column_by_name(field.name()).cloned();
+        let found = [field.name(), former_name(field.name())].into_iter().find_map(|name| batch.column_by_name(name).cloned());
         found.unwrap_or_else(|| new_null_array(field.data_type(), batch.num_rows()))
     };
     RecordBatch::try_new(wanted.clone(), wanted.fields().iter().map(column).collect())

@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
 use crate::model::evidence::{COMPONENTS, InputTable, NODES, RESPONSES, RUNS, SCORES, STEPS};
 use crate::model::ids::LeadHours;
 use crate::model::rollups::{FindingRow, ForecastStat, LeadScore, LegacyScore, MinerStat, RetainedRow, Rollup, SubnetStat};
-use crate::model::rows::{schema_of, stats_schema};
+use crate::model::rows::{batch_of, schema_of, stats_schema};
 
 use super::docs;
 
@@ -61,8 +62,16 @@ pub const FINDINGS_TABLE: Table = Table {
     name: FindingRow::TABLE,
     about: "Suspicious rows, each with why",
     division: Division::Day,
-    content: Content::Rollup(|| schema_of(FindingRow::COLUMNS)),
-    order: &["code", "run_id", "miner_uid", "lead_hours", "row_id", "table"],
+    content: Content::Rollup(findings_schema),
+    order: &["code", "run_id", "miner_uid", "lead_hours", "row_id", "source_table"],
+};
+/// Findings of no run: each archiving has its own, as of its moment.
+pub const LOOSE_FINDINGS: Table = Table {
+    name: "findings_without_run",
+    about: "Suspicious rows that belong to no run, each with why",
+    division: Division::Moment,
+    content: Content::Rollup(findings_schema),
+    order: FINDINGS_TABLE.order,
 };
 pub const SCORES_TABLE: Table = Table {
     name: "scores",
@@ -161,17 +170,18 @@ pub const RETAINED_TABLE: Table = Table {
     about: "Marks the rows of evidence that have gone from the database since they were archived",
     division: Division::Day,
     content: Content::Rollup(|| schema_of(RetainedRow::COLUMNS)),
-    order: &["run_id", "table", "id"],
+    order: &["run_id", "source_table", "id"],
 };
 
 /// Tables that hold nothing in most archives; they belong to the evidence, and an archive that is older than they are takes them in.
 pub const LATER: [&Table; 2] = [&LEGACY_TABLE, &RETAINED_TABLE];
 
 /// All tables: results first, then the evidence behind them, then what was stored.
-pub const TABLES: [&Table; 17] = [
+pub const TABLES: [&Table; 18] = [
     &STATS,
     &LEAD_SCORES,
     &FINDINGS_TABLE,
+    &LOOSE_FINDINGS,
     &MINERS,
     &SUBNET,
     &SCORES_TABLE,
@@ -241,4 +251,22 @@ fn placed_schema() -> SchemaRef {
     let mut fields: Vec<Field> = schema_of(ForecastStat::COLUMNS).fields().iter().map(|field| field.as_ref().clone()).collect();
     fields.push(Field::new(PLACED, DataType::Boolean, false));
     Arc::new(Schema::new(fields))
+}
+
+/// The name of the column that findings have as `table`: in SQL, that is a word.
+const SOURCE_TABLE: &str = "source_table";
+
+fn findings_schema() -> SchemaRef {
+    let renamed = |field: &Arc<Field>| match field.name().as_str() {
+        "table" => field.as_ref().clone().with_name(SOURCE_TABLE),
+        _ => field.as_ref().clone(),
+    };
+    let schema = schema_of(FindingRow::COLUMNS);
+    Arc::new(Schema::new(schema.fields().iter().map(renamed).collect::<Vec<_>>()))
+}
+
+/// Findings as an archive has them.
+pub fn findings_batch(rows: &[FindingRow]) -> RecordBatch {
+    let columns = batch_of(rows).columns().to_vec();
+    RecordBatch::try_new(findings_schema(), columns).expect("invariant: one name is another, all else is the same")
 }

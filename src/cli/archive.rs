@@ -37,7 +37,8 @@ fn archive(settings: &Settings, archive: &Archive, watch: &dyn Watch) -> Result<
     }
     let dest = archive.to.as_deref().expect("invariant: clap asks for it");
     let (tables, forget) = (archive.tables.as_deref(), archive.forget);
-    let archived = pipeline::archive::archive_but(&settings.job(), settings.open(false)?, dest, tables, forget, watch)?;
+    let archived =
+        pipeline::archive::archive_but(&settings.job(), settings.open(false)?, dest, tables, forget, archive.rewrite, watch)?;
     Ok(match settings.format {
         Format::Json => format!("{:#}\n", as_json(&archived)),
         Format::Terminal => sentence(&archived) + "\n",

@@ -237,6 +237,9 @@ pub struct Archive {
     /// Let go of what only the archive still has of these runs: 7, 7..12, 7.. or ..12
     #[arg(long, value_name = "A..B", help_heading = "Archives")]
     pub forget: Option<RunRange>,
+    /// Write days anew that only the archive still has, in the format and --encoding of today
+    #[arg(long, help_heading = "Archives")]
+    pub rewrite: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -106,6 +106,7 @@ mod tests {
      columns                            -                                           default
      ignore                             -                                           default
      validator_hotkey                   -                                           default
+     encoding                           plain                                       default
      updated_at                         ordered                                     default
      incremental                        false                                       default
      state                              -                                           default

@@ -58,6 +58,7 @@ pub const KEYS: &[Key] = &[
     key("columns", Reading, "GROUP|NAME,…", "Compare only these: scores, ranks, status, errors, hosting, activity, a column, or table.column", |s| &mut s.columns),
     key("ignore", Reading, "GROUP|NAME,…", "Do not compare these, named as for --columns", |s| &mut s.ignore),
     key("validator-hotkey", Reading, "HOTKEY", "validator_hotkey of rows that --apply inserts; without it, that of the newest stored row", |s| &mut s.validator_hotkey),
+    key("encoding", Reading, "plain|compact", "How Parquet files store doubles: plain (for every reader) or compact (a tenth smaller; Spark and fastparquet cannot read it)", |s| &mut s.encoding),
     key("updated-at", Reconcile, "ordered|now|keep", "What a correction makes of updated_at: ordered keeps who is newest of a miner, now moves it in every row, keep in none", |s| &mut s.updated_at),
     key("incremental", Reconcile, "BOOL", "reconcile reads only runs that are open or have changed", |s| &mut s.incremental),
     key("state", Reconcile, "DIR", "Folder for what reconcile keeps from job to job", |s| &mut s.state),

@@ -11,7 +11,7 @@ use std::time::Duration;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::model::difference::Tolerance;
 use crate::model::filter::ColumnFilter;
-use crate::model::job::{Job, Location, Narrowing, redact};
+use crate::model::job::{Encoding, Job, Location, Narrowing, redact};
 use crate::model::settings::Scoring;
 use crate::model::writing::UpdatedAt;
 use crate::pipeline::{self, Source, SourceOptions};
@@ -66,6 +66,8 @@ pub struct Settings {
     pub validator_hotkey: Option<String>,
     /// What a correction makes of `updated_at`.
     pub updated_at: UpdatedAt,
+    /// Of doubles in Parquet files.
+    pub encoding: Encoding,
     /// `reconcile` reads only what has changed since the state in this folder.
     pub incremental: bool,
     pub state: Option<String>,
@@ -95,6 +97,7 @@ impl Default for Settings {
             ignore: Vec::new(),
             validator_hotkey: None,
             updated_at: UpdatedAt::default(),
+            encoding: Encoding::default(),
             incremental: false,
             state: None,
             scoring: Scoring::default(),
@@ -220,6 +223,7 @@ impl Settings {
             threads: self.threads.get(),
             filter: self.filter.clone(),
             narrowing: self.narrowing.clone(),
+            encoding: self.encoding,
         }
     }
 
@@ -276,7 +280,7 @@ pub fn parse_file(path: &Path, text: &str) -> Result<(PathBuf, toml::Table)> {
 fn check_names(path: &Path, table: &toml::Table) -> Result<()> {
     let refuse = |key: &str, detail: &str| {
         let error = Error::new(ErrorKind::Usage, path.display().to_string(), detail);
-        let known = KEYS.iter().map(Key::path);
+        let known = KEYS.iter().flat_map(|known| [Some(known.path()), known.section().map(str::to_owned)]).flatten();
         match known.min_by_key(|known| strsim::levenshtein(last(key), last(known))) {
             Some(known) => Err(error.hint(format!("the nearest known key is {known}"))),
             None => Err(error),

@@ -94,7 +94,7 @@ fn an_unknown_key_names_the_nearest() {
         ("[scoring]\nexpected_lead = [24]", "recount.toml: unknown key scoring.expected_lead", "scoring.expected_leads"),
         ("expected_leads = [24]", "recount.toml: unknown key expected_leads", "scoring.expected_leads"),
         ("[scoring]\nthreads = 2", "recount.toml: unknown key scoring.threads", "threads"),
-        ("[skoring]\nthreads = 2", "recount.toml: unknown key skoring", "source"),
+        ("[skoring]\nthreads = 2", "recount.toml: unknown key skoring", "scoring"),
         ("scoring = 1", "recount.toml: key scoring: found the integer 1; expected a table", ""),
     ] {
         let hint = if nearest.is_empty() { String::new() } else { format!("the nearest known key is {nearest}") };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use crate::model::ids::LeadHours;
-use crate::model::job::{Location, redact};
+use crate::model::job::{Encoding, Location, redact};
 use crate::model::settings::{MaxRetries, RankMethod};
 use crate::model::time::Micros;
 use crate::model::writing::UpdatedAt;
@@ -318,6 +318,8 @@ macro_rules! words {
 }
 
 words!(impl UpdatedAt: "ordered, now or keep" { Ordered "ordered", Now "now", Keep "keep", });
+
+words!(impl Encoding: "plain or compact" { Plain "plain", Compact "compact", });
 
 words!(impl RankMethod: "competition or dense" { Competition "competition", Dense "dense", });
 

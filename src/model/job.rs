@@ -22,6 +22,18 @@ pub struct Job {
     pub threads: usize,
     pub filter: ColumnFilter,
     pub narrowing: Narrowing,
+    /// Of what the pass writes as Parquet.
+    pub encoding: Encoding,
+}
+
+/// How doubles are stored in Parquet files.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Encoding {
+    /// As they are, compressed: every reader can.
+    #[default]
+    Plain,
+    /// Their bytes split into streams, then compressed: about a tenth smaller, and unreadable for Spark and fastparquet.
+    Compact,
 }
 
 impl Default for Job {
@@ -33,6 +45,7 @@ impl Default for Job {
             threads: std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get),
             filter: ColumnFilter::default(),
             narrowing: Narrowing::default(),
+            encoding: Encoding::default(),
         }
     }
 }

@@ -243,7 +243,7 @@ rollup! {
     /// A row of evidence that an archive has and its source no longer; `counts`: whether rollups use it.
     RetainedRow, "retained", {
         run_id: Int32 Key,
-        table: Text Key,
+        source_table: Text Key,
         id: Int64 Key,
         miner_uid: Int32 Key,
         counts: Bool Status,

@@ -40,7 +40,7 @@ pub fn corrections(
 
 /// Recomputes and compares, and writes every difference to a folder, with all that `apply` needs.
 pub fn diff(job: &Job, source: &Source, out: &Path, settings: &Json, watch: &dyn Watch) -> Result<Outcome> {
-    let mut writer = Writer { gather: Gather::new(job, source, Selection::ALL), folder: DiffFolder::create(out)? };
+    let mut writer = Writer { gather: Gather::new(job, source, Selection::ALL), folder: DiffFolder::create(out, job.encoding)? };
     let outcome = Pass::new("diff", job, source, watch).with_evidence().run(&mut writer)?;
     writer.folder.finish(&writer.gather.prints.take(), &origin(&outcome, settings))?;
     Ok(outcome)

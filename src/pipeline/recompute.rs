@@ -10,7 +10,7 @@ use super::Source;
 use super::pass::{Collect, Pass, Rest, UnitResult};
 use crate::error::Result;
 use crate::files::staging::Staging;
-use crate::model::job::{Job, Watch};
+use crate::model::job::{Encoding, Job, Watch};
 use crate::model::outcome::Outcome;
 use crate::model::rollups::{FindingRow, ForecastStat, LeadScore, MinerStat, Rollup, SubnetStat};
 use crate::model::rows::{batch_of, batch_of_each, schema_of};
@@ -20,7 +20,7 @@ use crate::sink::tables::{RowGroups, SortedTable, ordered_rows, write};
 
 /// Writes `lead_scores`, the three rollup tables and the findings, each in order of its key.
 pub fn recompute(job: &Job, source: &Source, out: &Path, watch: &dyn Watch) -> Result<Outcome> {
-    let mut tables = Recomputed::create(out, job.threads)?;
+    let mut tables = Recomputed::create(out, job.threads, job.encoding)?;
     // Some findings are about stored rows, so these are looked at as well; what differs is not this command's news.
     let pass = Pass::new("recompute", job, source, watch);
     let outcome = pass.run_with_fold(Batches::of, &mut tables)?;
@@ -44,6 +44,7 @@ impl Batches {
 struct Recomputed {
     folder: Staging,
     threads: usize,
+    encoding: Encoding,
     /// By run; the rows of a run come in order of miner and lead.
     lead_scores: Option<SortedTable>,
     /// By miner, `forecast_run_id` and run; units come in order of the second, rows of a unit in order of the third.
@@ -51,7 +52,7 @@ struct Recomputed {
 }
 
 impl Recomputed {
-    fn create(out: &Path, threads: usize) -> Result<Self> {
+    fn create(out: &Path, threads: usize, encoding: Encoding) -> Result<Self> {
         let folder = Staging::create(out)?;
         let path = folder.path("");
         let table = |columns, key| Some(SortedTable::create(&path, schema_of(columns), key));
@@ -60,6 +61,7 @@ impl Recomputed {
             stats: table(ForecastStat::COLUMNS, "miner_uid"),
             folder,
             threads,
+            encoding,
         })
     }
 }
@@ -87,6 +89,6 @@ impl Collect<Batches> for Recomputed {
             (FindingRow::TABLE, &findings),
             (LeadScore::TABLE, &sorted[1]),
         ];
-        write(&tables.map(|(table, rows)| (self.folder.path(&format!("{table}.parquet")), rows)), self.threads)
+        write(&tables.map(|(table, rows)| (self.folder.path(&format!("{table}.parquet")), rows)), self.threads, self.encoding)
     }
 }

@@ -19,6 +19,7 @@ use crate::model::columns::Group;
 use crate::model::correction::{Change, Correction, Corrections, Fingerprint, Origin, Whose, correction_rows, corrections_from};
 use crate::model::difference::Difference;
 use crate::model::filter::{STORED_TABLES, stored_column};
+use crate::model::job::Encoding;
 use crate::model::rollups::{CorrectionRow, DifferenceRow, EvidenceRow, Rollup};
 use crate::model::rows::rows_from_batch;
 
@@ -48,14 +49,15 @@ pub struct DiffFolder {
     folder: Staging,
     differences: RowFile,
     corrections: RowFile,
+    encoding: Encoding,
 }
 
 impl DiffFolder {
-    pub fn create(out: &Path) -> Result<Self> {
+    pub fn create(out: &Path, encoding: Encoding) -> Result<Self> {
         let folder = Staging::create(out)?;
-        let differences = RowFile::create::<DifferenceRow>(&folder.path(FILES[0]))?;
-        let corrections = RowFile::create::<CorrectionRow>(&folder.path(FILES[1]))?;
-        Ok(DiffFolder { folder, differences, corrections })
+        let differences = RowFile::create::<DifferenceRow>(&folder.path(FILES[0]), encoding)?;
+        let corrections = RowFile::create::<CorrectionRow>(&folder.path(FILES[1]), encoding)?;
+        Ok(DiffFolder { folder, differences, corrections, encoding })
     }
 
     /// Appends differences, and the corrections that they come to.
@@ -69,7 +71,7 @@ impl DiffFolder {
     pub fn finish(self, evidence: &BTreeMap<Whose, Fingerprint>, origin: &Origin) -> Result<()> {
         let hashes = [self.differences.finish()?, self.corrections.finish()?];
         let rows: Vec<EvidenceRow> = evidence.iter().map(evidence_row).collect();
-        let mut file = RowFile::create::<EvidenceRow>(&self.folder.path(FILES[2]))?;
+        let mut file = RowFile::create::<EvidenceRow>(&self.folder.path(FILES[2]), self.encoding)?;
         file.rows(&rows)?;
         let hashes = hashes.into_iter().chain([file.finish()?]);
         let manifest = Manifest {
@@ -237,7 +239,7 @@ mod tests {
 
     fn written(out: &Path) {
         let corrections = corrections();
-        let mut folder = DiffFolder::create(out).unwrap();
+        let mut folder = DiffFolder::create(out, Encoding::Plain).unwrap();
         folder.write(&[], &corrections.rows).unwrap();
         folder.finish(&corrections.evidence, &corrections.origin).unwrap();
     }

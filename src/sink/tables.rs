@@ -7,12 +7,13 @@ use std::path::Path;
 
 use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Schema};
-use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::basic::{Compression, Encoding as ColumnEncoding, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
 use parquet::schema::types::ColumnPath;
 
 use crate::error::{Context, ErrorKind, Result};
 use crate::files::parquet::{Encoder, GrowingGroup, ParquetFile};
+use crate::model::job::Encoding;
 use crate::model::rollups::Rollup;
 use crate::model::rows::{batch_of, schema_of};
 
@@ -20,7 +21,7 @@ pub use self::groups::{RowGroups, ordered_rows, write};
 pub use self::sorted::SortedTable;
 
 /// Every property that has a say in the bytes, set here and nowhere else.
-pub fn properties(schema: &Schema) -> WriterProperties {
+pub fn properties(schema: &Schema, encoding: Encoding) -> WriterProperties {
     let level = ZstdLevel::try_new(1).expect("invariant: 1 is a level of zstd");
     let mut builder = WriterProperties::builder()
         .set_created_by(concat!("recount ", env!("CARGO_PKG_VERSION")).to_owned())
@@ -28,14 +29,17 @@ pub fn properties(schema: &Schema) -> WriterProperties {
         .set_compression(Compression::ZSTD(level))
         .set_dictionary_enabled(true)
         // What follows a full dictionary. The usual ones are made for each column at once, and take 20 MB for a table.
-        .set_encoding(Encoding::PLAIN)
+        .set_encoding(ColumnEncoding::PLAIN)
         .set_statistics_enabled(EnabledStatistics::Page)
         .set_max_row_group_row_count(Some(GROUP_ROWS as usize));
     // Hardly any two scores are the same, but they begin alike.
+    let doubles = match encoding {
+        Encoding::Plain => ColumnEncoding::PLAIN,
+        Encoding::Compact => ColumnEncoding::BYTE_STREAM_SPLIT,
+    };
     for field in schema.fields().iter().filter(|field| field.data_type() == &DataType::Float64) {
         let path = ColumnPath::from(field.name().as_str());
-        builder =
-            builder.set_column_dictionary_enabled(path.clone(), false).set_column_encoding(path, Encoding::BYTE_STREAM_SPLIT);
+        builder = builder.set_column_dictionary_enabled(path.clone(), false).set_column_encoding(path, doubles);
     }
     builder.build()
 }
@@ -53,9 +57,9 @@ pub struct RowFile {
 }
 
 impl RowFile {
-    pub fn create<R: Rollup>(path: &Path) -> Result<RowFile> {
+    pub fn create<R: Rollup>(path: &Path, encoding: Encoding) -> Result<RowFile> {
         let schema = schema_of(R::COLUMNS);
-        let (file, encoder) = ParquetFile::create(path, &schema, properties(&schema))?;
+        let (file, encoder) = ParquetFile::create(path, &schema, properties(&schema, encoding))?;
         Ok(RowFile { file, encoder, group: None })
     }
 

@@ -107,7 +107,7 @@ pub fn set_aside(run: &mut RunEvidence, marks: Vec<RetainedRow>) -> Result<Retai
 
 /// The ids of a table's rows that are marked as not counting.
 fn put_aside(marks: &[RetainedRow], table: &Table) -> HashSet<i64> {
-    let of_table = |row: &&RetainedRow| row.table.as_deref() == Some(table.name) && row.counts == Some(false);
+    let of_table = |row: &&RetainedRow| row.source_table.as_deref() == Some(table.name) && row.counts == Some(false);
     marks.iter().filter(of_table).filter_map(|row| row.id).collect()
 }
 
@@ -117,7 +117,7 @@ impl Retained {
         let marked = former_ids(rows).enumerate().filter(|(row, _)| gone[*row]);
         self.marks.extend(marked.map(|(row, id)| RetainedRow {
             run_id: runs(row),
-            table: Some(table.name.to_owned()),
+            source_table: Some(table.name.to_owned()),
             id: Some(id),
             miner_uid: miners(row),
             counts: Some(counts[row]),

@@ -61,3 +61,14 @@ fn duckdb_polars_and_pyarrow_see_the_same_rows_types_and_sums() {
     let scores = &first["scores"]["columns"]["score"][1];
     assert!((0..3).all(|at| scores[at].as_u64() > Some(0)), "NULL, NaN and infinity are all in it, and apart: {scores}");
 }
+
+#[test]
+fn who_asks_for_nan_finds_it_and_plain_doubles_are_for_every_reader() {
+    let (_folder, dest) = messy();
+    let counted = answer(include_str!("nan.py"), std::path::Path::new(&dest), &[&dest]);
+    assert!(counted["nan"].as_u64() > Some(0) && counted["above"].as_u64() > Some(0), "{counted}");
+    for question in ["nan", "above"] {
+        assert_eq!(counted[format!("duckdb {question}")], counted[question], "{counted}");
+    }
+    assert_eq!(counted["fastparquet"], counted["rows"], "{counted}");
+}

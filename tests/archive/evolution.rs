@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use crate::support::recount;
 use crate::support::repository::root;
+use crate::support::{database, recount};
 
 use super::{archived_sample, copy, files};
 
@@ -24,15 +24,39 @@ fn the_first_format_is_read() {
 }
 
 #[test]
+fn old_days_are_brought_to_the_format_of_today_where_that_is_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (dest, empty) = (path("old"), path("empty"));
+    copy(root().join(FORMAT_1).to_str().unwrap(), &dest);
+    let db = database();
+    recount(["migrate", "--standalone", "--database-url", &db.url()]).run().succeeds();
+    recount(["export", &db.url(), "--out", &empty]).run().succeeds();
+    let day = |dest: &str| {
+        let is_old = |(name, _): &(String, Vec<u8>)| name.starts_with("lead_scores/");
+        files(dest).into_iter().filter(is_old).map(|(_, content)| content).collect::<Vec<_>>()
+    };
+    let before = day(&dest);
+    recount(["archive", &empty, "--to", &dest]).run().succeeds();
+    assert_eq!(day(&dest), before, "days that only the archive has stay as they are");
+    recount(["verify", &dest]).run().succeeds();
+    recount(["archive", &empty, "--to", &dest, "--rewrite"]).run().succeeds();
+    assert!(day(&dest) != before);
+    recount(["verify", &dest]).run().succeeds();
+    let report = recount(["reconcile", &dest, "--format", "json"]).run().json();
+    assert_eq!(report["digest"], FORMAT_1_DIGEST);
+}
+
+#[test]
 fn a_newer_format_says_so() {
     let (_folder, dest) = archived_sample();
     let (name, content) = files(&dest).into_iter().find(|(name, _)| name.starts_with("_manifest/")).unwrap();
     let text = String::from_utf8(content).unwrap();
-    let newer = text.replace("\"version\": 1,", "\"version\": 3,");
+    let newer = text.replace("\"version\": 3,", "\"version\": 4,");
     let hash = |text: &str| blake3::hash(text.as_bytes()).to_hex().to_string();
     let latest = Path::new(&dest).join("_latest.json");
     let link = fs::read_to_string(&latest).unwrap().replace(&hash(&text), &hash(&newer));
     fs::write(Path::new(&dest).join(&name), newer).unwrap();
     fs::write(&latest, link).unwrap();
-    recount(["reconcile", &dest]).run().ends_with(2).stderr_has("format version 3").stderr_has("newer recount");
+    recount(["reconcile", &dest]).run().ends_with(2).stderr_has("format version 4").stderr_has("newer recount");
 }

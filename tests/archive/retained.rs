@@ -35,7 +35,7 @@ fn nothing_that_was_archived_is_lost_by_what_a_validator_deletes() {
     let dest = folder.path().join("archive").to_str().unwrap().to_owned();
     let full = archived(&db, &dest, &[]);
     let (digest, all) = (full["digest"].clone(), evidence(&dest));
-    assert_eq!((rows(&dest, "retained"), &manifest(&dest)["version"]), (0, &1.into()));
+    assert_eq!(rows(&dest, "retained"), 0);
 
     // The hotkey of a uid changed; old steps; the ERA5 scores of a run were reset; a run grew too old.
     let purges = [
@@ -54,7 +54,6 @@ fn nothing_that_was_archived_is_lost_by_what_a_validator_deletes() {
         // A run that is gone as a whole keeps the marks that it had.
         assert!(now > marked || purge.contains("weather_forecast_runs") && now == marked, "{purge}: {now} rows are marked");
         marked = now;
-        assert_eq!(manifest(&dest)["version"], 2);
     }
     // With other settings every day is written anew, from what it has; and back.
     archived(&db, &dest, &["--era5-weight", "0.5"]);
@@ -66,7 +65,7 @@ fn nothing_that_was_archived_is_lost_by_what_a_validator_deletes() {
     archived(&db, &dest, &["--forget", "3"]);
     assert!(rows(&dest, "scores") < all[1] && rows(&dest, "retained") < marked);
     archived(&db, &dest, &["--forget", "..1000"]);
-    assert_eq!((rows(&dest, "retained"), &manifest(&dest)["version"]), (0, &1.into()));
+    assert_eq!(rows(&dest, "retained"), 0);
     let live = recount(["reconcile", &db.url(), "--format", "json"]).run().json();
     assert_eq!(manifest(&dest)["digest"], live["digest"], "what is left is what the database has");
 }

@@ -15,8 +15,8 @@ use arrow_array::RecordBatch;
 use crate::archive::encoding::row_groups;
 use crate::archive::manifest::RunEntry;
 use crate::archive::tables::{
-    self, Division, EVIDENCE, FINDINGS_TABLE, LATER, LEAD_SCORES, LEGACY_TABLE, MINERS, NODES_TABLE, RETAINED_TABLE, RUNS_TABLE,
-    STATS, STORED_MINERS, STORED_STATS, STORED_SUBNET, STRAY_STATS, SUBNET, TABLES, Table,
+    self, Division, EVIDENCE, FINDINGS_TABLE, LATER, LEAD_SCORES, LEGACY_TABLE, LOOSE_FINDINGS, MINERS, NODES_TABLE,
+    RETAINED_TABLE, RUNS_TABLE, STATS, STORED_MINERS, STORED_STATS, STORED_SUBNET, STRAY_STATS, SUBNET, TABLES, Table,
 };
 use crate::archive::{Day, Manifest, Place, day};
 use crate::error::{Error, ErrorKind, Result};
@@ -25,7 +25,7 @@ use crate::model::difference::Tolerance;
 use crate::model::evidence::{Run, Snapshot, UnitEvidence, units};
 use crate::model::filter::ColumnFilter;
 use crate::model::ids::{LeadHours, RunId};
-use crate::model::job::{Job, Narrowing, RunRange, Watch};
+use crate::model::job::{Encoding, Job, Narrowing, RunRange, Watch};
 use crate::model::rollups::LegacyScore;
 use crate::model::rows::{batch_of, stats_batch};
 use crate::model::time::Micros;
@@ -58,16 +58,18 @@ pub struct Archived {
 
 /// Archives a source: the runs that the job's narrowing includes, together with all that the archive has already.
 pub fn archive(job: &Job, source: Source, dest: &str, wanted: Option<&[String]>, watch: &dyn Watch) -> Result<Archived> {
-    archive_but(job, source, dest, wanted, None, watch)
+    archive_but(job, source, dest, wanted, None, false, watch)
 }
 
-/// As [`archive`], without what only the archive still has of the runs of `forget`.
+/// As [`archive`], without what only the archive still has of the runs of `forget`. `rewrite`: days of which the source has no run any
+/// more are written anew as well, in the format and the encoding of today.
 pub fn archive_but(
     job: &Job,
     source: Source,
     dest: &str,
     wanted: Option<&[String]>,
     forget: Option<RunRange>,
+    rewrite: bool,
     watch: &dyn Watch,
 ) -> Result<Archived> {
     let start = Instant::now();
@@ -80,20 +82,20 @@ pub fn archive_but(
     writer.set_wide_leads(&snapshot.wide_leads);
 
     let mut manifest = manifest(job, snapshot, &tables);
-    let kept = kept_days(writer.former(), &manifest, &source);
+    let kept = if rewrite { BTreeSet::new() } else { kept_days(writer.former(), &manifest, &source) };
     let whole =
         Job { narrowing: Narrowing::default(), filter: ColumnFilter::default(), tolerance: Tolerance::default(), ..job.clone() };
-    let mut days = Days::new(&mut writer, snapshot, &tables, kept.clone());
+    let mut days = Days::new(&mut writer, snapshot, &tables, kept.clone(), job.encoding);
     let retained_rows = AtomicU64::new(0);
     let prepare = |evidence: &UnitEvidence, fold: &UnitFold| {
         let retained: BTreeMap<RunId, Retained> =
             evidence.runs.iter().filter_map(|run| Some((run.run.id, source.take_retained(run.run.id)?))).collect();
         let rows: usize = retained.values().map(|retained| retained.marks.len()).sum();
         retained_rows.fetch_add(rows as u64, Ordering::Relaxed);
-        prepare(evidence, fold, &retained, &tables, &kept, &snapshot.wide_leads)
+        prepare(evidence, fold, &retained, &tables, &kept, &snapshot.wide_leads, job.encoding)
     };
     let outcome = Pass::new("archive", &whole, &source, watch).run_with(prepare, &mut days)?;
-    write_moment(&mut writer, &source, &tables)?;
+    write_moment(&mut writer, &source, &tables, job.encoding)?;
     manifest.digest = outcome.digest.clone();
     let archived = snapshot.runs.iter().filter(|run| source.is_archived(run.id)).count() as u64;
     Ok(Archived {
@@ -130,6 +132,10 @@ fn selected(former: Option<&Manifest>, wanted: Option<&[String]>, dest: &str) ->
     let complete = |mut names: BTreeSet<String>| {
         if EVIDENCE.iter().all(|table| names.contains(table.name)) {
             names.extend(LATER.iter().map(|table| table.name.to_owned()));
+        }
+        // Archives of before had them among the others.
+        if names.contains(FINDINGS_TABLE.name) {
+            names.insert(LOOSE_FINDINGS.name.to_owned());
         }
         names
     };
@@ -221,11 +227,12 @@ fn prepare(
     tables: &[&'static Table],
     kept: &BTreeSet<Day>,
     wide_leads: &[LeadHours],
+    doubles: Encoding,
 ) -> Result<Vec<Piece>> {
     let mut pieces = Vec::new();
     let mut add = |day: Day, table: &'static Table, place: RunId, batch: &RecordBatch| {
         if batch.num_rows() > 0 && !kept.contains(&day) && tables.iter().any(|wanted| wanted.name == table.name) {
-            let groups = row_groups(table, &table.schema(wide_leads), batch)?;
+            let groups = row_groups(table, &table.schema(wide_leads), batch, doubles)?;
             pieces.push(Piece { day, table, place, groups });
         }
         Ok::<_, Error>(())
@@ -261,10 +268,17 @@ struct Days<'w> {
     /// The days of the units to come, in their order.
     coming: std::vec::IntoIter<BTreeSet<Day>>,
     as_of: String,
+    doubles: Encoding,
 }
 
 impl<'w> Days<'w> {
-    fn new(writer: &'w mut ArchiveWriter, snapshot: &Snapshot, tables: &[&'static Table], kept: BTreeSet<Day>) -> Self {
+    fn new(
+        writer: &'w mut ArchiveWriter,
+        snapshot: &Snapshot,
+        tables: &[&'static Table],
+        kept: BTreeSet<Day>,
+        doubles: Encoding,
+    ) -> Self {
         let days = |runs: &[Run]| runs.iter().map(|run| Day::of(run.gfs_init)).collect::<BTreeSet<Day>>();
         let coming: Vec<_> = units(&snapshot.runs).iter().map(|unit| days(&unit.runs)).collect();
         let mut waiting = BTreeMap::new();
@@ -272,7 +286,17 @@ impl<'w> Days<'w> {
             *waiting.entry(*day).or_default() += 1;
         }
         let (runs, as_of) = (snapshot.runs.clone(), day::stamp(snapshot.taken_at));
-        Days { writer, tables: tables.to_vec(), kept, runs, waiting, pieces: BTreeMap::new(), coming: coming.into_iter(), as_of }
+        Days {
+            writer,
+            tables: tables.to_vec(),
+            kept,
+            runs,
+            waiting,
+            pieces: BTreeMap::new(),
+            coming: coming.into_iter(),
+            as_of,
+            doubles,
+        }
     }
 
     fn has(&self, table: &Table) -> bool {
@@ -302,7 +326,7 @@ impl<'w> Days<'w> {
         if !self.has(table) {
             return Ok(());
         }
-        self.writer.write(table, partition, row_groups(table, &table.schema(&[]), batch)?)
+        self.writer.write(table, partition, row_groups(table, &table.schema(&[]), batch, self.doubles)?)
     }
 }
 
@@ -325,15 +349,17 @@ impl Collect<Vec<Piece>> for Days<'_> {
         let as_of = self.as_of.clone();
         self.whole(&MINERS, &as_of, &batch_of(rest.miners))?;
         self.whole(&SUBNET, &as_of, &batch_of(rest.subnet))?;
-        for (day, findings) in rows::findings(rest.findings, &self.runs) {
+        let (by_day, loose) = rows::findings(rest.findings, &self.runs);
+        for (day, findings) in by_day {
             self.whole(&FINDINGS_TABLE, &day.to_string(), &findings)?;
         }
+        self.whole(&LOOSE_FINDINGS, &as_of, &loose)?;
         Ok(())
     }
 }
 
 /// What holds at this moment alone, beside the moments that were archived before.
-fn write_moment(writer: &mut ArchiveWriter, source: &Source, tables: &[&'static Table]) -> Result<()> {
+fn write_moment(writer: &mut ArchiveWriter, source: &Source, tables: &[&'static Table], doubles: Encoding) -> Result<()> {
     let snapshot = source.snapshot();
     let as_of = day::stamp(snapshot.taken_at);
     for table in tables.iter().filter(|table| table.division == Division::Moment) {
@@ -351,7 +377,7 @@ fn write_moment(writer: &mut ArchiveWriter, source: &Source, tables: &[&'static 
     ];
     for (table, batch) in stored {
         if let Some(batch) = batch.filter(|_| tables.iter().any(|wanted| wanted.name == table.name)) {
-            writer.write(table, &as_of, row_groups(table, &table.schema(&snapshot.wide_leads), &batch)?)?;
+            writer.write(table, &as_of, row_groups(table, &table.schema(&snapshot.wide_leads), &batch, doubles)?)?;
         }
     }
     Ok(())

@@ -7,7 +7,7 @@ use arrow_array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow_schema::{DataType, Field, Schema};
 
 use crate::archive::Day;
-use crate::archive::tables::PLACED;
+use crate::archive::tables::{PLACED, findings_batch};
 use crate::model::evidence::Run;
 use crate::model::finding::Finding;
 use crate::model::ids::RunId;
@@ -33,13 +33,16 @@ pub fn stats(fold: &UnitFold, run: RunId) -> RecordBatch {
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).expect("invariant: a column of the same length")
 }
 
-/// Findings by the day of their run; those of no run, or of one that is gone, have no day.
-pub fn findings(findings: &[Finding], runs: &[Run]) -> BTreeMap<Day, RecordBatch> {
+/// Findings by the day of their run, and those of no run, or of one that is gone.
+pub fn findings(findings: &[Finding], runs: &[Run]) -> (BTreeMap<Day, RecordBatch>, RecordBatch) {
     let known: BTreeMap<RunId, Day> = runs.iter().map(|run| (run.id, Day::of(run.gfs_init))).collect();
     let mut days: BTreeMap<Day, Vec<FindingRow>> = BTreeMap::new();
+    let mut loose: Vec<FindingRow> = Vec::new();
     for finding in findings {
-        let day = finding.run.and_then(|run| known.get(&run)).copied().unwrap_or(Day(None));
-        days.entry(day).or_default().push(finding.into());
+        match finding.run.and_then(|run| known.get(&run)) {
+            Some(day) => days.entry(*day).or_default().push(finding.into()),
+            None => loose.push(finding.into()),
+        }
     }
-    days.into_iter().map(|(day, rows)| (day, batch_of(&rows))).collect()
+    (days.into_iter().map(|(day, rows)| (day, findings_batch(&rows))).collect(), findings_batch(&loose))
 }

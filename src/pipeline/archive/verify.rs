@@ -11,14 +11,16 @@ use arrow_schema::{DataType, Schema};
 use crate::archive::encoding::ordered;
 use crate::archive::manifest::{FileEntry, Link};
 use crate::archive::read::{Reader, rows_in};
-use crate::archive::tables::{EVIDENCE, FINDINGS_TABLE, LEAD_SCORES, MINERS, RUNS_TABLE, STATS, SUBNET, Table};
+use crate::archive::tables::{
+    EVIDENCE, FINDINGS_TABLE, LEAD_SCORES, LOOSE_FINDINGS, MINERS, RUNS_TABLE, STATS, SUBNET, Table, findings_batch,
+};
 use crate::archive::{Day, LATEST, MANIFESTS, Manifest, PENDING, Place, STAGING, day};
 use crate::error::{Context, ErrorKind, Result};
 use crate::model::difference::Tolerance;
 use crate::model::evidence::{Run, UnitEvidence};
 use crate::model::filter::ColumnFilter;
 use crate::model::finding::Finding;
-use crate::model::job::{Job, Narrowing, Watch};
+use crate::model::job::{Encoding, Job, Narrowing, Watch};
 use crate::model::rollups::{MinerStat, SubnetStat};
 use crate::model::rows::batch_of;
 use crate::model::time::Micros;
@@ -197,6 +199,7 @@ fn check_rollups(place: Place, manifest: Manifest, threads: usize, watch: &dyn W
         threads,
         filter: ColumnFilter::default(),
         narrowing: Narrowing::default(),
+        encoding: Encoding::default(),
     };
     let source = Source::Archive(Box::new(Archive::of(place, manifest)?));
     let Source::Archive(archive) = &source else { unreachable!("invariant: it was just made") };
@@ -252,12 +255,18 @@ impl Check<'_> {
     }
 
     fn findings(&self, findings: &[Finding], runs: &[Run]) -> Result<()> {
-        let mut expected = rows::findings(findings, runs);
-        let none = batch_of::<crate::model::rollups::FindingRow>(&[]);
-        for day in runs.iter().map(|run| Day::of(run.gfs_init)).chain([Day(None)]) {
+        let (mut expected, loose) = rows::findings(findings, runs);
+        let none = findings_batch(&[]);
+        for day in runs.iter().map(|run| Day::of(run.gfs_init)) {
             expected.entry(day).or_insert_with(|| none.clone());
         }
-        expected.iter().try_for_each(|(day, rows)| self.same(&FINDINGS_TABLE, &day.to_string(), None, rows))
+        expected.iter().try_for_each(|(day, rows)| self.same(&FINDINGS_TABLE, &day.to_string(), None, rows))?;
+        // The first versions had those of no run in a day of their own, which is none.
+        let manifest = self.reader.manifest();
+        match manifest.has_table(LOOSE_FINDINGS.name) {
+            true => self.same(&LOOSE_FINDINGS, &day::stamp(Micros(manifest.as_of)), None, &loose),
+            false => self.same(&FINDINGS_TABLE, &Day(None).to_string(), None, &loose),
+        }
     }
 
     fn lifetime(&self, miners: &[MinerStat], subnet: &[SubnetStat]) -> Result<()> {

@@ -183,6 +183,7 @@ mod tests {
     use crate::archive::encoding::{MAX_FILE_BYTES, row_groups};
     use crate::archive::read::Reader;
     use crate::archive::tables::LEAD_SCORES;
+    use crate::model::job::Encoding;
     use crate::model::rollups::LeadScore;
     use crate::model::rows::batch_of;
     use crate::model::settings::Scoring;
@@ -190,7 +191,7 @@ mod tests {
 
     fn run(id: i32) -> RowGroup {
         let row = LeadScore { run_id: Some(id), miner_uid: Some(1), lead_hours: Some(24), ..LeadScore::default() };
-        row_groups(&LEAD_SCORES, &LEAD_SCORES.schema(&[]), &batch_of(&[row])).unwrap().remove(0)
+        row_groups(&LEAD_SCORES, &LEAD_SCORES.schema(&[]), &batch_of(&[row]), Encoding::Plain).unwrap().remove(0)
     }
 
     fn archive(dest: &str, groups: Vec<RowGroup>) -> Published {

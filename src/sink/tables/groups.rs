@@ -10,6 +10,7 @@ use super::properties;
 use crate::error::{Context, ErrorKind, Result};
 use crate::files::parquet::ParquetFile;
 use crate::model::columns::Type;
+use crate::model::job::Encoding;
 use crate::model::rollups::Rollup;
 use crate::model::rows::schema_of;
 use crate::parallel;
@@ -58,11 +59,11 @@ impl<B: Fn(Range<usize>) -> RecordBatch + Send + Sync> RowGroups for Rows<B> {
 }
 
 /// Writes the files of these tables.
-pub fn write(tables: &[(PathBuf, &dyn RowGroups)], threads: usize) -> Result<()> {
+pub fn write(tables: &[(PathBuf, &dyn RowGroups)], threads: usize, encoding: Encoding) -> Result<()> {
     let doing = |index: usize| format!("writing {}", tables[index].0.display());
     let files = tables.iter().map(|(path, table)| {
         let schema = table.schema();
-        ParquetFile::create(path, &schema, properties(&schema))
+        ParquetFile::create(path, &schema, properties(&schema, encoding))
     });
     let (mut files, encoders): (Vec<_>, Vec<_>) = files.collect::<Result<Vec<_>>>()?.into_iter().unzip();
     let groups = tables.iter().enumerate().flat_map(|(index, (_, table))| (0..table.groups()).map(move |group| (index, group)));

@@ -256,7 +256,7 @@ mod tests {
     use arrow_schema::{DataType, Field, Schema};
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-    use super::super::groups;
+    use super::super::{Encoding, groups};
     use super::*;
 
     fn batch(values: &[i32]) -> RecordBatch {
@@ -279,7 +279,7 @@ mod tests {
         table.room = room;
         batches.iter().for_each(|values| table.push(batch(values)).unwrap());
         let path = folder.path().join("t.parquet");
-        groups::write(&[(path.clone(), &table.sorted().unwrap())], threads).unwrap();
+        groups::write(&[(path.clone(), &table.sorted().unwrap())], threads, Encoding::Plain).unwrap();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "the rows that waited are gone");
         let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(&path).unwrap()).unwrap().build().unwrap();
         let rows = reader.flat_map(|batch| batch.unwrap().column(0).as_primitive::<Int32Type>().values().to_vec()).collect();
