@@ -86,6 +86,10 @@ mod tests {
         assert_eq!(class(json!({"a": 0.25, "b": 0.5}), json!({"a": 0.25, "b": 0.5 + 1e-12})), CellClass::Within);
         assert_eq!(class(json!({"a": 1}), json!({"b": 1})), CellClass::Drift);
         assert_eq!(class(json!([1, 2]), json!([2, 1])), CellClass::Drift);
+        assert_eq!(class(json!([1, 2]), json!([1])), CellClass::Drift);
+        assert_eq!(class(json!([0.5, 1]), json!([0.5 + 1e-12, 1])), CellClass::Within, "the worst of a list");
+        assert_eq!(class(json!({"a": 1, "b": 2}), json!({"a": 1})), CellClass::Drift);
+        assert_eq!(class(json!({"a": 1}), json!({"a": 1, "b": 2})), CellClass::Drift);
         assert_eq!(class(json!({"a": null}), json!({"a": "x"})), CellClass::Drift);
     }
 }

@@ -167,6 +167,21 @@ fn d5_what_was_cleaned_as_it_was_read_is_drift_whatever_it_is_compared_with() {
 }
 
 #[test]
+fn d6_an_unproven_cell_is_no_drift_but_where_its_text_was_cleaned_or_its_number_is_none() {
+    let lost = |cells: &str, recomputed: &str| {
+        let (a, b) = (stored(cells), row(recomputed));
+        let left = [((7, 3), Default::default())].into();
+        let plan = plan(|column| ["era5_score_24h", "last_error_message", "avg_acc"].contains(&column.name.as_ref()));
+        let unit = plan.losses(std::slice::from_ref(&a), &[&b], &left, Retention::new(0, crate::model::time::Micros(0)));
+        told(&StatDiff { findings: Vec::new(), ..plan.unit(&[&a], &[&b], &unit).unwrap() })
+    };
+    assert_eq!(lost("24h=0.5", ""), "3 era5_score_24h Unproven, 1 unproven");
+    assert_eq!(lost("24h=0.5 message=a message!", "message=a"), "3 last_error_message Drift, 3 era5_score_24h Unproven, 1 drift");
+    assert_eq!(lost("24h=0.5 message=a", "message=b"), "3 last_error_message Unproven, 3 era5_score_24h Unproven, 1 unproven");
+    assert_eq!(lost("24h=0.5 acc=NaN", ""), "3 avg_acc Drift, 3 era5_score_24h Unproven, 1 drift");
+}
+
+#[test]
 fn f_a_wide_value_without_a_scored_lead_behind_it() {
     assert_units(
         "

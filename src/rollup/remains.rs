@@ -145,3 +145,6 @@ fn of_steps(
     };
     whose(&former.steps, "id").enumerate().map(stands_in).collect()
 }
+
+#[cfg(test)]
+mod tests;

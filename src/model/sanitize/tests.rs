@@ -127,6 +127,18 @@ fn e2_type_and_message_of_an_error() {
 }
 
 #[test]
+fn d5_stored_json_is_sanitized_in_every_text_and_key() {
+    let clean = |json: &str| stored_json(json);
+    assert_eq!(clean("null"), (None, false));
+    assert_eq!(
+        clean(r#"{"type": "t", "message": "m", "n": 1}"#),
+        (Some(r#"{"message":"m","n":1,"type":"t"}"#.to_owned()), false)
+    );
+    assert_eq!(clean(r#"["on 1.2.3.4"]"#), (Some(r#"["on [REDACTED]"]"#.to_owned()), true));
+    assert_eq!(clean(r#"{"1.2.3.4": 1}"#), (Some(r#"{"[REDACTED]":1}"#.to_owned()), true));
+}
+
+#[test]
 fn e3_the_first_class_that_holds() {
     let table = "
         Timeout, connection lost    | timeout

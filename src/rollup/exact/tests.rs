@@ -66,6 +66,39 @@ fn a1_a_sum_is_rounded_once() {
 }
 
 #[test]
+fn a1_ties_go_to_even_and_whatever_lies_below_breaks_them() {
+    let half = f64::EPSILON / 2.0;
+    for (values, expected) in [
+        (vec![1.0, half], 1.0),
+        (vec![1.0 + f64::EPSILON, half], 1.0 + 2.0 * f64::EPSILON),
+        // In the same limb, in the next one, and at the very end.
+        (vec![1.0, half, half / 4.0], 1.0 + f64::EPSILON),
+        (vec![1.0, half, half / 2f64.powi(40)], 1.0 + f64::EPSILON),
+        (vec![1.0, half, 5e-324], 1.0 + f64::EPSILON),
+        (vec![1.0, half, -5e-324], 1.0),
+        (vec![1.0, half / 2.0, half / 4.0], 1.0),
+        (vec![2f64.powi(31), 2f64.powi(-22)], 2f64.powi(31)),
+        (vec![2f64.powi(31), 2f64.powi(-22), 2f64.powi(-23)], 2f64.powi(31) + 2f64.powi(-21)),
+        (vec![2f64.powi(-1021), 5e-324], 2f64.powi(-1021) + 5e-324),
+    ] {
+        assert_eq!(slow(&values), expected, "{values:?}");
+        let negative: Vec<f64> = values.iter().map(|x| -x).collect();
+        assert_eq!(slow(&negative), -expected, "{negative:?}");
+    }
+}
+
+#[test]
+fn a6_what_is_not_finite_stays_so_when_sums_are_merged() {
+    let of = |values: &[f64]| values.iter().copied().collect::<ExactSum>();
+    for (a, b, expected) in [(&[1.0][..], &[f64::INFINITY][..], f64::INFINITY), (&[f64::NEG_INFINITY], &[2.0], f64::NEG_INFINITY)]
+    {
+        let mut sum = of(a);
+        sum.merge(&of(b));
+        assert_eq!(sum.total(), expected);
+    }
+}
+
+#[test]
 fn a2_a_mean_is_one_division() {
     assert_eq!(mean(&[]), None);
     assert_eq!(mean(&[1.0, 2.0]), Some(1.5));

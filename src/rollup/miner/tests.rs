@@ -181,3 +181,12 @@ fn the_second_pass_takes_what_the_first_gave_back() {
     second.absorb(again[0]);
     assert_cells(&second.finish(&rules(|_| {})).0, "consecutive_failures\n 1");
 }
+
+#[test]
+fn m2_the_deviation_is_that_of_two_passes_to_the_last_bit() {
+    for scores in [[0.1, 0.3, 0.7], [0.123456789, 0.2, 0.87654321], [1.0 / 3.0, 2.0 / 3.0, 0.99]] {
+        let rows: String = scores.iter().map(|score| format!("{score}\n")).collect();
+        let (miners, _) = lifetime(&format!("combined\n{rows}"));
+        assert_eq!(miners[0].score_std_dev, crate::rollup::exact::stddev(&scores), "{scores:?}");
+    }
+}
