@@ -70,6 +70,9 @@ fn check(words: &[String]) -> Result<Cli, String> {
     let cli = cli.map_err(|error| error.to_string())?;
     let mut flags = cli.global.flags.0.clone();
     flags.extend(reading(&cli.command).iter().flat_map(|reading| reading.flags.0.clone()));
+    if let Command::Explain(explain) = &cli.command {
+        flags.extend(explain.flags.0.clone());
+    }
     let settings = Settings::resolve(&Layers { flags, ..Layers::default() });
     settings.map_err(|error| error.to_string()).map(|_| cli)
 }
@@ -81,7 +84,7 @@ fn reading(command: &Command) -> Option<&Reading> {
         Command::Diff(diff) => Some(&diff.reading),
         Command::Recompute(with_out) | Command::Export(with_out) => Some(&with_out.reading),
         Command::Archive(archive) => Some(&archive.reading),
-        Command::Verify(_) | Command::Query(_) => None,
+        Command::Verify(_) | Command::Query(_) | Command::Explain(_) => None,
         Command::Generate(_)
         | Command::Migrate(_)
         | Command::Apply(_)
@@ -101,6 +104,7 @@ fn needs_no_server(command: &Command) -> bool {
         // What an earlier command of the page has archived.
         Command::Verify(verify) => verify.dest == "archive",
         Command::Query(query) => query.dest == "archive",
+        Command::Explain(explain) => explain.source.as_deref().is_some_and(|source| source.starts_with("data/")),
         Command::Archive(Archive { action: Some(ArchiveAction::Ls { dest }), .. }) => dest == "archive",
         Command::Migrate(_)
         | Command::Apply(_)

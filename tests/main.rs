@@ -9,6 +9,7 @@ mod connections;
 mod console;
 mod corrections;
 mod documents;
+mod explain;
 mod generate;
 mod harness;
 mod incremental;

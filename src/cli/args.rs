@@ -51,6 +51,14 @@ Examples:
 
 Exit status: 0 in sync, 1 differences, 2 error or bad usage, 3 refused, 130 interrupted.";
 
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  recount explain data/sample --run 3 --miner 5
+  recount explain data/sample --run 3 --miner 5 --column era5_combined_score --depth 2
+  recount explain postgres://reader@db.example/validator --run 812 --miner 17 --column overall_forecast_score --format json
+
+Exit status: 0 the row is explained, whether it is in sync or not; 2 error or bad usage, 130 interrupted.";
+
 const RECOMPUTE_EXAMPLES: &str = "\
 Examples:
   recount recompute data/sample --out recomputed
@@ -137,6 +145,9 @@ pub enum Command {
     /// Compare as reconcile does, and write differences.parquet
     #[command(after_help = DIFF_EXAMPLES)]
     Diff(Diff),
+    /// Tell why a row of weather_forecast_stats is what it is: rule by rule, down to the rows behind each value
+    #[command(after_help = EXPLAIN_EXAMPLES)]
+    Explain(Explain),
     /// Write the recomputed rollups and the findings as Parquet files
     #[command(after_help = RECOMPUTE_EXAMPLES)]
     Recompute(WithOut),
@@ -290,6 +301,27 @@ pub struct Diff {
     /// Folder for differences.parquet
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// PostgreSQL URL, snapshot folder or archive; without it, DATABASE_URL is taken
+    #[arg(value_name = "SOURCE")]
+    pub source: Option<String>,
+    /// The run
+    #[arg(long, value_name = "ID", allow_negative_numbers = true)]
+    pub run: i32,
+    /// The miner
+    #[arg(long, value_name = "UID", allow_negative_numbers = true)]
+    pub miner: i32,
+    /// Only this column, and those that it rests on
+    #[arg(long, value_name = "NAME")]
+    pub column: Option<String>,
+    /// Levels of the tree to show: 1 values, 2 what they are made of, 3 rows of scores [default: all of a column, 1 of a row]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub depth: Option<u32>,
+    #[command(flatten)]
+    pub flags: Flags<false>,
 }
 
 /// A reading command that writes a folder.

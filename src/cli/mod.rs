@@ -30,6 +30,7 @@ pub mod args;
 mod config;
 mod correct;
 mod diff;
+mod explain;
 mod export;
 mod generate;
 mod jobs;
@@ -113,6 +114,7 @@ fn execute(command: &Command, global: &Global) -> Result<Status> {
     match command {
         Command::Reconcile(args) => reconcile::run(args, global),
         Command::Diff(args) => diff::run(args, global),
+        Command::Explain(args) => explain::run(args, global),
         Command::Recompute(args) => recompute::run(args, global),
         Command::Export(args) => export::run(args, global),
         Command::Archive(args) => archive::run(args, global),

@@ -3,6 +3,7 @@
 pub mod archive;
 mod compare;
 mod correct;
+mod explain;
 mod history;
 mod incremental;
 pub mod legacy;
@@ -27,6 +28,7 @@ pub use crate::source::{Options as SourceOptions, Source};
 pub use crate::sink::correct::{apply, jobs, prunable, prune, show, sql_file_exists, undo, write_sql};
 pub use crate::sink::folder::read as read_diff;
 pub use correct::{corrections, diff};
+pub use explain::{EvidenceRow, Explained, Explanation, explain};
 pub use incremental::{Incremental, Keeping};
 use pass::Pass;
 pub use recompute::recompute;

@@ -50,6 +50,15 @@ impl LeadParts {
         };
         score.map(clamp)
     }
+
+    /// L4: what [`LeadParts::score`] computes, with its numbers.
+    pub fn expression(self) -> String {
+        match (self.skill, self.acc, self.rmse) {
+            (Some(skill), Some(acc), Some(rmse)) => format!("clamp(0.6 * {skill} + 0.3 * {acc} + 0.1 * {rmse})"),
+            (Some(skill), Some(acc), None) => format!("clamp(0.6 * {skill} + 0.4 * {acc})"),
+            (skill, acc, rmse) => skill.or(acc).or(rmse).map_or(String::new(), |part| format!("clamp({part})")),
+        }
+    }
 }
 
 #[cfg(test)]

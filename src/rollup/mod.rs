@@ -16,9 +16,11 @@
 //! | M one miner over all runs | `miner.rs` |
 //! | N the subnet | `subnet.rs` |
 //! | D6 what is left of the evidence | `remains.rs` |
+//! | why a row is what it is | `explain.rs` |
 
 mod components;
 pub mod exact;
+pub mod explain;
 mod identity;
 mod input;
 mod kind;

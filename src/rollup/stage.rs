@@ -68,11 +68,15 @@ pub fn error<'a>(status: &str, steps: &[Step<'a>], response: Option<&Response<'a
     if status == COMPLETED {
         return None;
     }
-    let failing = steps.iter().filter(|step| step.error.is_some() && (step.failed() || step.status == "retry_scheduled"));
-    match latest(failing) {
+    match latest_error(steps) {
         Some(step) => step.error,
         None => response.and_then(|response| response.error),
     }
+}
+
+/// R10: the latest failed or `retry_scheduled` step that has an error.
+pub fn latest_error<'s, 'a>(steps: &'s [Step<'a>]) -> Option<&'s Step<'a>> {
+    latest(steps.iter().filter(|step| step.error.is_some() && (step.failed() || step.status == "retry_scheduled")))
 }
 
 /// R11: whether the miner's host could be read.
@@ -97,8 +101,7 @@ impl Hosting {
 
 /// R11: `hosting_status` and `hosting_latency_ms`.
 pub fn hosting(steps: &[Step<'_>], response: Option<&Response<'_>>) -> (Option<Hosting>, Option<i32>) {
-    let probes = steps.iter().filter(|step| step.is("fetch", "kerchunk") || step.is("verify", "open_store"));
-    match latest(probes.filter(|step| matches!(step.status, "succeeded" | "failed"))) {
+    match latest_probe(steps) {
         Some(step) if step.status == "succeeded" => (Some(Hosting::Accessible), step.latency_ms),
         Some(step) => (Some(failed_hosting(step.error)), None),
         None => {
@@ -106,6 +109,12 @@ pub fn hosting(steps: &[Step<'_>], response: Option<&Response<'_>>) -> (Option<H
             (passed.map(|passed| if passed { Hosting::Accessible } else { Hosting::Inaccessible }), None)
         }
     }
+}
+
+/// R11: the latest step that tells whether the store could be read.
+pub fn latest_probe<'s, 'a>(steps: &'s [Step<'a>]) -> Option<&'s Step<'a>> {
+    let probes = steps.iter().filter(|step| step.is("fetch", "kerchunk") || step.is("verify", "open_store"));
+    latest(probes.filter(|step| matches!(step.status, "succeeded" | "failed")))
 }
 
 /// R11: by the class of the error (E3).
