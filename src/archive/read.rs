@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::{ArrayRef, RecordBatch, new_null_array};
-use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use arrow_schema::{Field, Schema, SchemaRef};
 use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
@@ -21,8 +21,6 @@ use super::manifest::{FileEntry, Manifest, damaged};
 use super::place::Place;
 use super::tables::Table;
 
-/// Rows of a batch while a file is decoded whose texts are coded.
-const CODED_ROWS: usize = 1 << 16;
 /// Bytes of files that are kept after their first use, so that a day of many runs is fetched once.
 const KEPT_BYTES: usize = 256 << 20;
 
@@ -118,14 +116,13 @@ pub fn rows_in(content: &Bytes) -> std::result::Result<u64, ParquetError> {
 /// The rows of a file. A nullable column that an older format lacks is NULL throughout.
 fn decode(content: &Bytes, wanted: &SchemaRef, run: Option<i32>) -> std::result::Result<Vec<RecordBatch>, ParquetError> {
     let found = ArrowReaderMetadata::load(content, ArrowReaderOptions::new().with_skip_arrow_metadata(true))?;
-    // Text is decoded straight into what the reader asks for, plain or coded.
     let fields = found.schema().fields().iter().map(|field| {
         let same =
             wanted.fields().iter().find(|wanted| [wanted.name(), former_name(wanted.name())].contains(&field.name().as_str()));
         let kind = same.unwrap_or(field).data_type();
         Field::new(field.name(), kind.clone(), field.is_nullable())
     });
-    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    let schema = bounds::coded(&Arc::new(Schema::new(fields.collect::<Vec<_>>())));
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true).with_schema(schema);
     let mut builder = ParquetRecordBatchReaderBuilder::try_new_with_options(content.clone(), options)?;
     let external = |e| ParquetError::External(Box::new(e));
@@ -137,13 +134,11 @@ fn decode(content: &Bytes, wanted: &SchemaRef, run: Option<i32>) -> std::result:
     }
     let names = wanted.fields().iter().flat_map(|field| [field.name().as_str(), former_name(field.name())]);
     let mask = ProjectionMask::columns(builder.parquet_schema(), names);
-    let is_coded = wanted.fields().iter().all(|field| field.data_type() != &DataType::Utf8);
-    let rows = if is_coded { CODED_ROWS } else { bounds::BATCH_ROWS };
-    let reader = builder.with_projection(mask).with_batch_size(rows).build()?;
+    let reader = builder.with_projection(mask).with_batch_size(bounds::BATCH_ROWS).build()?;
     let fit = |batch: std::result::Result<RecordBatch, _>| {
-        let batch = batch?;
-        room.take(batch.get_array_memory_size()).map_err(external)?;
-        Ok(fitted(&batch, wanted)?)
+        let batch = fitted(&batch?, &bounds::coded(wanted))?;
+        room.take_rows(&batch, wanted).map_err(external)?;
+        Ok(bounds::plain(&batch, wanted)?)
     };
     reader.map(fit).collect()
 }

@@ -3,11 +3,17 @@
 //! is held against the same bound, since a footer can lie.
 
 use std::fmt;
+use std::sync::Arc;
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int32Type;
+use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
+use arrow_select::take::take;
 use parquet::file::metadata::ParquetMetaData;
 
-/// Rows that are decoded at a time where texts stand in each row, however often they repeat in the file.
-pub const BATCH_ROWS: usize = 1 << 10;
+/// Rows that are decoded at a time.
+pub const BATCH_ROWS: usize = 1 << 16;
 /// Bytes that any file may come to.
 const FREE_BYTES: u64 = 256 << 20;
 /// Bytes that each byte of a file may come to beside that. Rows of our tables take a tenth of their size, and hardly less than a
@@ -40,10 +46,47 @@ pub struct Room {
 }
 
 impl Room {
-    pub fn take(&mut self, bytes: usize) -> Result<(), TooLarge> {
+    /// What the rows come to in this schema, which may have plain texts where theirs are coded.
+    pub fn take_rows(&mut self, rows: &RecordBatch, wanted: &Schema) -> Result<(), TooLarge> {
+        let bytes = rows.columns().iter().zip(wanted.fields()).map(|(column, field)| match field.data_type() {
+            DataType::Utf8 => bytes_in_rows(column),
+            _ => column.get_array_memory_size(),
+        });
+        self.take(bytes.fold(0, usize::saturating_add))
+    }
+
+    fn take(&mut self, bytes: usize) -> Result<(), TooLarge> {
         self.taken = self.taken.saturating_add(bytes as u64);
         if self.taken > self.allowed { Err(TooLarge { bytes: self.taken, allowed: self.allowed }) } else { Ok(()) }
     }
+}
+
+/// The schema to decode a file with that has this one: texts coded. A text that stands in a file once can be in each row of it, and
+/// is to be counted before it is.
+pub fn coded(schema: &SchemaRef) -> SchemaRef {
+    let field = |field: &Arc<Field>| match field.data_type() {
+        DataType::Utf8 => Arc::new(Field::new_dictionary(field.name(), DataType::Int32, DataType::Utf8, field.is_nullable())),
+        _ => field.clone(),
+    };
+    Arc::new(Schema::new(schema.fields().iter().map(field).collect::<Vec<_>>()))
+}
+
+/// The rows in this schema, which has plain texts where theirs are coded.
+pub fn plain(rows: &RecordBatch, wanted: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+    let column = |(column, field): (&ArrayRef, &Arc<Field>)| match (field.data_type(), column.as_dictionary_opt::<Int32Type>()) {
+        (DataType::Utf8, Some(coded)) => take(coded.values(), coded.keys(), None),
+        _ => Ok(column.clone()),
+    };
+    let columns = rows.columns().iter().zip(wanted.fields()).map(column).collect::<Result<_, _>>()?;
+    RecordBatch::try_new(wanted.clone(), columns)
+}
+
+fn bytes_in_rows(column: &ArrayRef) -> usize {
+    let Some(coded) = column.as_dictionary_opt::<Int32Type>() else { return column.get_array_memory_size() };
+    let Some(texts) = coded.values().as_string_opt::<i32>() else { return column.get_array_memory_size() };
+    let length =
+        |code: i32| usize::try_from(code).ok().filter(|code| *code < texts.len()).map_or(0, |code| texts.value(code).len());
+    size_of_val(&**coded.keys().values()) + coded.keys().iter().flatten().map(length).fold(0, usize::saturating_add)
 }
 
 /// Holds what the footer of a file of this many bytes states against what it may come to.

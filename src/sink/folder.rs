@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::Path;
 
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
@@ -151,12 +151,14 @@ fn rows_of<R: Rollup>(folder: &Path, name: &str) -> Result<Vec<R>> {
 }
 
 fn rows_in<R: Rollup>(file: File, bytes: u64) -> std::result::Result<Vec<R>, Box<dyn std::error::Error>> {
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file)?;
+    let found = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new().with_skip_arrow_metadata(true))?;
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true).with_schema(bounds::coded(found.schema()));
+    let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)?;
     let mut room = bounds::check_footer(builder.metadata(), bytes)?;
     let mut rows = Vec::new();
     for batch in builder.with_batch_size(bounds::BATCH_ROWS).build()? {
         let batch = batch?;
-        room.take(batch.get_array_memory_size())?;
+        room.take_rows(&batch, found.schema())?;
         rows.extend(rows_from_batch::<R>(&batch)?);
     }
     Ok(rows)
@@ -254,6 +256,22 @@ mod tests {
         assert_eq!((back.origin, back.evidence), (origin, corrections().evidence));
         let Change::Update(cells) = &back.rows[0].change else { panic!("an update") };
         assert!(matches!(cells[0].stored, Value::Float(x) if x.is_nan()));
+    }
+
+    /// A text that stands in the file once, and in a thousand rows of it: a few kilobytes that come to gigabytes.
+    #[test]
+    fn a_file_that_unpacks_to_more_than_its_size_allows_is_refused() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join(FILES[1]);
+        let text = "x".repeat(900 << 10);
+        let row = CorrectionRow { stored_text: Some(text), ..CorrectionRow::default() };
+        let mut file = RowFile::create::<CorrectionRow>(&path, Encoding::Plain).unwrap();
+        (0..100).for_each(|_| file.rows(&vec![row.clone(); 32]).unwrap());
+        file.finish().unwrap();
+        let bytes = std::fs::metadata(&path).unwrap().len();
+        assert!(bytes < 400_000, "{bytes}");
+        let error = rows_in::<CorrectionRow>(File::open(&path).unwrap(), bytes).unwrap_err().to_string();
+        assert!(error.starts_with("it unpacks to 2"), "{error}");
     }
 
     #[test]

@@ -128,9 +128,13 @@ impl<'d> Nights<'d> {
 
     /// A run that comes in: as this one was, 400 days later.
     pub fn new_run(&self, of: i32, id: i32) {
-        let sql = include_str!("../support/new_run.sql").replace("OLD", &of.to_string()).replace("NEW", &id.to_string());
-        self.db.execute(&sql);
+        self.db.execute(&new_run(of, id));
     }
+}
+
+/// The statements for a run that comes in.
+pub fn new_run(of: i32, id: i32) -> String {
+    include_str!("../support/new_run.sql").replace("OLD", &of.to_string()).replace("NEW", &id.to_string())
 }
 
 /// The report of a job that ended well, with or without differences.
