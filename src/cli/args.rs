@@ -88,7 +88,7 @@ Exit status: 0 nothing is wrong, 1 something is, 2 error or bad usage.";
 const QUERY_EXAMPLES: &str = "\
 Examples:
   recount query archive \"SELECT lead_hours, AVG(skill) FROM lead_scores GROUP BY lead_hours ORDER BY lead_hours\"
-  recount query archive \"SELECT * FROM miner_stats\" --as csv --out miners.csv";
+  recount query archive \"SELECT * FROM miner_stats\" --out miners.csv";
 
 const GENERATE_EXAMPLES: &str = "\
 Examples:
@@ -272,18 +272,21 @@ pub struct Verify {
 
 #[derive(Debug, Args)]
 pub struct Query {
-    /// Folder or bucket of the archive
-    #[arg(value_name = "DEST")]
+    /// Folder or bucket of an archive, or a folder that recompute or diff has written
+    #[arg(value_name = "SOURCE")]
     pub dest: String,
-    /// One statement; tables go by their names
+    /// One statement: SELECT, EXPLAIN, DESCRIBE or SHOW TABLES; tables go by their names
     #[arg(value_name = "SQL")]
     pub sql: String,
-    /// Form of the result
-    #[arg(long = "as", value_name = "FORM", value_enum, default_value_t = QueryForm::Table)]
-    pub form: QueryForm,
+    /// Form of the result [default: what the ending of FILE says, else table]
+    #[arg(long, alias = "as", value_name = "FORM", value_enum)]
+    pub format: Option<QueryForm>,
     /// Write the result to FILE instead of stdout
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    /// Megabytes for sorts, joins and groups; what needs more goes to the temporary folder (TMPDIR)
+    #[arg(long, value_name = "MB", default_value_t = 512)]
+    pub memory: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -291,6 +294,7 @@ pub enum QueryForm {
     Table,
     Csv,
     Jsonl,
+    Json,
     Parquet,
 }
 
@@ -470,7 +474,8 @@ impl<const GLOBAL: bool> FromArgMatches for Flags<GLOBAL> {
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
         for key in KEYS.iter().filter(|key| Self::heading(key.place).is_some()) {
-            if let Some(text) = matches.get_one::<String>(key.flag) {
+            // `query` has a `--format` of its own, with forms of its own.
+            if let Ok(Some(text)) = matches.try_get_one::<String>(key.flag) {
                 self.0.insert(key.flag, text.clone());
             }
         }

@@ -1,112 +1,70 @@
 //! `recount query`: a look into an archive, without installing anything.
 
-use std::fs::File;
-use std::io::{self, Write};
+mod cell;
+mod forms;
 
-use polars::prelude::{AnyValue, DataFrame, ParquetWriter, TimeUnit, TimeZone};
-use serde_json::Value as Json;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::BufWriter;
+use std::path::Path;
 
-use crate::error::{Context, ErrorKind, Result};
-use crate::model::time::Micros;
-use crate::model::value::Value;
-use crate::pipeline;
+use crate::error::{Context, Error, ErrorKind, Result};
+use crate::pipeline::archive::query::{Limits, query};
 
 use super::args::{Global, Query, QueryForm};
-use super::output::{self, Look};
-use super::report::table::Grid;
-use super::report::text::counted;
+use super::output::Look;
 use super::{Status, resolve};
 
-/// Rows that a table on the screen shows; the other forms have all.
-const SHOWN_ROWS: usize = 200;
+use self::forms::{Form, Out};
 
-pub fn run(query: &Query, global: &Global) -> Result<Status> {
+/// Bytes of a megabyte.
+const MEGABYTE: u64 = 1 << 20;
+
+pub fn run(args: &Query, global: &Global) -> Result<Status> {
     let settings = resolve(global, None)?;
-    let mut frame = pipeline::archive::query::query(&query.dest, &query.sql)?;
-    let mut content = Vec::new();
-    match query.form {
-        QueryForm::Table => content.extend(table(&frame, Look::of(settings.color)).into_bytes()),
-        form => write(form, &mut frame, &mut content).doing(ErrorKind::Data, || "writing the result".to_owned())?,
-    }
-    match &query.out {
-        Some(path) => File::create(path)
-            .and_then(|mut file| file.write_all(&content))
-            .doing(ErrorKind::Io, || format!("writing {}", path.display()))?,
-        None => output::print_bytes(&content)?,
-    }
-    Ok(Status::Done)
-}
-
-fn write(form: QueryForm, frame: &mut DataFrame, out: &mut Vec<u8>) -> polars::error::PolarsResult<()> {
-    match form {
-        QueryForm::Csv => csv(frame, out).map_err(Into::into),
-        QueryForm::Jsonl => json_lines(frame, out).map_err(Into::into),
-        QueryForm::Parquet => ParquetWriter::new(out).finish(frame).map(drop),
-        QueryForm::Table => Err(io::Error::other("a table is written by hand").into()),
-    }
-}
-
-/// One header line, NULL as nothing, times as ISO text, quotes where a text needs them.
-fn csv(frame: &DataFrame, out: &mut Vec<u8>) -> io::Result<()> {
-    let mut lines = csv::Writer::from_writer(out);
-    lines.write_record(frame.get_column_names().into_iter().map(|name| name.as_str()))?;
-    for row in 0..frame.height() {
-        let cells = frame.columns().iter().map(|column| match column.get(row).unwrap_or(AnyValue::Null) {
-            AnyValue::Null => String::new(),
-            value => cell(&value),
-        });
-        lines.write_record(cells)?;
-    }
-    lines.flush()
-}
-
-/// One object a line, its keys in the order of the columns; what is no JSON number is its name as text.
-fn json_lines(frame: &DataFrame, out: &mut Vec<u8>) -> io::Result<()> {
-    let names: Vec<Json> = frame.get_column_names().into_iter().map(|name| Json::from(name.as_str())).collect();
-    for row in 0..frame.height() {
-        let cells = frame.columns().iter().map(|column| json(&column.get(row).unwrap_or(AnyValue::Null)));
-        let members: Vec<_> = names.iter().zip(cells).map(|(name, cell)| format!("{name}:{cell}")).collect();
-        writeln!(out, "{{{}}}", members.join(","))?;
-    }
-    Ok(())
-}
-
-fn json(value: &AnyValue<'_>) -> Json {
-    match value {
-        AnyValue::Null => Json::Null,
-        AnyValue::Boolean(x) => Json::from(*x),
-        AnyValue::Float64(x) => Value::Float(*x).to_json(),
-        AnyValue::Float32(x) => Value::Float((*x).into()).to_json(),
-        value => match value.extract::<i64>().filter(|_| value.is_primitive_numeric()) {
-            Some(whole) => Json::from(whole),
-            None => Json::from(cell(value)),
-        },
+    let form = form(args)?;
+    let limits = Limits { threads: settings.threads, memory: args.memory.max(1).saturating_mul(MEGABYTE) };
+    let look = Look::of(settings.color);
+    // The file is made when the statement has been understood, so that a mistyped one does not cost an older file.
+    let mut writing: Option<Box<dyn Form>> = None;
+    let asked = query(&args.dest, &args.sql, limits, &mut |batch| {
+        let form = match &mut writing {
+            Some(form) => form,
+            None => writing.insert(forms::start(form, &batch.schema(), out(args.out.as_deref())?, look)?),
+        };
+        form.take(batch)
+    });
+    match (asked, writing, &args.out) {
+        (Ok(()), Some(form), _) => form.finish().map(|()| Status::Done),
+        (Err(error), Some(_), Some(path)) => {
+            // Half a result looks like a whole one.
+            let _ = fs::remove_file(path);
+            Err(error)
+        }
+        (asked, ..) => asked.map(|()| Status::Done),
     }
 }
 
-fn table(frame: &DataFrame, look: Look) -> String {
-    let names: Vec<&str> = frame.get_column_names().into_iter().map(|name| name.as_str()).collect();
-    let numbers = frame.columns().iter().enumerate().filter(|(_, column)| column.dtype().is_primitive_numeric());
-    let mut grid = Grid::new(&names, look).right(numbers.map(|(index, _)| index));
-    for row in 0..frame.height().min(SHOWN_ROWS) {
-        grid.row(frame.columns().iter().map(|column| cell(&column.get(row).unwrap_or(AnyValue::Null))));
-    }
-    match frame.height() {
-        height if height > SHOWN_ROWS => format!("{grid}\n{} of {} shown\n", SHOWN_ROWS, counted(height as u64, "row")),
-        _ => grid.to_string(),
-    }
+fn out(path: Option<&Path>) -> Result<Out> {
+    let Some(path) = path else { return Ok(Out::Stdout) };
+    let file = File::create(path).doing(ErrorKind::Io, || format!("writing {}", path.display()))?;
+    Ok(Out::File(BufWriter::new(file), path.to_owned()))
 }
 
-fn cell(value: &AnyValue<'_>) -> String {
-    if let Some(text) = value.get_str() {
-        return text.to_owned();
-    }
-    let is_utc = |zone: Option<&TimeZone>| zone.is_some_and(|zone| zone.as_str() == "UTC");
-    match value {
-        AnyValue::Null => "NULL".to_owned(),
-        AnyValue::Float64(x) => x.to_string(),
-        AnyValue::Datetime(micros, TimeUnit::Microseconds, zone) if is_utc(*zone) => Micros(*micros).iso(),
-        AnyValue::DatetimeOwned(micros, TimeUnit::Microseconds, zone) if is_utc(zone.as_deref()) => Micros(*micros).iso(),
-        other => other.to_string(),
+/// As asked for, or as the ending of the file says.
+fn form(args: &Query) -> Result<QueryForm> {
+    let ending = args.out.as_deref().and_then(Path::extension).and_then(OsStr::to_str);
+    match (args.format, ending) {
+        (Some(form), _) => Ok(form),
+        (None, Some("csv")) => Ok(QueryForm::Csv),
+        (None, Some("jsonl" | "ndjson")) => Ok(QueryForm::Jsonl),
+        (None, Some("json")) => Ok(QueryForm::Json),
+        (None, Some("parquet")) => Ok(QueryForm::Parquet),
+        (None, Some("txt")) => Ok(QueryForm::Table),
+        (None, _) if args.out.is_none() => Ok(QueryForm::Table),
+        (None, _) => {
+            let error = Error::new(ErrorKind::Usage, "writing the result", "the ending of --out does not tell its form");
+            Err(error.hint("end it in .csv, .jsonl, .json, .parquet or .txt, or say --format"))
+        }
     }
 }

@@ -3,8 +3,8 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::support::command::Recount;
@@ -63,6 +63,8 @@ struct Faults {
     lost_at: AtomicUsize,
     puts: AtomicUsize,
     failed: AtomicUsize,
+    /// What was asked for besides puts.
+    reads: Mutex<Vec<String>>,
 }
 
 /// Passes requests on, one connection each.
@@ -100,6 +102,9 @@ fn pass_on(mut client: TcpStream, to: u16, faults: &Faults) -> std::io::Result<(
     let mut body = vec![0; length];
     reader.read_exact(&mut body)?;
     let fate = if head.starts_with("PUT") { fate(faults) } else { Fate::Answered };
+    if !head.starts_with("PUT") {
+        faults.reads.lock().unwrap().push(head.lines().next().unwrap_or_default().to_owned());
+    }
     if fate == Fate::Refused {
         return client.write_all(BUSY);
     }
@@ -181,6 +186,21 @@ fn a_bucket_holds_an_archive_through_failing_and_slow_puts() {
     let count = "SELECT COUNT(*) AS n FROM weather_forecast_stats";
     let asked = at(port, &["query", DEST, count, "--as", "csv"]).run().succeeds();
     assert_eq!(asked.stdout, "n\n80\n");
+}
+
+#[cfg(feature = "query")]
+#[test]
+fn a_query_of_one_day_reads_that_day_of_its_table_and_nothing_else() {
+    let server = Server::start();
+    let (faults, port) = begun(&server, DEST);
+    faults.reads.lock().unwrap().clear();
+    let one = "SELECT count(*) AS n, max(skill) AS best FROM lead_scores WHERE init_date = DATE '2025-01-02'";
+    at(port, &["query", DEST, one]).run().succeeds();
+    let reads = faults.reads.lock().unwrap().clone();
+    assert!(reads.len() <= 18, "{}: {reads:#?}", reads.len());
+    let of_tables: Vec<&String> = reads.iter().filter(|read| !read.contains("_manifest") && !read.contains("_latest")).collect();
+    let wanted = |read: &&String| read.contains("/lead_scores/") && read.contains("2025-01-02");
+    assert!(!of_tables.is_empty() && of_tables.iter().all(wanted), "{reads:#?}");
 }
 
 /// From this archive of five runs to one of all ten.

@@ -1,9 +1,13 @@
 //! Archives in the bucket of an object store: S3, Google Cloud or Azure.
 
 use std::collections::BTreeMap;
+#[cfg(feature = "query")]
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "query")]
+use bytes::Bytes;
 use futures_util::TryStreamExt;
 use object_store::aws::AmazonS3Builder;
 use object_store::azure::MicrosoftAzureBuilder;
@@ -67,6 +71,13 @@ impl Bucket {
             Err(object_store::Error::NotFound { .. }) => Ok(Seen::default()),
             Err(error) => Err(self.refused("reading", path, error)),
         }
+    }
+
+    /// Parts of a file; those that are near each other come in one request.
+    #[cfg(feature = "query")]
+    pub fn read_ranges(&self, path: &str, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        let read = self.runtime.block_on(self.store.get_ranges(&self.key(path), ranges));
+        read.map_err(|e| self.refused("reading", path, e))
     }
 
     pub fn list(&self) -> Result<BTreeMap<String, u64>> {

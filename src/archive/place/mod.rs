@@ -3,6 +3,10 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
+#[cfg(feature = "query")]
+use std::io::{Read, Seek, SeekFrom};
+#[cfg(feature = "query")]
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -89,6 +93,22 @@ impl Place {
     /// The whole content of a file; `None` where there is none.
     pub fn read(&self, path: &str) -> Result<Option<Bytes>> {
         self.look(path).map(|seen| seen.content)
+    }
+
+    /// Parts of a file, which has all of them.
+    #[cfg(feature = "query")]
+    pub fn read_ranges(&self, path: &str, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        match &self.kind {
+            Kind::Folder(root) => {
+                let read = path::open(root, path, FILE_BYTES)
+                    .and_then(|(file, _)| ranges.iter().map(|range| part(&file, range)).collect::<io::Result<Vec<_>>>());
+                read.map_err(|e| self.failed("reading", path, e))
+            }
+            Kind::Bucket(bucket) => {
+                self.check(path)?;
+                bucket.read_ranges(path, ranges)
+            }
+        }
     }
 
     /// The content of a file, with what tells later whether it is still the same.
@@ -221,6 +241,17 @@ fn walk(folder: &Path, prefix: &str, files: &mut BTreeMap<String, u64>) -> io::R
         }
     }
     Ok(())
+}
+
+#[cfg(feature = "query")]
+fn part(mut file: &File, range: &Range<u64>) -> io::Result<Bytes> {
+    file.seek(SeekFrom::Start(range.start))?;
+    let wanted = range.end.saturating_sub(range.start);
+    let mut content = Vec::with_capacity(usize::try_from(wanted.min(FILE_BYTES)).unwrap_or_default());
+    match file.take(wanted).read_to_end(&mut content)? as u64 {
+        found if found == wanted => Ok(content.into()),
+        _ => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "is shorter than the manifest says")),
+    }
 }
 
 /// Under a name that no engine reads, then renamed.

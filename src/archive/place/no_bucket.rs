@@ -21,6 +21,11 @@ impl Bucket {
         match *self {}
     }
 
+    #[cfg(feature = "query")]
+    pub fn read_ranges(&self, _path: &str, _ranges: &[std::ops::Range<u64>]) -> Result<Vec<bytes::Bytes>> {
+        match *self {}
+    }
+
     pub fn list(&self) -> Result<BTreeMap<String, u64>> {
         match *self {}
     }

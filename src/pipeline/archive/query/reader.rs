@@ -1,0 +1,101 @@
+//! Reads of a file by ranges: its footer once, then no more than the columns and row groups that a statement needs.
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::physical_plan::ParquetFileReaderFactory;
+use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use parquet::arrow::arrow_reader::ArrowReaderOptions;
+use parquet::arrow::async_reader::AsyncFileReader;
+use parquet::errors::{ParquetError, Result};
+use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
+use std::collections::HashMap;
+
+use crate::archive::Place;
+use crate::files::bounds;
+
+/// Enough for the footer of a day in one read.
+const FOOTER_BYTES: usize = 64 << 10;
+
+/// Opens the files of a place, and keeps their footers.
+#[derive(Debug)]
+pub struct Readers {
+    place: Arc<Place>,
+    footers: Arc<Mutex<HashMap<String, Arc<ParquetMetaData>>>>,
+}
+
+impl Readers {
+    pub fn new(place: Arc<Place>) -> Readers {
+        Readers { place, footers: Arc::default() }
+    }
+}
+
+impl ParquetFileReaderFactory for Readers {
+    fn create_reader(
+        &self,
+        _partition: usize,
+        file: PartitionedFile,
+        _footer_bytes: Option<usize>,
+        _metrics: &ExecutionPlanMetricsSet,
+    ) -> datafusion::common::Result<Box<dyn AsyncFileReader + Send>> {
+        let path = file.object_meta.location.to_string();
+        Ok(Box::new(Reader { place: self.place.clone(), footers: self.footers.clone(), path, bytes: file.object_meta.size }))
+    }
+}
+
+#[derive(Debug)]
+struct Reader {
+    place: Arc<Place>,
+    footers: Arc<Mutex<HashMap<String, Arc<ParquetMetaData>>>>,
+    path: String,
+    bytes: u64,
+}
+
+impl Reader {
+    fn kept(&self) -> Option<Arc<ParquetMetaData>> {
+        self.footers.lock().ok()?.get(&self.path).cloned()
+    }
+
+    fn damaged(&self, error: impl std::fmt::Display) -> ParquetError {
+        ParquetError::General(format!("{}/{}: {error}", self.place.display(), self.path))
+    }
+}
+
+impl AsyncFileReader for Reader {
+    fn get_bytes(&mut self, range: Range<u64>) -> BoxFuture<'_, Result<Bytes>> {
+        async move { self.get_byte_ranges(vec![range]).await.map(|mut read| read.swap_remove(0)) }.boxed()
+    }
+
+    fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, Result<Vec<Bytes>>> {
+        let (place, path) = (self.place.clone(), self.path.clone());
+        async move {
+            let read = tokio::task::spawn_blocking(move || place.read_ranges(&path, &ranges)).await;
+            let read = read.map_err(|e| ParquetError::External(Box::new(e)))?;
+            read.map_err(|e| ParquetError::External(Box::new(e)))
+        }
+        .boxed()
+    }
+
+    fn get_metadata<'a>(&'a mut self, _options: Option<&'a ArrowReaderOptions>) -> BoxFuture<'a, Result<Arc<ParquetMetaData>>> {
+        async move {
+            if let Some(footer) = self.kept() {
+                return Ok(footer);
+            }
+            let bytes = self.bytes;
+            let reader =
+                ParquetMetaDataReader::new().with_page_index_policy(PageIndexPolicy::Skip).with_prefetch_hint(Some(FOOTER_BYTES));
+            let footer = reader.load_and_finish(&mut *self, bytes).await.map_err(|e| self.damaged(e))?;
+            bounds::check_footer(&footer, bytes).map_err(|e| self.damaged(e))?;
+            let footer = Arc::new(footer);
+            if let Ok(mut footers) = self.footers.lock() {
+                footers.insert(self.path.clone(), footer.clone());
+            }
+            Ok(footer)
+        }
+        .boxed()
+    }
+}
