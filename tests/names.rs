@@ -138,6 +138,7 @@ fn settings_for_other_work_change_nothing() {
     ));
     for db in [&plain, &odd] {
         let url = db.url();
+        db.execute("UPDATE weather_forecast_stats SET era5_combined_score = 0.001 WHERE id = 1");
         for command in [
             &["phase3", "apply"][..],
             &["phase3", "refresh"],
@@ -151,6 +152,10 @@ fn settings_for_other_work_change_nothing() {
             &["phase2", "apply"],
         ] {
             on(&url, command).succeeds();
+            if command == ["phase3", "apply"] {
+                let corrected = recount(["reconcile", &url, "--apply"]).run().succeeds();
+                corrected.stdout_has("weather_subnet_stats is a materialized view: it was refreshed");
+            }
         }
         assert_eq!(db.psql(LOOSE), "", "functions that stand on the search_path of who asks");
     }
@@ -171,6 +176,23 @@ fn settings_for_other_work_change_nothing() {
     let sanitized = "SELECT recount_sanitize('GET https://ann:pw@db.example:5432/a failed from 10.1.2.3')";
     assert_eq!(odd.psql(sanitized), plain.psql(sanitized));
     odd.execute(&format!("REASSIGN OWNED BY {quoted} TO recount; DROP OWNED BY {quoted}; DROP ROLE {quoted}"));
+}
+
+/// Who may read the stored rollups may ask where the database stands; who may not change it is told so in plain words.
+#[test]
+fn a_reader_is_told_where_a_database_stands() {
+    let db = validator("67");
+    on(&db.url(), &["phase2", "check", "--writers-moved"]).succeeds();
+    let role = format!("reader_{}", db.name());
+    db.execute(&format!("CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}'; GRANT SELECT ON weather_forecast_stats TO {role}"));
+    let url = db.url().replace("//recount:", &format!("//{role}:"));
+    let hidden = on(&url, &["migrate", "status"]).ends_with(2).stderr_has("permission denied for table recount_migrations");
+    hidden.stderr_has("the role needs SELECT on the tables").never_says("error returned from database").never_says("at line");
+    on(&db.url(), &["phase3", "apply"]).succeeds();
+    on(&url, &["migrate", "status"]).succeeds();
+    let refused = on(&url, &["phase2", "apply"]).ends_with(2).stderr_has("connect as the owner of the validator's tables");
+    refused.never_says("error returned from database").never_says("at line");
+    db.execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
 }
 
 /// Columns of domains are compared as what they are made of.

@@ -1,5 +1,7 @@
 //! What an error of the server means: one judge, so that one SQLSTATE has one meaning in all commands.
 
+use sqlx::postgres::PgDatabaseError;
+
 use super::interrupt;
 use crate::error::{Error, ErrorKind, Result};
 
@@ -62,9 +64,18 @@ pub fn failed(task: Task, doing: impl Into<String>, error: &sqlx::Error) -> Erro
         let detail = format!("the connection was lost: {}", one_line(error));
         return Error::new(ErrorKind::Database, doing, detail).hint(format!("{}{GONE}", task.left()));
     };
-    let (kind, hint) = judge(task, &code);
+    let (kind, hint) = if is_of_policies(error) { (ErrorKind::Database, HIDDEN) } else { judge(task, &code) };
     Error::new(kind, doing, one_line(error)).hint(format!("{}{hint}", task.left()))
 }
+
+/// Whether the server would hide rows from us, and says so since we ask it to. Its message may be in any language.
+fn is_of_policies(error: &sqlx::Error) -> bool {
+    let error = error.as_database_error().and_then(|error| error.try_downcast_ref::<PgDatabaseError>());
+    error.and_then(PgDatabaseError::routine) == Some("check_enable_rls")
+}
+
+const HIDDEN: &str =
+    "policies hide rows from this role, and every row counts: connect as the owner of the tables, or ALTER ROLE … BYPASSRLS";
 
 /// `result.judged(Task::Read, || "reading …")`: gives an error of the server its context, kind and hint.
 pub trait Judged<T> {

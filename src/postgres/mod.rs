@@ -27,7 +27,7 @@ pub use errors::{Judged, Task, code, failed, is_rejection};
 pub use guard::guarded;
 pub use place::{schema_of, set_search_path};
 pub use settings::Target;
-pub use sql::{identifier, literal, readable_json};
+pub use sql::{PLAIN_SQL, identifier, literal, readable_json};
 
 /// The advisory lock of the migrations: "recount" in ASCII.
 pub const MIGRATIONS_LOCK: i64 = 0x72_65_63_6f_75_6e_74;

@@ -1,5 +1,9 @@
 //! Names and texts as SQL.
 
+/// For a transaction: SQL, and the names that the catalogue gives, mean the same whatever the server, the database or the role sets.
+pub const PLAIN_SQL: &str =
+    "SET LOCAL standard_conforming_strings = on; SET LOCAL quote_all_identifiers = off; SET LOCAL transform_null_equals = off";
+
 /// A name, quoted, as in `"weather_forecast_runs"`.
 pub fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))

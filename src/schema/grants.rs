@@ -10,7 +10,10 @@ use crate::postgres::{Judged, Task};
 
 /// What is made, and the table of the validator that it stands beside: it tells nothing that this one does not tell. Whoever owns that
 /// table reads it too, since a materialized view is refreshed with its owner's rights.
-const BESIDE: [(&str, &str); 14] = [
+const BESIDE: [(&str, &str); 17] = [
+    ("recount_migrations", "weather_forecast_stats"),
+    ("rollup_phase2_proofs", "weather_forecast_stats"),
+    ("rollup_phase2_changes", "weather_forecast_stats"),
     ("weather_subnet_stats", "weather_forecast_stats"),
     ("weather_forecast_rollups", "weather_forecast_stats"),
     ("weather_placed_rollups", "weather_forecast_stats"),

@@ -11,7 +11,8 @@ use sqlx::PgConnection;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::{
-    Judged, MIGRATIONS_LOCK, PAUSE_LOCK, Target, Task, close, execute, identifier, interrupt, schema_of, try_pause_lock,
+    Judged, MIGRATIONS_LOCK, PAUSE_LOCK, PLAIN_SQL, Target, Task, close, execute, identifier, interrupt, schema_of,
+    try_pause_lock,
 };
 
 /// How long a migration in a transaction waits for a lock. Writers queue up behind one who waits, so not long.
@@ -33,9 +34,6 @@ const SERVER_MIN: u32 = 140_000;
 const SETTINGS: &str = "
     SET LOCAL idle_in_transaction_session_timeout = 0;
     SET LOCAL client_min_messages = warning;
-    SET LOCAL standard_conforming_strings = on;
-    SET LOCAL quote_all_identifiers = off;
-    SET LOCAL transform_null_equals = off;
     SET LOCAL TimeZone = 'UTC';
     SET LOCAL DateStyle = 'ISO, YMD';
     SET LOCAL IntervalStyle = 'postgres';
@@ -59,7 +57,7 @@ impl Session {
         let doing = || "connecting to the database for its migrations".to_owned();
         let target = Target::parse(url)?;
         let mut connection = target.connect(Task::Migrate, "recount migrate", "migrations").await?;
-        execute(&mut connection, format!("BEGIN READ ONLY; SET LOCAL statement_timeout = '1h';{SETTINGS}"))
+        execute(&mut connection, format!("BEGIN READ ONLY; SET LOCAL statement_timeout = '1h';{SETTINGS}; {PLAIN_SQL}"))
             .await
             .judged(Task::Migrate, doing)?;
         let (server, lock_timeout, current): (String, String, Option<String>) = sqlx::query_as(
@@ -85,9 +83,12 @@ impl Session {
         }
         let doing = || "preparing the migrations".to_owned();
         let mut holder = self.target.connect(Task::Migrate, "recount migrate", "its turn").await?;
-        execute(&mut holder, format!("BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = 0;{SETTINGS}"))
-            .await
-            .judged(Task::Migrate, doing)?;
+        execute(
+            &mut holder,
+            format!("BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = 0;{SETTINGS}; {PLAIN_SQL}"),
+        )
+        .await
+        .judged(Task::Migrate, doing)?;
         take_turn(&mut holder).await?;
         let note = take_pause(&mut holder, pause).await?;
         self.holder = Some(holder);
@@ -104,7 +105,7 @@ impl Session {
         let path = self.search_path();
         let timeout = if self.own_lock_timeout { String::new() } else { format!("; SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}") };
         let begin = format!(
-            "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = 0; SET LOCAL search_path = {path}{timeout};{SETTINGS}"
+            "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = 0; SET LOCAL search_path = {path}{timeout};{SETTINGS}; {PLAIN_SQL}"
         );
         execute(&mut self.connection, begin).await.judged(Task::Migrate, doing)
     }
@@ -113,7 +114,7 @@ impl Session {
     pub async fn begin_reading(&mut self) -> Result<()> {
         let path = self.search_path();
         let begin = format!(
-            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = '1h'; SET LOCAL search_path = {path};{SETTINGS}"
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = '1h'; SET LOCAL search_path = {path};{SETTINGS}; {PLAIN_SQL}"
         );
         execute(&mut self.connection, begin).await.judged(Task::Read, || "starting a transaction".to_owned())
     }

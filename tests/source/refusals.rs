@@ -114,6 +114,7 @@ fn rows_hidden_by_a_policy_are_an_error() {
     );
     let error = refusal(&url);
     assert!(said(&error, ErrorKind::Database).contains("row-level security policy for table \"node_table\""), "{error}");
+    assert!(error.hint_text().unwrap().contains("BYPASSRLS"), "{error:?}");
     drop_role(&database);
 }
 

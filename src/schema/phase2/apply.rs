@@ -11,6 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::rollups::LegacyScore;
 use crate::postgres::{Judged, Task};
 
+use super::super::fit;
 use super::super::session::Session;
 use super::prove::digests;
 use super::statements::{Change, Facts, Statement};
@@ -43,6 +44,7 @@ pub async fn plan(url: &str, options: &Options) -> Result<(String, Change)> {
     session.begin_reading().await?;
     let connection = &mut session.connection;
     standing(connection, "planning Phase 2").await?;
+    fit::check(connection).await?;
     let table = read(connection).await?;
     let proof = latest(connection, options.way).await?;
     let change = change(connection, &table, options, proof.and_then(|proof| proof.view_seconds)).await?;

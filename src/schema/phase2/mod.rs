@@ -111,7 +111,7 @@ pub(super) async fn stage(connection: &mut PgConnection) -> Result<Stage> {
     let there: bool = sqlx::query_scalar("SELECT to_regclass('rollup_phase2_changes') IS NOT NULL")
         .fetch_one(&mut *connection)
         .await
-        .judged(Task::Migrate, doing)?;
+        .judged(Task::Read, doing)?;
     if !there {
         return Ok(Stage::Wide);
     }
@@ -121,7 +121,7 @@ pub(super) async fn stage(connection: &mut PgConnection) -> Result<Stage> {
     )
     .fetch_optional(connection)
     .await
-    .judged(Task::Migrate, doing)?;
+    .judged(Task::Read, doing)?;
     Ok(match last {
         None => Stage::Wide,
         Some((option, at, finished)) => {

@@ -10,7 +10,7 @@ use tokio::runtime::Builder;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::model::job::Watch;
 use crate::model::sanitize::sanitize;
-use crate::postgres::{Target, Task, close, guarded, schema_of, set_search_path};
+use crate::postgres::{PLAIN_SQL, Target, Task, close, guarded, schema_of, set_search_path};
 
 pub use crate::postgres::{code, is_rejection};
 
@@ -53,7 +53,7 @@ impl<'w> Session<'w> {
 
     /// Begins a transaction with the validator's schema as its only one.
     pub async fn begin(&mut self, begin: &str) -> Result<()> {
-        self.execute("starting a transaction", begin).await?;
+        self.execute("starting a transaction", &format!("{begin}; {PLAIN_SQL}")).await?;
         match schema_of(&mut self.connection).await? {
             Some(schema) => set_search_path(&mut self.connection, &schema).await,
             None => Ok(()),
