@@ -22,7 +22,7 @@ test-postgres:
 mutants:
 	tests/mutants.sh --jobs 2 $(MUTANTS)
 
-# Bytes that no writer of ours writes: so many seconds of each target of fuzz/, in the core as it is released. SEED draws others;
+# Bytes that no writer of ours writes, played to each target of fuzz/ for SECONDS, in the core as it is released. SEED draws others;
 # TARGET chooses one.
 SECONDS = 60
 fuzz:

@@ -51,11 +51,7 @@ fn encode_column(builder: WriterPropertiesBuilder, field: &Field, doubles: Encod
     let path = ColumnPath::from(field.name().as_str());
     let plain = |encoding| (false, encoding);
     let (dictionary, encoding) = match field.data_type() {
-        DataType::Float64 => plain(match doubles {
-            Encoding::Plain => ColumnEncoding::PLAIN,
-            // The bytes of similar doubles agree in their front: put those side by side.
-            Encoding::Compact => ColumnEncoding::BYTE_STREAM_SPLIT,
-        }),
+        DataType::Float64 => plain(of_doubles(doubles)),
         // Ids go up by small steps.
         DataType::Int64 => plain(ColumnEncoding::DELTA_BINARY_PACKED),
         // Times come in bursts: zstd finds what they share, and finds it best in plain.
@@ -66,6 +62,15 @@ fn encode_column(builder: WriterPropertiesBuilder, field: &Field, doubles: Encod
     };
     let builder = builder.set_column_dictionary_enabled(path.clone(), dictionary);
     if dictionary { builder } else { builder.set_column_encoding(path, encoding) }
+}
+
+/// What Parquet calls the encoding of a column of doubles.
+pub fn of_doubles(encoding: Encoding) -> ColumnEncoding {
+    match encoding {
+        Encoding::Plain => ColumnEncoding::PLAIN,
+        // The bytes of similar doubles agree in their front: put those side by side.
+        Encoding::Compact => ColumnEncoding::BYTE_STREAM_SPLIT,
+    }
 }
 
 /// Tables whose runs fill several pages; in the others an index of pages would repeat that of row groups.

@@ -10,7 +10,6 @@ use crate::model::columns::Column;
 use crate::model::difference::Class;
 use crate::model::ids::{MinerUid, RunId};
 use crate::model::rollups::{ForecastStat, Rollup};
-use crate::model::settings::RankMethod;
 use crate::model::value::Value;
 use crate::pipeline::{self, EvidenceRow, Explained, Explanation};
 
@@ -18,7 +17,7 @@ use super::args::{Explain, Global};
 use super::progress::Monitor;
 use super::report::counted;
 use super::report::text::value as shown;
-use super::values::Format;
+use super::values::{Format, Setting};
 use super::{Status, print, resolve_whole};
 
 pub fn run(args: &Explain, global: &Global) -> Result<Status> {
@@ -86,10 +85,6 @@ fn rested_on_by<'r>(row: &'r Explanation, column: &str) -> Vec<&'r str> {
 fn as_json(row: &Explanation) -> Json {
     let scoring = &row.rules.scoring;
     let (era5, day1) = scoring.weights();
-    let method = match scoring.rank_method {
-        RankMethod::Competition => "competition",
-        RankMethod::Dense => "dense",
-    };
     let columns = row.columns.iter().map(|column| {
         let mut object = node(column);
         object.insert("stored".into(), stored(row, &column.name).map_or(Json::Null, |value| value.to_json()));
@@ -111,7 +106,7 @@ fn as_json(row: &Explanation) -> Json {
             "era5_weight": era5,
             "day1_weight": day1,
             "day1_pass_threshold": scoring.day1_pass_threshold,
-            "rank_method": method,
+            "rank_method": scoring.rank_method.show(),
         },
         "columns": columns.collect::<Vec<_>>(),
     })

@@ -7,10 +7,11 @@ use std::path::Path;
 
 use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Schema};
-use parquet::basic::{Compression, Encoding as ColumnEncoding, ZstdLevel};
+use parquet::basic::{self, Compression, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersion};
 use parquet::schema::types::ColumnPath;
 
+use crate::archive::encoding::of_doubles;
 use crate::error::{Context, ErrorKind, Result};
 use crate::files::parquet::{Encoder, GrowingGroup, ParquetFile};
 use crate::model::job::Encoding;
@@ -29,17 +30,13 @@ pub fn properties(schema: &Schema, encoding: Encoding) -> WriterProperties {
         .set_compression(Compression::ZSTD(level))
         .set_dictionary_enabled(true)
         // What follows a full dictionary. The usual ones are made for each column at once, and take 20 MB for a table.
-        .set_encoding(ColumnEncoding::PLAIN)
+        .set_encoding(basic::Encoding::PLAIN)
         .set_statistics_enabled(EnabledStatistics::Page)
         .set_max_row_group_row_count(Some(GROUP_ROWS as usize));
-    // Hardly any two scores are the same, but they begin alike.
-    let doubles = match encoding {
-        Encoding::Plain => ColumnEncoding::PLAIN,
-        Encoding::Compact => ColumnEncoding::BYTE_STREAM_SPLIT,
-    };
+    // Hardly any two scores are the same: a dictionary of them would be as long as the column.
     for field in schema.fields().iter().filter(|field| field.data_type() == &DataType::Float64) {
         let path = ColumnPath::from(field.name().as_str());
-        builder = builder.set_column_dictionary_enabled(path.clone(), false).set_column_encoding(path, doubles);
+        builder = builder.set_column_dictionary_enabled(path.clone(), false).set_column_encoding(path, of_doubles(encoding));
     }
     builder.build()
 }

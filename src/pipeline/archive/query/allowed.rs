@@ -48,13 +48,7 @@ pub fn check_tables(context: &SessionContext, statement: &Statement, names: &[St
     let is_known = |name: &str| names.iter().any(|known| known == name);
     match wanted.iter().find(|wanted| wanted.schema() != Some(BUILT_IN) && !is_known(wanted.table())) {
         None => Ok(()),
-        Some(unknown) => {
-            let detail = format!("there is no table {:?}", unknown.table());
-            let near = nearest(unknown.table(), names.iter().map(String::as_str));
-            let near = near.map(|name| format!("did you mean {name}? ")).unwrap_or_default();
-            let error = Error::new(ErrorKind::Usage, "running the query", detail);
-            Err(error.hint(format!("{near}the tables are {}", names.join(", "))))
-        }
+        Some(unknown) => Err(no_such("table", unknown.table(), &names.iter().map(String::as_str).collect::<Vec<_>>())),
     }
 }
 
@@ -63,11 +57,13 @@ pub fn unknown_column(error: &SchemaError) -> Error {
     let SchemaError::FieldNotFound { field, valid_fields } = error else {
         return Error::new(ErrorKind::Usage, "running the query", error);
     };
-    let detail = format!("there is no column {:?}", field.name());
-    let names: Vec<&str> = valid_fields.iter().map(Column::name).collect();
-    let near = nearest(field.name(), names.iter().copied());
-    let near = near.map(|name| format!("did you mean {name}? ")).unwrap_or_default();
-    Error::new(ErrorKind::Usage, "running the query", detail).hint(format!("{near}the columns are {}", names.join(", ")))
+    no_such("column", field.name(), &valid_fields.iter().map(Column::name).collect::<Vec<_>>())
+}
+
+fn no_such(what: &str, wanted: &str, names: &[&str]) -> Error {
+    let near = nearest(wanted, names.iter().copied()).map(|name| format!("did you mean {name}? ")).unwrap_or_default();
+    Error::new(ErrorKind::Usage, "running the query", format!("there is no {what} {wanted:?}"))
+        .hint(format!("{near}the {what}s are {}", names.join(", ")))
 }
 
 /// The name that is most like another, if any is.

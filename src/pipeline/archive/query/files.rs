@@ -1,19 +1,23 @@
 //! The tables that a place has: those of an archive by its manifest, or the Parquet files of a folder by their names.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use chrono::{Datelike, NaiveDate, NaiveDateTime};
 use datafusion::common::ScalarValue;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+use parquet::errors::ParquetError;
 
 use crate::archive::manifest::refused;
+use crate::archive::place::FILE_BYTES;
 use crate::archive::tables::{Division, TABLES, Table};
 use crate::archive::{LATEST, Manifest, Place};
 use crate::error::Result;
-use crate::files::bounds;
+use crate::files::decode::decoding;
 use crate::files::path::is_plain;
+use crate::files::{bounds, path};
 
 use super::table::{File, ParquetTable};
 
@@ -32,11 +36,16 @@ pub fn tables(place: &Arc<Place>) -> Result<Vec<ParquetTable>> {
 /// What `recompute` and `diff` write: one file a table.
 fn of_folder(place: &Arc<Place>) -> Result<Vec<ParquetTable>> {
     let mut tables = Vec::new();
-    for (path, bytes) in if place.folder().is_some() { place.list()? } else { BTreeMap::new() } {
+    let (root, listed) = match place.folder() {
+        Some(root) => (root, place.list()?),
+        None => (Path::new(""), BTreeMap::new()),
+    };
+    for path in listed.into_keys() {
         let Some(name) = path.strip_suffix(".parquet").filter(|name| is_plain(name) && !name.contains('/')) else { continue };
         let file = |e: &dyn std::fmt::Display| refused(place, format!("{path}: {e}"));
-        let content = place.read(&path)?.ok_or_else(|| file(&"is missing"))?;
-        let footer = ArrowReaderMetadata::load(&content, ArrowReaderOptions::new()).map_err(|e| file(&e))?;
+        let (content, bytes) = path::open(root, &path, FILE_BYTES).map_err(|e| file(&e))?;
+        let load = || ArrowReaderMetadata::load(&content, ArrowReaderOptions::new());
+        let footer = decoding(load, ParquetError::General).map_err(|e| file(&e))?;
         bounds::check_footer(footer.metadata(), bytes).map_err(|e| file(&e))?;
         let rows = u64::try_from(footer.metadata().file_metadata().num_rows()).unwrap_or_default();
         let file = File { path: path.clone(), bytes, rows, partition: None };

@@ -78,7 +78,7 @@ fn failed(error: DataFusionError, tables: &[String]) -> Error {
     match error.find_root() {
         DataFusionError::ResourcesExhausted(detail) => {
             let error = Error::new(ErrorKind::Io, "running the query", first_line(detail));
-            error.hint("give it more with --memory, for example --memory 4GB")
+            error.hint("give it more with --memory, for example --memory 4096")
         }
         DataFusionError::SchemaError(unknown, _) => allowed::unknown_column(unknown),
         DataFusionError::External(_)

@@ -1,5 +1,6 @@
 //! Reads of a file by ranges: its footer once, then no more than the columns and row groups that a statement needs.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
@@ -13,7 +14,6 @@ use parquet::arrow::arrow_reader::ArrowReaderOptions;
 use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
-use std::collections::HashMap;
 
 use crate::archive::Place;
 use crate::files::bounds;
