@@ -18,6 +18,7 @@ mod journey;
 mod legacy;
 mod living;
 mod names;
+mod operator;
 mod peers;
 mod phase2;
 mod phase3;

@@ -10,6 +10,7 @@ use crate::model::job::Watch;
 use crate::pipeline;
 use crate::pipeline::archive::{Archived, Listing};
 
+use super::afterwards::{self, Account};
 use super::args::{Archive, ArchiveAction, Global};
 use super::output::{self, Look};
 use super::report::table::Grid;
@@ -23,13 +24,15 @@ pub fn run(args: &Archive, global: &Global) -> Result<Status> {
         output::print(&list(dest, &resolve(global, None)?)?)?;
         return Ok(Status::Done);
     }
-    let (settings, monitor) = prepare(global, &args.reading)?;
-    print(&archive(&settings, args, &monitor)?, monitor)?;
-    Ok(Status::Done)
+    afterwards::tell(&args.afterwards, "archive", |account| {
+        let (settings, monitor) = prepare(global, &args.reading)?;
+        print(&archive(&settings, args, account, &monitor)?, monitor)?;
+        Ok(Status::Done)
+    })
 }
 
 /// Archives, and gives what is to be printed.
-fn archive(settings: &Settings, archive: &Archive, watch: &dyn Watch) -> Result<String> {
+fn archive(settings: &Settings, archive: &Archive, account: &mut Account, watch: &dyn Watch) -> Result<String> {
     let narrowing = &settings.narrowing;
     if narrowing.miner.is_some() || !narrowing.lifetime {
         let detail = "an archive has all miners and all rollups; --runs and --since narrow it";
@@ -39,6 +42,7 @@ fn archive(settings: &Settings, archive: &Archive, watch: &dyn Watch) -> Result<
     let (tables, forget) = (archive.tables.as_deref(), archive.forget);
     let archived =
         pipeline::archive::archive_but(&settings.job(), settings.open(false)?, dest, tables, forget, archive.rewrite, watch)?;
+    account.archived(&archived);
     Ok(match settings.format {
         Format::Json => format!("{:#}\n", as_json(&archived)),
         Format::Terminal => sentence(&archived) + "\n",

@@ -11,7 +11,8 @@ use crate::model::job::{Narrowing, RunRange, parse_since};
 use crate::model::time::Micros;
 
 use super::keys::{KEYS, Key, Place};
-use super::schema_args::{PHASE2_EXAMPLES, Phase2, Phase3, STEPS_EXAMPLES, Steps};
+use super::operator_args::Afterwards;
+use super::schema_args::{MIGRATE_EXAMPLES, Migrate, PHASE2_EXAMPLES, Phase2, Phase3, STEPS_EXAMPLES, Steps};
 use super::settings::Settings;
 use super::writing::{APPLY_EXAMPLES, Apply, JOBS_EXAMPLES, Jobs, Reconcile, UNDO_EXAMPLES, Undo};
 
@@ -40,6 +41,7 @@ Examples:
   recount reconcile postgres://corrector@db.example/validator --apply --max-rows 500
   recount reconcile postgres://reader@db.example/validator --incremental --state state     (each night)
   recount reconcile postgres://reader@db.example/validator --full --state state            (each week)
+  recount reconcile --quiet --metrics /var/lib/node_exporter/recount.prom                  (for Prometheus)
 
 Exit status: 0 in sync, 1 differences, 2 error or bad usage, 3 refused, 130 interrupted.
 With --apply: 0 all corrected, 1 something was left.";
@@ -96,15 +98,6 @@ Examples:
   recount generate --runs 99 --miners 256 --seed 7 --messy --database-url postgres://localhost/try
 
 DATABASE_URL is not taken here, so that a real database is never filled by accident.";
-
-const MIGRATE_EXAMPLES: &str = "\
-Examples:
-  recount migrate status --database-url postgres://owner@db.example/validator
-  recount migrate                                            (the database is DATABASE_URL)
-  recount migrate --standalone --database-url postgres://localhost/try
-
-Only Phase 1 is applied: it adds, and drops or renames nothing. The validator's own migrations come first: an empty database, or one
-that they have not carried to the event log yet, is refused (status 3).";
 
 const CONFIG_EXAMPLES: &str = "\
 Examples:
@@ -251,6 +244,8 @@ pub struct Archive {
     /// Write days anew that only the archive still has, in the format and --encoding of today
     #[arg(long, help_heading = "Archives")]
     pub rewrite: bool,
+    #[command(flatten)]
+    pub afterwards: Afterwards,
 }
 
 #[derive(Debug, Subcommand)]
@@ -268,6 +263,8 @@ pub struct Verify {
     /// Folder or bucket of the archive
     #[arg(value_name = "DEST")]
     pub dest: String,
+    #[command(flatten)]
+    pub afterwards: Afterwards,
 }
 
 #[derive(Debug, Args)]
@@ -384,33 +381,6 @@ pub struct Target {
     /// Fill this database, which must not hold runs yet
     #[arg(long, value_name = "URL")]
     pub database_url: Option<String>,
-}
-
-#[derive(Debug, Args)]
-pub struct Migrate {
-    #[command(subcommand)]
-    pub action: Option<MigrateAction>,
-    /// The database is empty and no validator will use it: create the validator's tables too
-    #[arg(long)]
-    pub standalone: bool,
-    /// Record by triggers which runs are written to, so that incremental jobs miss nothing; again: remove old records
-    #[arg(long)]
-    pub track_changes: bool,
-    /// Take these triggers and their records back
-    #[arg(long, conflicts_with = "track_changes")]
-    pub no_track_changes: bool,
-    /// Hold the validator's pause lock meanwhile, so that its workers start nothing
-    #[arg(long)]
-    pub pause_validator: bool,
-    /// The database; without it, DATABASE_URL is taken
-    #[arg(long, value_name = "URL", global = true)]
-    pub database_url: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, Subcommand)]
-pub enum MigrateAction {
-    /// Show what is applied and what is pending, phase by phase
-    Status,
 }
 
 /// The flags that follow from the table of keys, by flag name: the global ones, or those of reading commands.

@@ -8,10 +8,11 @@ use crate::schema::phase2::Stage;
 use crate::schema::track::{self, Tracking};
 use crate::schema::{self, Migrating, Outcome, State};
 
-use super::args::{Global, Migrate, MigrateAction};
+use super::args::Global;
 use super::output::{self, Look};
 use super::progress::interruptible;
 use super::report::table::Grid;
+use super::schema_args::{Migrate, MigrateAction};
 use super::settings::Settings;
 use super::values::Format;
 use super::{Status, resolve_with};

@@ -24,6 +24,7 @@ use progress::Monitor;
 use settings::{Layers, Settings};
 use values::Format;
 
+mod afterwards;
 mod apply;
 mod archive;
 pub mod args;
@@ -35,7 +36,9 @@ mod export;
 mod generate;
 mod jobs;
 pub mod keys;
+mod metrics;
 mod migrate;
+mod operator_args;
 mod output;
 mod phase2;
 mod phase3;

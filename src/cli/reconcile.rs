@@ -7,6 +7,7 @@ use crate::model::outcome::Outcome;
 use crate::model::writing::Applied;
 use crate::pipeline::{self, Incremental, Keeping, Source};
 
+use super::afterwards::{self, Account};
 use super::args::Global;
 use super::config;
 use super::output::Look;
@@ -19,6 +20,10 @@ const HINT: &str = "a folder cannot be corrected: write its differences with `re
                     `recount apply DIR --database-url URL`";
 
 pub fn run(args: &Reconcile, global: &Global) -> Result<Status> {
+    afterwards::tell(&args.afterwards, "reconcile", |account| run_for(args, global, account))
+}
+
+fn run_for(args: &Reconcile, global: &Global, account: &mut Account) -> Result<Status> {
     if let Some(flag) = args.correcting.stray_flag().filter(|_| !args.corrects()) {
         let detail = format!("{flag} is about corrections, but neither --apply nor --sql asks for any");
         return Err(Error::new(ErrorKind::Usage, "reading the command line", detail));
@@ -31,7 +36,7 @@ pub fn run(args: &Reconcile, global: &Global) -> Result<Status> {
         args.keeping.flags().chain(args.correcting.beside.flags()),
     )?;
     let monitor = Monitor::start(global.quiet)?;
-    let (outcome, applied) = reconcile(args, &settings, &monitor)?;
+    let (outcome, applied) = reconcile(args, &settings, account, &monitor)?;
     let Some(applied) = applied else {
         report(&outcome, global, &settings, monitor)?;
         return compared(&outcome);
@@ -44,7 +49,12 @@ pub fn run(args: &Reconcile, global: &Global) -> Result<Status> {
 }
 
 /// What was found, and what was done about it, where that is asked for.
-fn reconcile(args: &Reconcile, settings: &Settings, watch: &dyn Watch) -> Result<(Outcome, Option<Applied>)> {
+fn reconcile(
+    args: &Reconcile,
+    settings: &Settings,
+    account: &mut Account,
+    watch: &dyn Watch,
+) -> Result<(Outcome, Option<Applied>)> {
     let job = &settings.job();
     let keeping = keeping(args, settings)?;
     if !args.corrects() {
@@ -56,6 +66,7 @@ fn reconcile(args: &Reconcile, settings: &Settings, watch: &dyn Watch) -> Result
             }
             None => pipeline::reconcile("reconcile", job, &source, watch)?,
         };
+        account.found(&outcome);
         archive(args, job, source, &mut outcome, watch)?;
         return Ok((outcome, None));
     }
@@ -67,6 +78,7 @@ fn reconcile(args: &Reconcile, settings: &Settings, watch: &dyn Watch) -> Result
     let source = open(args, settings, keeping.is_some())?;
     let state = keeping.map(|keeping| Incremental::begin(&keeping, job, &source, Some(selection))).transpose()?;
     let (mut outcome, corrections) = pipeline::corrections(job, &source, selection, &config::scoring(settings), state, watch)?;
+    account.found(&outcome);
     // Its snapshot has served then; from here on it would only hold up the server's housekeeping.
     archive(args, job, source, &mut outcome, watch)?;
     compared(&outcome)?;
@@ -74,6 +86,7 @@ fn reconcile(args: &Reconcile, settings: &Settings, watch: &dyn Watch) -> Result
         Some(path) => pipeline::write_sql(url, &corrections, &options, path, watch)?,
         None => pipeline::apply(url, &corrections, &options, watch)?,
     };
+    account.corrected(&applied, args.correcting.sql.is_some());
     Ok((outcome, Some(applied)))
 }
 

@@ -1,4 +1,4 @@
-//! The command lines of what carries the schema on: `phase2`, `phase3`, `steps`.
+//! The command lines of what carries the schema on: `migrate`, `phase2`, `phase3`, `steps`.
 
 use std::time::Duration;
 
@@ -6,6 +6,15 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::args::Flags;
 use super::values::parse_duration;
+
+pub const MIGRATE_EXAMPLES: &str = "\
+Examples:
+  recount migrate status --database-url postgres://owner@db.example/validator
+  recount migrate                                            (the database is DATABASE_URL)
+  recount migrate --standalone --database-url postgres://localhost/try
+
+Only Phase 1 is applied: it adds, and drops or renames nothing. The validator's own migrations come first: an empty database, or one
+that they have not carried to the event log yet, is refused (status 3).";
 
 pub const PHASE2_EXAMPLES: &str = "\
 Examples:
@@ -27,6 +36,33 @@ Examples:
   recount steps backfill --apply
 
 Exit status: 0 nothing to do, or done; 1 found and not applied; 2 error or bad usage, 3 refused, 130 interrupted.";
+
+#[derive(Debug, Args)]
+pub struct Migrate {
+    #[command(subcommand)]
+    pub action: Option<MigrateAction>,
+    /// The database is empty and no validator will use it: create the validator's tables too
+    #[arg(long)]
+    pub standalone: bool,
+    /// Record by triggers which runs are written to, so that incremental jobs miss nothing; again: remove old records
+    #[arg(long)]
+    pub track_changes: bool,
+    /// Take these triggers and their records back
+    #[arg(long, conflicts_with = "track_changes")]
+    pub no_track_changes: bool,
+    /// Hold the validator's pause lock meanwhile, so that its workers start nothing
+    #[arg(long)]
+    pub pause_validator: bool,
+    /// The database; without it, DATABASE_URL is taken
+    #[arg(long, value_name = "URL", global = true)]
+    pub database_url: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub enum MigrateAction {
+    /// Show what is applied and what is pending, phase by phase
+    Status,
+}
 
 /// Carry the schema to its narrow form.
 #[derive(Debug, Args)]

@@ -5,6 +5,7 @@ use serde_json::{Value as Json, json};
 use crate::error::Result;
 use crate::pipeline::archive::verify::{Verified, verify};
 
+use super::afterwards::{self, Account};
 use super::args::{Global, Verify};
 use super::progress::Monitor;
 use super::report::text::counted;
@@ -12,8 +13,13 @@ use super::values::Format;
 use super::{Status, print, resolve};
 
 pub fn run(args: &Verify, global: &Global) -> Result<Status> {
+    afterwards::tell(&args.afterwards, "verify", |account| run_for(args, global, account))
+}
+
+fn run_for(args: &Verify, global: &Global, account: &mut Account) -> Result<Status> {
     let (settings, monitor) = (resolve(global, None)?, Monitor::start(global.quiet)?);
     let verified = verify(&args.dest, settings.threads.get(), &monitor)?;
+    account.verified(&verified);
     let text = match settings.format {
         Format::Json => format!("{:#}\n", as_json(&verified)),
         Format::Terminal => as_text(&verified),

@@ -9,6 +9,7 @@ use crate::model::filter::{STORED_TABLES, stored_column};
 use crate::model::writing::MaxAbsDiff;
 
 use super::args::Reading;
+use super::operator_args::Afterwards;
 use super::values::parse_duration;
 
 pub const APPLY_EXAMPLES: &str = "\
@@ -49,6 +50,8 @@ pub struct Reconcile {
     /// Then archive the source there, as `recount archive` does
     #[arg(long, value_name = "DEST", help_heading = "Archives")]
     pub archive: Option<String>,
+    #[command(flatten)]
+    pub afterwards: Afterwards,
 }
 
 impl Reconcile {

@@ -7,5 +7,16 @@ pub mod hashed;
 pub mod manifest;
 pub mod parquet;
 pub mod path;
+pub mod replace;
 pub mod seal;
 pub mod staging;
+
+use std::path::Path;
+
+/// The folder that a file or folder lies in, by its name alone.
+pub fn folder_of(target: &Path) -> &Path {
+    match target.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
+}

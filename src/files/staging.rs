@@ -7,6 +7,7 @@ use std::thread;
 
 use tempfile::TempDir;
 
+use super::folder_of;
 use crate::error::{Context, Error, ErrorKind, Result};
 
 /// A folder in the making. Dropped before [`Staging::commit`], it leaves nothing behind.
@@ -38,7 +39,7 @@ impl Staging {
                     .hint("remove it, or give the name of a new folder"));
             }
         }
-        let parent = parent_of(target);
+        let parent = folder_of(target);
         fs::create_dir_all(parent).doing(ErrorKind::Io, doing)?;
         let prefix = format!(".{}.", target.file_name().unwrap_or_default().to_string_lossy());
         let mut builder = tempfile::Builder::new();
@@ -62,14 +63,7 @@ impl Staging {
         // A rename takes the place of an empty folder.
         fs::rename(self.folder.path(), &self.target).doing(ErrorKind::Io, doing)?;
         let _ = self.folder.keep();
-        sync(parent_of(&self.target)).doing(ErrorKind::Io, doing)
-    }
-}
-
-fn parent_of(target: &Path) -> &Path {
-    match target.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
+        sync(folder_of(&self.target)).doing(ErrorKind::Io, doing)
     }
 }
 
