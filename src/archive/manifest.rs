@@ -13,13 +13,14 @@ use crate::model::settings::Scoring;
 use crate::model::time::Micros;
 
 use super::LATEST;
+use super::beside::{BesideEntry, is_beside};
 use super::paths::{self, manifest_path};
 use super::place::{FILE_BYTES, Place, Seen};
 use super::tables::Table;
 
 /// The format that this recount writes; it reads this one and all before it. Since 2 there are rows that are gone from the database,
-/// and a reader must know which of them count; since 3 findings of no run are a table, and `table` is `source_table`.
-pub const FORMAT_VERSION: u64 = 3;
+/// and a reader must know which of them count; since 3 findings of no run are a table, and `table` is `source_table`; since 4 there are files beside the tables.
+pub const FORMAT_VERSION: u64 = 4;
 /// Not sealed: whoever names a manifest names its hash.
 const FORMAT: Format = Format { name: "recount archive", newest: FORMAT_VERSION, is_sealed: false };
 
@@ -47,6 +48,9 @@ pub struct Manifest {
     pub days: BTreeMap<String, Vec<RunEntry>>,
     /// The files, by path.
     pub files: BTreeMap<String, FileEntry>,
+    /// Files beside the tables, by path.
+    #[serde(default)]
+    pub beside: BTreeMap<String, BesideEntry>,
     /// Files that were replaced, by partition, oldest first.
     pub history: BTreeMap<String, Vec<Replaced>>,
     pub previous: Option<Link>,
@@ -102,6 +106,7 @@ impl Manifest {
             tables: Vec::new(),
             days: BTreeMap::new(),
             files: BTreeMap::new(),
+            beside: BTreeMap::new(),
             history: BTreeMap::new(),
             previous: None,
         }
@@ -122,6 +127,12 @@ impl Manifest {
 
     pub fn has_table(&self, name: &str) -> bool {
         self.tables.iter().any(|table| table == name)
+    }
+
+    /// Of all files that are in force.
+    pub fn bytes(&self) -> u64 {
+        let beside = self.beside.values().map(|file| file.bytes);
+        self.files.values().map(|file| file.bytes).chain(beside).sum()
     }
 
     /// The files of one partition, in order of their parts.
@@ -172,12 +183,18 @@ impl Manifest {
             Some(_) if !is_hash(&file.blake3) => Some(format!("has no hash of {path}")),
             Some(_) => None,
         };
+        let beside_wrong = |(path, file): (&String, &BesideEntry)| match is_beside(path) {
+            false => Some(format!("names {path:?}, which is no file of an archive")),
+            true if file.bytes > FILE_BYTES => Some(format!("says that {path} has {} bytes, more than any file", file.bytes)),
+            true if !is_hash(&file.blake3) => Some(format!("has no hash of {path}")),
+            true => None,
+        };
         let previous = self.previous.as_ref().and_then(|link| match link.manifest.as_str() {
             previous if previous == path => Some("names itself as the manifest before it".to_owned()),
             previous if !manifest_path(previous) => Some(format!("names {previous:?}, which is no manifest of an archive")),
             _ => None,
         });
-        previous.or_else(|| self.files.iter().find_map(wrong))
+        previous.or_else(|| self.files.iter().find_map(wrong)).or_else(|| self.beside.iter().find_map(beside_wrong))
     }
 }
 

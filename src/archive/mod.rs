@@ -4,13 +4,15 @@
 //! DEST/
 //!   weather_forecast_stats/init_date=2025-08-07/part-0-6f1c….parquet   a day of runs: results, evidence, stored rollups
 //!   miner_stats/as_of=20250808T000000000000Z/part-0-91ab….parquet      what holds over all runs, at one moment
+//!   latest/miner_stats.parquet                                      the newest of it, under a name that stays
 //!   _manifest/20250808T000000000000Z.json                              every file, and the manifest before this one
 //!   _latest.json                                                       which manifest is in force; it moves last
 //!   _pending.json, _staging/                                           a job at work, or what a killed one has left
 //! ```
 //!
-//! A file's name has the first digits of its BLAKE3, so a changed day never overwrites a file that is still in force.
+//! A file's name has the first digits of its BLAKE3, so a changed day never overwrites a file that is still in force. Names that stay are replaced last.
 
+pub mod beside;
 pub mod day;
 pub mod docs;
 pub mod encoding;

@@ -1,5 +1,6 @@
 //! The paths that an archive can have in it. Whatever names another one was not written by an archiving.
 
+use super::beside::is_beside;
 use super::tables::{Table, table};
 use super::{LATEST, MANIFESTS, PENDING};
 use crate::files::path::is_plain;
@@ -33,7 +34,7 @@ pub fn table_file(path: &str) -> Option<(&str, &str)> {
 
 /// Whether a job can have announced it: what it put in place or removes.
 pub fn is_known(path: &str) -> bool {
-    manifest_path(path) || table_file(path).is_some() || [LATEST, PENDING].contains(&path)
+    manifest_path(path) || table_file(path).is_some() || is_beside(path) || [LATEST, PENDING].contains(&path)
 }
 
 #[cfg(test)]
@@ -65,6 +66,8 @@ mod tests {
             "_manifest/../_latest.json",
             "_manifest/notes.json",
             "_staging/lock",
+            "latest/notes.parquet",
+            "latest/../miner_stats.parquet",
             "",
         ] {
             assert!(!is_known(path), "{path}");

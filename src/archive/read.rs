@@ -16,6 +16,7 @@ use crate::error::Result;
 use crate::files::bounds;
 use crate::files::decode::decoding;
 
+use super::beside::BesideEntry;
 use super::encoding::concat;
 use super::manifest::{FileEntry, Manifest, damaged};
 use super::place::Place;
@@ -54,6 +55,15 @@ impl Reader {
     /// As [`Reader::rows`], of the files that are there and have the size that they must have.
     pub fn rows_there(&self, table: &Table, partition: &str, schema: &SchemaRef, run: Option<i32>) -> Result<RecordBatch> {
         self.rows_from(table, partition, schema, run, false)
+    }
+
+    /// The rows of a file beside the tables; `None` where it is missing or cut off.
+    pub fn beside(&self, path: &str, entry: &BesideEntry, schema: &SchemaRef) -> Result<Option<RecordBatch>> {
+        let Some(content) = self.place.read(path)?.filter(|content| is_it(content, entry.bytes, &entry.blake3)) else {
+            return Ok(None);
+        };
+        let decoded = decoding(|| decode(&content, schema, None), ParquetError::General);
+        concat(schema, &decoded.map_err(|e| damaged(&self.place, path, &format!("is damaged: {e}")))?).map(Some)
     }
 
     fn rows_from(
@@ -95,6 +105,11 @@ impl Reader {
         }
         Ok(Some(content))
     }
+}
+
+/// Whether this is what was written.
+pub fn is_it(content: &Bytes, bytes: u64, blake3: &str) -> bool {
+    content.len() as u64 == bytes && blake3::hash(content).to_hex().as_str() == blake3
 }
 
 /// The rows that a file counts in its footer.

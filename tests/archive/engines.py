@@ -8,7 +8,7 @@ import pathlib
 import sys
 
 engine, dest = sys.argv[1], sys.argv[2]
-tables = sorted(p.name for p in pathlib.Path(dest).iterdir() if p.is_dir() and not p.name.startswith("_"))
+tables = sorted(p.name for p in pathlib.Path(dest).iterdir() if p.is_dir() and not p.name.startswith("_") and p.name != "latest")
 
 
 def arrow(table):

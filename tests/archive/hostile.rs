@@ -10,7 +10,7 @@ use serde_json::{Value as Json, json};
 use crate::support::command::Run;
 use crate::support::recount;
 
-use super::{archived_sample, files, sample};
+use super::{archived_sample, files, forge, sample};
 
 fn archive(dest: &str) -> Run {
     recount(["archive", &sample(), "--to", dest, "--era5-weight", "0.5"]).run()
@@ -104,27 +104,18 @@ fn pipes_and_devices_are_no_files_of_an_archive() {
 /// Changes a manifest, whose name it is given.
 type Forgery = fn(&mut Json, &str);
 
-/// Changes the manifest in force, and makes all hashes anew.
-fn forge(dest: &str, change: impl FnOnce(&mut Json, &str)) {
-    let read = |name: &str| -> Json { serde_json::from_slice(&fs::read(Path::new(dest).join(name)).unwrap()).unwrap() };
-    let mut link = read("_latest.json");
-    let name = link["manifest"].as_str().unwrap().to_owned();
-    let mut manifest = read(&name);
-    change(&mut manifest, &name);
-    let text = serde_json::to_string_pretty(&manifest).unwrap();
-    link["blake3"] = blake3::hash(text.as_bytes()).to_hex().to_string().into();
-    fs::write(Path::new(dest).join(&name), text).unwrap();
-    fs::write(Path::new(dest).join("_latest.json"), link.to_string()).unwrap();
-}
-
 #[test]
 fn a_forged_manifest_is_refused_by_every_reader() {
-    let forgeries: [(&str, Forgery); 5] = [
+    let forgeries: [(&str, Forgery); 6] = [
         ("names itself", |manifest, name| manifest["previous"] = json!({"manifest": name, "blake3": "0".repeat(64)})),
         ("which is no manifest", |manifest, _| manifest["previous"] = json!({"manifest": "../a.json", "blake3": "0"})),
         ("which is no file of an archive", |manifest, _| {
             let file = manifest["files"].as_object().unwrap().values().next().unwrap().clone();
             manifest["files"]["../precious"] = file;
+        }),
+        ("\"../precious\", which is no file of an archive", |manifest, _| {
+            let file = manifest["beside"].as_object().unwrap().values().next().unwrap().clone();
+            manifest["beside"]["../precious"] = file;
         }),
         ("in another table or partition", |manifest, _| {
             let file = manifest["files"].as_object_mut().unwrap().values_mut().next().unwrap();
@@ -161,7 +152,8 @@ fn damage_with_hashes_made_anew_is_named_and_never_a_panic() {
             let path = Path::new(&dest).join(&name);
             fs::write(&path, &damaged).unwrap();
             forge(&dest, |manifest, _| {
-                manifest["files"][&name]["blake3"] = blake3::hash(&damaged).to_hex().to_string().into();
+                let files = if manifest["files"][&name].is_object() { "files" } else { "beside" };
+                manifest[files][&name]["blake3"] = blake3::hash(&damaged).to_hex().to_string().into();
             });
             // Metadata that no reader uses may be changed without anybody noticing.
             let run = recount(["verify", &dest]).run().never_says("panicked");
@@ -170,7 +162,8 @@ fn damage_with_hashes_made_anew_is_named_and_never_a_panic() {
             assert!(matches!(run.status, Some(0..=2)), "{name}, byte {at}\n{run}");
             fs::write(&path, &content).unwrap();
             forge(&dest, |manifest, _| {
-                manifest["files"][&name]["blake3"] = blake3::hash(&content).to_hex().to_string().into();
+                let files = if manifest["files"][&name].is_object() { "files" } else { "beside" };
+                manifest[files][&name]["blake3"] = blake3::hash(&content).to_hex().to_string().into();
             });
         }
     }

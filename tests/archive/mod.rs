@@ -8,6 +8,7 @@ mod examples;
 mod history;
 mod hostile;
 mod killed;
+mod newest;
 mod privacy;
 #[cfg(feature = "query")]
 mod query;
@@ -64,6 +65,19 @@ pub fn manifest(dest: &str) -> Json {
         serde_json::from_slice(&fs::read(Path::new(dest).join(name)).expect("a readable file")).expect("JSON")
     };
     read(read("_latest.json")["manifest"].as_str().expect("a path"))
+}
+
+/// Changes the manifest in force, and makes all hashes anew.
+pub fn forge(dest: &str, change: impl FnOnce(&mut Json, &str)) {
+    let read = |name: &str| -> Json { serde_json::from_slice(&fs::read(Path::new(dest).join(name)).unwrap()).unwrap() };
+    let mut link = read("_latest.json");
+    let name = link["manifest"].as_str().unwrap().to_owned();
+    let mut manifest = read(&name);
+    change(&mut manifest, &name);
+    let text = serde_json::to_string_pretty(&manifest).unwrap();
+    link["blake3"] = blake3::hash(text.as_bytes()).to_hex().to_string().into();
+    fs::write(Path::new(dest).join(&name), text).unwrap();
+    fs::write(Path::new(dest).join("_latest.json"), link.to_string()).unwrap();
 }
 
 /// Rows of a table in the files that are in force.

@@ -1,5 +1,6 @@
 //! `recount archive`: one pass over a source and over what an archive still has, into the files of its days.
 
+mod inventory;
 mod listing;
 #[cfg(feature = "query")]
 pub mod query;
@@ -267,6 +268,7 @@ struct Days<'w> {
     pieces: BTreeMap<Day, Vec<Piece>>,
     /// The days of the units to come, in their order.
     coming: std::vec::IntoIter<BTreeSet<Day>>,
+    taken_at: Micros,
     as_of: String,
     doubles: Encoding,
 }
@@ -294,6 +296,7 @@ impl<'w> Days<'w> {
             waiting,
             pieces: BTreeMap::new(),
             coming: coming.into_iter(),
+            taken_at: snapshot.taken_at,
             as_of,
             doubles,
         }
@@ -347,8 +350,12 @@ impl Collect<Vec<Piece>> for Days<'_> {
 
     fn rest(&mut self, rest: Rest<'_>) -> Result<()> {
         let as_of = self.as_of.clone();
-        self.whole(&MINERS, &as_of, &batch_of(rest.miners))?;
-        self.whole(&SUBNET, &as_of, &batch_of(rest.subnet))?;
+        for (table, rows) in [(&MINERS, batch_of(rest.miners)), (&SUBNET, batch_of(rest.subnet))] {
+            self.whole(table, &as_of, &rows)?;
+            if self.has(table) {
+                self.writer.write_newest(table, &rows, self.taken_at, self.doubles)?;
+            }
+        }
         let (by_day, loose) = rows::findings(rest.findings, &self.runs);
         for (day, findings) in by_day {
             self.whole(&FINDINGS_TABLE, &day.to_string(), &findings)?;

@@ -1,6 +1,6 @@
 //! `recount verify`: is every file of an archive what was written, and does what it says follow from its own evidence?
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -8,13 +8,13 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Schema};
 
+use crate::archive::beside::{newest_rows, newest_schema, path_of};
 use crate::archive::encoding::ordered;
-use crate::archive::manifest::{FileEntry, Link};
-use crate::archive::read::{Reader, rows_in};
+use crate::archive::read::Reader;
 use crate::archive::tables::{
     EVIDENCE, FINDINGS_TABLE, LEAD_SCORES, LOOSE_FINDINGS, MINERS, RUNS_TABLE, STATS, SUBNET, Table, findings_batch,
 };
-use crate::archive::{Day, LATEST, MANIFESTS, Manifest, PENDING, Place, STAGING, day};
+use crate::archive::{Day, LATEST, Manifest, Place, day};
 use crate::error::{Context, ErrorKind, Result};
 use crate::model::difference::Tolerance;
 use crate::model::evidence::{Run, UnitEvidence};
@@ -24,14 +24,12 @@ use crate::model::job::{Encoding, Job, Narrowing, Watch};
 use crate::model::rollups::{MinerStat, SubnetStat};
 use crate::model::rows::batch_of;
 use crate::model::time::Micros;
-use crate::parallel;
 use crate::rollup::UnitFold;
-use crate::sink::archive::Pending;
 use crate::source::archive::Archive;
 use crate::source::{Source, small};
 
 use super::super::pass::{Collect, Pass, Rest, UnitResult};
-use super::rows;
+use super::{inventory, rows};
 
 /// Something that is wrong, and with which file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -55,7 +53,7 @@ pub struct Verified {
     pub elapsed: Duration,
 }
 
-fn problem(path: impl Into<String>, detail: impl Into<String>) -> Problem {
+pub(super) fn problem(path: impl Into<String>, detail: impl Into<String>) -> Problem {
     Problem { path: path.into(), detail: detail.into() }
 }
 
@@ -87,11 +85,11 @@ pub fn verify(dest: &str, threads: usize, watch: &dyn Watch) -> Result<Verified>
     verified.as_of = Micros(manifest.as_of);
     verified.runs = manifest.days.values().map(|runs| runs.len() as u64).sum();
     verified.digest = manifest.digest.clone();
-    verified.files = manifest.files.len() as u64;
-    verified.bytes = manifest.files.values().map(|file| file.bytes).sum();
+    verified.files = (manifest.files.len() + manifest.beside.len()) as u64;
+    verified.bytes = manifest.bytes();
     verified.rows = manifest.files.values().map(|file| file.rows).sum();
-    check_inventory(&place, &link, &manifest, &mut verified)?;
-    verified.problems.extend(check_files(&place, &manifest, threads, watch)?);
+    inventory::check(&place, &link, &manifest, &mut verified)?;
+    verified.problems.extend(inventory::check_files(&place, &manifest, threads, watch)?);
     if verified.problems.iter().any(|problem| manifest.files.contains_key(&problem.path)) {
         verified.notes.push("nothing was recomputed, since files are not what was written".to_owned());
     } else if EVIDENCE.iter().all(|table| manifest.has_table(table.name)) {
@@ -108,86 +106,6 @@ pub fn verify(dest: &str, threads: usize, watch: &dyn Watch) -> Result<Verified>
     verified.problems.sort();
     verified.elapsed = start.elapsed();
     Ok(verified)
-}
-
-/// Every file is known, and the manifests hang together down to the first.
-fn check_inventory(place: &Place, link: &Link, manifest: &Manifest, verified: &mut Verified) -> Result<()> {
-    let mut known: BTreeSet<String> = manifest.files.keys().cloned().collect();
-    known.extend([LATEST.to_owned(), PENDING.to_owned(), link.manifest.clone()]);
-    let mut previous = manifest.previous.clone();
-    while let Some(link) = previous {
-        if !known.insert(link.manifest.clone()) {
-            verified.problems.push(problem(&link.manifest, "comes before itself: the chain of manifests has no beginning"));
-            break;
-        }
-        previous = match Manifest::at(place, &link) {
-            Ok(manifest) => manifest.previous,
-            Err(error) if error.kind() == ErrorKind::Snapshot => {
-                verified.problems.push(problem(&link.manifest, error.to_string()));
-                None
-            }
-            Err(error) => return Err(error),
-        };
-    }
-    let announced: BTreeSet<String> = match Pending::read(place) {
-        Err(error) if error.kind() == ErrorKind::Snapshot => {
-            verified.problems.push(problem(PENDING, error.to_string()));
-            BTreeSet::new()
-        }
-        pending => pending?.map(|pending| pending.files.into_iter().collect()).unwrap_or_default(),
-    };
-    let mut leftovers = 0;
-    for path in place.list()?.into_keys().filter(|path| !known.contains(path)) {
-        if announced.contains(&path) || path.starts_with(&format!("{STAGING}/")) {
-            leftovers += 1;
-        } else {
-            let what =
-                if path.starts_with(MANIFESTS) { "is no manifest of this archive" } else { "is in no manifest: it was added" };
-            verified.problems.push(problem(path, what));
-        }
-    }
-    if leftovers > 0 || !announced.is_empty() {
-        verified.notes.push(format!("an archiving is at work or was cut off ({leftovers} files); the next one sweeps them"));
-    }
-    Ok(())
-}
-
-/// Presence, size, hash and rows of every file.
-fn check_files(place: &Place, manifest: &Manifest, threads: usize, watch: &dyn Watch) -> Result<Vec<Problem>> {
-    let files: Vec<_> = manifest.files.iter().collect();
-    let mut problems = Vec::new();
-    let mut done = 0;
-    let check = |(path, entry): &(&String, &FileEntry)| {
-        watch.check()?;
-        Ok(check_file(place, path, entry)?.map(|detail| problem(*path, detail)))
-    };
-    parallel::in_order(threads, &files, check, |found| {
-        problems.extend(found);
-        done += 1;
-        watch.progress("files", done, files.len() as u64);
-        Ok(())
-    })?;
-    Ok(problems)
-}
-
-fn check_file(place: &Place, path: &str, entry: &FileEntry) -> Result<Option<String>> {
-    let content = match place.read(path) {
-        Err(error) if error.kind() == ErrorKind::Snapshot => return Ok(Some(error.to_string())),
-        content => content?,
-    };
-    let Some(content) = content else { return Ok(Some("is missing".to_owned())) };
-    let bytes = content.len() as u64;
-    if bytes != entry.bytes {
-        return Ok(Some(format!("has {bytes} bytes, the manifest says {}", entry.bytes)));
-    }
-    if blake3::hash(&content).to_hex().as_str() != entry.blake3 {
-        return Ok(Some("does not match its hash".to_owned()));
-    }
-    Ok(match rows_in(&content) {
-        Ok(rows) if rows == entry.rows => None,
-        Ok(rows) => Some(format!("has {rows} rows, the manifest says {}", entry.rows)),
-        Err(error) => Some(format!("cannot be read: {error}")),
-    })
 }
 
 /// Every rollup again from the evidence, bit for bit.
@@ -239,8 +157,7 @@ impl Check<'_> {
         let expected = ordered(expected, table.order).doing(ErrorKind::Data, || format!("verifying {}", table.name))?;
         if let Some(detail) = difference(&found, &expected) {
             let run = run.map(|run| format!("run {run}, ")).unwrap_or_default();
-            let mut problems = self.problems.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            problems.push(problem(table.folder(partition), format!("{run}{detail}")));
+            self.add(problem(table.folder(partition), format!("{run}{detail}")));
         }
         Ok(())
     }
@@ -271,8 +188,27 @@ impl Check<'_> {
 
     fn lifetime(&self, miners: &[MinerStat], subnet: &[SubnetStat]) -> Result<()> {
         let as_of = day::stamp(Micros(self.reader.manifest().as_of));
-        self.same(&MINERS, &as_of, None, &batch_of(miners))?;
-        self.same(&SUBNET, &as_of, None, &batch_of(subnet))
+        for (table, rows) in [(&MINERS, batch_of(miners)), (&SUBNET, batch_of(subnet))] {
+            self.same(table, &as_of, None, &rows)?;
+            self.newest(table, &rows)?;
+        }
+        Ok(())
+    }
+
+    /// What has the newest state under a name that stays, where it is what was written.
+    fn newest(&self, table: &Table, rows: &RecordBatch) -> Result<()> {
+        let manifest = self.reader.manifest();
+        let Some((path, entry)) = path_of(table).and_then(|path| manifest.beside.get_key_value(path)) else { return Ok(()) };
+        let Some(found) = self.reader.beside(path, entry, &newest_schema(table))? else { return Ok(()) };
+        let rows = ordered(rows, table.order).doing(ErrorKind::Data, || format!("verifying {path}"))?;
+        if let Some(detail) = difference(&found, &newest_rows(table, &rows, Micros(manifest.as_of))) {
+            self.add(problem(path, detail));
+        }
+        Ok(())
+    }
+
+    fn add(&self, problem: Problem) {
+        self.problems.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(problem);
     }
 }
 

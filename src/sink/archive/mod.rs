@@ -7,18 +7,23 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use tempfile::TempDir;
 
+use crate::archive::beside::{BesideEntry, newest_rows, newest_schema, path_of};
 use crate::archive::encoding::{self, has_room};
 use crate::archive::manifest::{FileEntry, Link};
 use crate::archive::place::Seen;
+use crate::archive::read::is_it;
 use crate::archive::tables::Table;
 use crate::archive::{Manifest, Place, STAGING};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::files::parquet::{ParquetFile, RowGroup};
 use crate::files::path;
 use crate::model::ids::LeadHours;
+use crate::model::job::Encoding;
+use crate::model::time::Micros;
 
 pub use publish::{Pending, Published};
 
@@ -39,6 +44,9 @@ pub struct ArchiveWriter {
     files: BTreeMap<String, FileEntry>,
     /// Files that are new, by the path that they will have.
     staged: BTreeMap<String, PathBuf>,
+    /// Files beside the tables, and those of them that are new.
+    beside: BTreeMap<String, BesideEntry>,
+    staged_beside: BTreeMap<String, PathBuf>,
     count: usize,
 }
 
@@ -50,8 +58,19 @@ impl ArchiveWriter {
         let staging = Staging::open(&place)?;
         publish::recover(&place, former.as_ref())?;
         let there = place.list()?;
-        let (wide_leads, files, staged) = (Vec::new(), BTreeMap::new(), BTreeMap::new());
-        Ok(ArchiveWriter { place, former, latest, there, wide_leads, staging, files, staged, count: 0 })
+        Ok(ArchiveWriter {
+            place,
+            former,
+            latest,
+            there,
+            wide_leads: Vec::new(),
+            staging,
+            files: BTreeMap::new(),
+            staged: BTreeMap::new(),
+            beside: BTreeMap::new(),
+            staged_beside: BTreeMap::new(),
+            count: 0,
+        })
     }
 
     /// The manifest in force.
@@ -106,6 +125,32 @@ impl ArchiveWriter {
             self.staged.insert(path.clone(), from);
         }
         self.files.insert(path, entry);
+        Ok(())
+    }
+
+    /// Writes the file that has the newest state of a table, where the table has one.
+    pub fn write_newest(&mut self, table: &Table, rows: &RecordBatch, as_of: Micros, doubles: Encoding) -> Result<()> {
+        let Some(path) = path_of(table) else { return Ok(()) };
+        let schema = newest_schema(table);
+        let (from, mut file) = self.create(table, &schema)?;
+        for group in encoding::row_groups(table, &schema, &newest_rows(table, rows, as_of), doubles)? {
+            file.append(group)?;
+        }
+        let doing = file.doing().to_owned();
+        let done = file.finish()?;
+        done.file.sync_all().doing(ErrorKind::Io, || doing)?;
+        self.stage_beside(path, from, BesideEntry { bytes: done.bytes, blake3: done.blake3 })
+    }
+
+    /// Its name says nothing of its content, so what is there is looked at.
+    fn stage_beside(&mut self, path: &str, from: PathBuf, entry: BesideEntry) -> Result<()> {
+        let is_there = self.place.read(path)?.is_some_and(|content| is_it(&content, entry.bytes, &entry.blake3));
+        if is_there {
+            fs::remove_file(&from).doing(ErrorKind::Io, || format!("removing {}", from.display()))?;
+        } else {
+            self.staged_beside.insert(path.to_owned(), from);
+        }
+        self.beside.insert(path.to_owned(), entry);
         Ok(())
     }
 
@@ -183,11 +228,9 @@ mod tests {
     use crate::archive::encoding::{MAX_FILE_BYTES, row_groups};
     use crate::archive::read::Reader;
     use crate::archive::tables::LEAD_SCORES;
-    use crate::model::job::Encoding;
     use crate::model::rollups::LeadScore;
     use crate::model::rows::batch_of;
     use crate::model::settings::Scoring;
-    use crate::model::time::Micros;
 
     fn run(id: i32) -> RowGroup {
         let row = LeadScore { run_id: Some(id), miner_uid: Some(1), lead_hours: Some(24), ..LeadScore::default() };

@@ -1,11 +1,13 @@
 //! The last act of archiving: what may exist is announced, files take their places, the manifest, `_latest.json`, and only
-//! then is removed what was replaced. Wherever this is cut off, `_latest.json` names a manifest whose files are all there.
+//! then what stands beside the tables, and is removed what was replaced. Wherever this is cut off, `_latest.json` names a
+//! manifest whose tables are all there, and what stands beside them is of this state or of the one before.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::ArchiveWriter;
+use crate::archive::beside::is_beside;
 use crate::archive::manifest::{FileEntry, Link, Replaced};
 use crate::archive::{LATEST, MANIFESTS, Manifest, PENDING, Place, STAGING, day, manifest, paths};
 use crate::error::{Error, ErrorKind, Result};
@@ -54,22 +56,26 @@ impl ArchiveWriter {
         let former = self.former.as_ref().map(|(_, former)| former);
         let in_force = former.iter().flat_map(|former| &former.files);
         let replaced: Vec<_> = in_force.filter(|(path, _)| !manifest.files.contains_key(*path)).collect();
+        manifest.beside = std::mem::take(&mut self.beside);
         manifest.history = history(former, &replaced, manifest.as_of);
         manifest.previous = self.former.as_ref().map(|(link, _)| link.clone());
         let published = Published {
-            written: self.staged.len() as u64,
-            unchanged: (manifest.files.len() - self.staged.len()) as u64,
+            written: (self.staged.len() + self.staged_beside.len()) as u64,
+            unchanged: (manifest.files.len() + manifest.beside.len() - self.staged.len() - self.staged_beside.len()) as u64,
             removed: replaced.len() as u64,
-            bytes: self.staged.keys().map(|path| manifest.files[path].bytes).sum(),
-            total_bytes: manifest.files.values().map(|file| file.bytes).sum(),
+            bytes: self.staged.keys().map(|path| manifest.files[path].bytes).sum::<u64>()
+                + self.staged_beside.keys().map(|path| manifest.beside[path].bytes).sum::<u64>(),
+            total_bytes: manifest.bytes(),
             total_rows: manifest.files.values().map(|file| file.rows).sum(),
         };
         let same = |former: &Manifest| *former == Manifest { previous: former.previous.clone(), ..manifest.clone() };
-        if self.staged.is_empty() && former.is_some_and(same) {
+        if self.staged.is_empty() && self.staged_beside.is_empty() && former.is_some_and(same) {
+            self.place.remove(PENDING)?;
             return Ok(published);
         }
         let removed: Vec<String> = replaced.into_iter().map(|(path, _)| path.clone()).collect();
         self.put_in_place(&manifest, &removed)?;
+        self.put_beside()?;
         removed.iter().try_for_each(|path| self.place.remove(path))?;
         self.place.remove(PENDING)?;
         Ok(published)
@@ -78,7 +84,7 @@ impl ArchiveWriter {
     fn put_in_place(&self, manifest: &Manifest, removed: &[String]) -> Result<()> {
         let text = manifest.text();
         let path = self.free_name(Micros(manifest.as_of))?;
-        let announced = self.staged.keys().chain(removed).chain([&path]).cloned().collect();
+        let announced = self.staged.keys().chain(self.staged_beside.keys()).chain(removed).chain([&path]).cloned().collect();
         let pending = serde_json::to_vec_pretty(&Pending { job: job_name(), files: announced }).expect("plain data");
         self.place.write(PENDING, &pending)?;
         self.staged.iter().try_for_each(|(path, file)| self.place.publish(file, path))?;
@@ -91,6 +97,12 @@ impl ArchiveWriter {
         let link = Link { manifest: path, blake3: blake3::hash(text.as_bytes()).to_hex().to_string() };
         let link = serde_json::to_string_pretty(&link).expect("plain data") + "\n";
         self.place.replace(LATEST, &self.latest, link.as_bytes())
+    }
+
+    /// Only now, when nobody else can have won: what has a name that stays must be of the manifest in force.
+    fn put_beside(&self) -> Result<()> {
+        let put = self.staged_beside.iter().try_for_each(|(path, file)| self.place.publish(file, path));
+        put.map_err(|e| e.hint("all tables are archived; run it again, so that what stands beside them follows"))
     }
 
     /// No manifest may name a file that is not there.
@@ -151,7 +163,17 @@ pub fn check_place(place: &Place, former: Option<&(Link, Manifest)>) -> Result<(
 
 /// Removes what a killed job has put in place and no manifest names.
 pub fn recover(place: &Place, former: Option<&(Link, Manifest)>) -> Result<()> {
-    let in_force = |path: &str| former.is_some_and(|(link, manifest)| manifest.files.contains_key(path) || link.manifest == path);
-    announced(place)?.iter().filter(|path| !in_force(path)).try_for_each(|path| place.remove(path))?;
-    place.remove(PENDING)
+    let in_force = |path: &str| {
+        former.is_some_and(|(link, manifest)| {
+            manifest.files.contains_key(path) || manifest.beside.contains_key(path) || link.manifest == path
+        })
+    };
+    let announced = announced(place)?;
+    announced.iter().filter(|path| !in_force(path)).try_for_each(|path| place.remove(path))?;
+    // What stands beside the tables may be of an earlier state, which stays announced until this job has put it right.
+    let pending = Pending { job: job_name(), files: announced.into_iter().filter(|path| is_beside(path)).collect() };
+    match pending.files.is_empty() {
+        true => place.remove(PENDING),
+        false => place.write(PENDING, &serde_json::to_vec_pretty(&pending).expect("plain data")),
+    }
 }

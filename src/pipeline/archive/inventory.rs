@@ -1,0 +1,153 @@
+//! The files of an archive, without a look at what their rows mean: is every one there, as it was written, and none beside them?
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::archive::beside::BesideEntry;
+use crate::archive::manifest::{FileEntry, Link};
+use crate::archive::read::rows_in;
+use crate::archive::{LATEST, MANIFESTS, Manifest, PENDING, Place, STAGING};
+use crate::error::{ErrorKind, Result};
+use crate::model::job::Watch;
+use crate::parallel;
+use crate::sink::archive::Pending;
+
+use super::verify::{Problem, Verified, problem};
+
+/// What the manifests before the one in force tell.
+#[derive(Default)]
+struct Past {
+    manifests: BTreeSet<String>,
+    /// What files beside the tables were once; no hash: there was none.
+    beside: BTreeMap<String, BTreeSet<Option<String>>>,
+}
+
+/// Every file is known, and the manifests hang together down to the first.
+pub fn check(place: &Place, link: &Link, manifest: &Manifest, verified: &mut Verified) -> Result<()> {
+    let past = past(place, link, manifest, verified)?;
+    let mut known: BTreeSet<String> = manifest.files.keys().chain(manifest.beside.keys()).cloned().collect();
+    known.extend([LATEST.to_owned(), PENDING.to_owned()].into_iter().chain(past.manifests.iter().cloned()));
+    let announced: BTreeSet<String> = match Pending::read(place) {
+        Err(error) if error.kind() == ErrorKind::Snapshot => {
+            verified.problems.push(problem(PENDING, error.to_string()));
+            BTreeSet::new()
+        }
+        pending => pending?.map(|pending| pending.files.into_iter().collect()).unwrap_or_default(),
+    };
+    let mut leftovers = 0;
+    for path in place.list()?.into_keys().filter(|path| !known.contains(path)) {
+        if announced.contains(&path) || path.starts_with(&format!("{STAGING}/")) {
+            leftovers += 1;
+        } else {
+            let what =
+                if path.starts_with(MANIFESTS) { "is no manifest of this archive" } else { "is in no manifest: it was added" };
+            verified.problems.push(problem(path, what));
+        }
+    }
+    if leftovers > 0 || !announced.is_empty() {
+        verified.notes.push(format!("an archiving is at work or was cut off ({leftovers} files); the next one sweeps them"));
+    }
+    check_beside(place, manifest, &announced, &past, verified)
+}
+
+fn past(place: &Place, link: &Link, manifest: &Manifest, verified: &mut Verified) -> Result<Past> {
+    let mut past = Past::default();
+    past.manifests.insert(link.manifest.clone());
+    let mut previous = manifest.previous.clone();
+    let is_first = previous.is_none();
+    while let Some(link) = previous {
+        if !past.manifests.insert(link.manifest.clone()) {
+            verified.problems.push(problem(&link.manifest, "comes before itself: the chain of manifests has no beginning"));
+            break;
+        }
+        previous = match Manifest::at(place, &link) {
+            Ok(before) => {
+                for path in manifest.beside.keys() {
+                    let hash = before.beside.get(path).map(|entry| entry.blake3.clone());
+                    past.beside.entry(path.clone()).or_default().insert(hash);
+                }
+                before.previous
+            }
+            Err(error) if error.kind() == ErrorKind::Snapshot => {
+                verified.problems.push(problem(&link.manifest, error.to_string()));
+                None
+            }
+            Err(error) => return Err(error),
+        };
+    }
+    if is_first {
+        past.beside = manifest.beside.keys().map(|path| (path.clone(), BTreeSet::from([None]))).collect();
+    }
+    Ok(past)
+}
+
+/// Files beside the tables follow the manifest, so a job that was cut off leaves them as they were before.
+fn check_beside(
+    place: &Place,
+    manifest: &Manifest,
+    announced: &BTreeSet<String>,
+    past: &Past,
+    verified: &mut Verified,
+) -> Result<()> {
+    for (path, entry) in &manifest.beside {
+        let (detail, found) = match whole(place, path, entry) {
+            Err(error) if error.kind() == ErrorKind::Snapshot => (error.to_string(), None),
+            found => match found? {
+                (None, _) => continue,
+                (Some(detail), hash) => (detail, Some(hash)),
+            },
+        };
+        let was_so = |hash| past.beside.get(path).is_some_and(|hashes| hashes.contains(&hash));
+        if announced.contains(path) && found.is_some_and(was_so) {
+            verified.notes.push(format!("{path} is of an earlier state; the next archiving brings it up to date"));
+        } else {
+            verified.problems.push(problem(path, detail));
+        }
+    }
+    Ok(())
+}
+
+/// What is wrong with a file beside the tables, and the hash of what is there.
+fn whole(place: &Place, path: &str, entry: &BesideEntry) -> Result<(Option<String>, Option<String>)> {
+    let Some(content) = place.read(path)? else { return Ok((Some("is missing".to_owned()), None)) };
+    let hash = blake3::hash(&content).to_hex().to_string();
+    let detail = (hash != entry.blake3).then(|| "does not match its hash".to_owned());
+    Ok((detail, Some(hash)))
+}
+
+/// Presence, size, hash and rows of every file.
+pub fn check_files(place: &Place, manifest: &Manifest, threads: usize, watch: &dyn Watch) -> Result<Vec<Problem>> {
+    let files: Vec<_> = manifest.files.iter().collect();
+    let mut problems = Vec::new();
+    let mut done = 0;
+    let check = |(path, entry): &(&String, &FileEntry)| {
+        watch.check()?;
+        Ok(check_file(place, path, entry)?.map(|detail| problem(*path, detail)))
+    };
+    parallel::in_order(threads, &files, check, |found| {
+        problems.extend(found);
+        done += 1;
+        watch.progress("files", done, files.len() as u64);
+        Ok(())
+    })?;
+    Ok(problems)
+}
+
+fn check_file(place: &Place, path: &str, entry: &FileEntry) -> Result<Option<String>> {
+    let content = match place.read(path) {
+        Err(error) if error.kind() == ErrorKind::Snapshot => return Ok(Some(error.to_string())),
+        content => content?,
+    };
+    let Some(content) = content else { return Ok(Some("is missing".to_owned())) };
+    let bytes = content.len() as u64;
+    if bytes != entry.bytes {
+        return Ok(Some(format!("has {bytes} bytes, the manifest says {}", entry.bytes)));
+    }
+    if blake3::hash(&content).to_hex().as_str() != entry.blake3 {
+        return Ok(Some("does not match its hash".to_owned()));
+    }
+    Ok(match rows_in(&content) {
+        Ok(rows) if rows == entry.rows => None,
+        Ok(rows) => Some(format!("has {rows} rows, the manifest says {}", entry.rows)),
+        Err(error) => Some(format!("cannot be read: {error}")),
+    })
+}
