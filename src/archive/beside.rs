@@ -1,5 +1,5 @@
 //! What stands beside the tables under names that stay: the newest state of what has one for each archiving, for who reads a file
-//! without a thought of `as_of`. It is replaced whole, once the manifest that names it is in force.
+//! without a thought of `as_of`, and the tables as views. It is replaced whole, once the manifest that names it is in force.
 
 use std::sync::Arc;
 
@@ -15,6 +15,9 @@ use super::tables::{MINERS, SUBNET, Table};
 pub const NEWEST: [(&Table, &str); 2] =
     [(&MINERS, "latest/miner_stats.parquet"), (&SUBNET, "latest/weather_subnet_stats.parquet")];
 
+/// The tables as views for DuckDB.
+pub const VIEWS: &str = "views.sql";
+
 /// One file beside the tables.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BesideEntry {
@@ -24,7 +27,7 @@ pub struct BesideEntry {
 
 /// Whether an archiving writes a file of this path beside the tables.
 pub fn is_beside(path: &str) -> bool {
-    NEWEST.iter().any(|(_, known)| *known == path)
+    path == VIEWS || NEWEST.iter().any(|(_, known)| *known == path)
 }
 
 /// Where the newest state of a table stands.

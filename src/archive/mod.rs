@@ -5,6 +5,7 @@
 //!   weather_forecast_stats/init_date=2025-08-07/part-0-6f1c….parquet   a day of runs: results, evidence, stored rollups
 //!   miner_stats/as_of=20250808T000000000000Z/part-0-91ab….parquet      what holds over all runs, at one moment
 //!   latest/miner_stats.parquet                                      the newest of it, under a name that stays
+//!   views.sql                                                       the tables as views for DuckDB
 //!   _manifest/20250808T000000000000Z.json                              every file, and the manifest before this one
 //!   _latest.json                                                       which manifest is in force; it moves last
 //!   _pending.json, _staging/                                           a job at work, or what a killed one has left
@@ -21,6 +22,7 @@ pub mod paths;
 pub mod place;
 pub mod read;
 pub mod tables;
+pub mod views;
 
 pub use day::Day;
 pub use manifest::Manifest;

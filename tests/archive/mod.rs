@@ -16,6 +16,7 @@ mod retained;
 mod round_trip;
 #[cfg(feature = "cloud")]
 mod s3;
+mod views;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -37,7 +37,7 @@ fn rows_of<R: Rollup>(path: &Path) -> Vec<R> {
 }
 
 /// An archive of two nights, of which the second has one run more.
-fn two_nights() -> (TempDir, String, [String; 2]) {
+pub fn two_nights() -> (TempDir, String, [String; 2]) {
     let folder = tempfile::tempdir().unwrap();
     let dest = folder.path().join("archive").to_str().unwrap().to_owned();
     let nights = ["2", "3"].map(|runs| snapshot(&folder, runs));

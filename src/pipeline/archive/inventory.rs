@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::archive::beside::BesideEntry;
-use crate::archive::manifest::{FileEntry, Link};
+use crate::archive::beside::{BesideEntry, VIEWS};
+use crate::archive::manifest::{FORMAT_VERSION, FileEntry, Link};
 use crate::archive::read::rows_in;
-use crate::archive::{LATEST, MANIFESTS, Manifest, PENDING, Place, STAGING};
+use crate::archive::{LATEST, MANIFESTS, Manifest, PENDING, Place, STAGING, views};
 use crate::error::{ErrorKind, Result};
 use crate::model::job::Watch;
 use crate::parallel;
@@ -89,7 +89,7 @@ fn check_beside(
     verified: &mut Verified,
 ) -> Result<()> {
     for (path, entry) in &manifest.beside {
-        let (detail, found) = match whole(place, path, entry) {
+        let (detail, found) = match whole(place, manifest, path, entry) {
             Err(error) if error.kind() == ErrorKind::Snapshot => (error.to_string(), None),
             found => match found? {
                 (None, _) => continue,
@@ -107,11 +107,17 @@ fn check_beside(
 }
 
 /// What is wrong with a file beside the tables, and the hash of what is there.
-fn whole(place: &Place, path: &str, entry: &BesideEntry) -> Result<(Option<String>, Option<String>)> {
+fn whole(place: &Place, manifest: &Manifest, path: &str, entry: &BesideEntry) -> Result<(Option<String>, Option<String>)> {
     let Some(content) = place.read(path)? else { return Ok((Some("is missing".to_owned()), None)) };
     let hash = blake3::hash(&content).to_hex().to_string();
-    let detail = (hash != entry.blake3).then(|| "does not match its hash".to_owned());
-    Ok((detail, Some(hash)))
+    let detail = if hash != entry.blake3 {
+        Some("does not match its hash")
+    } else if path == VIEWS && manifest.version == FORMAT_VERSION && content != views::text(manifest).as_bytes() {
+        Some("is not what its tables come to")
+    } else {
+        None
+    };
+    Ok((detail.map(str::to_owned), Some(hash)))
 }
 
 /// Presence, size, hash and rows of every file.

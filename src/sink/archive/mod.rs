@@ -4,20 +4,20 @@ mod publish;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use tempfile::TempDir;
 
-use crate::archive::beside::{BesideEntry, newest_rows, newest_schema, path_of};
+use crate::archive::beside::{BesideEntry, VIEWS, newest_rows, newest_schema, path_of};
 use crate::archive::encoding::{self, has_room};
 use crate::archive::manifest::{FileEntry, Link};
 use crate::archive::place::Seen;
 use crate::archive::read::is_it;
 use crate::archive::tables::Table;
-use crate::archive::{Manifest, Place, STAGING};
+use crate::archive::{Manifest, Place, STAGING, views};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::files::parquet::{ParquetFile, RowGroup};
 use crate::files::path;
@@ -140,6 +140,17 @@ impl ArchiveWriter {
         let done = file.finish()?;
         done.file.sync_all().doing(ErrorKind::Io, || doing)?;
         self.stage_beside(path, from, BesideEntry { bytes: done.bytes, blake3: done.blake3 })
+    }
+
+    /// Writes the tables of a manifest as views, beside them.
+    fn write_views(&mut self, manifest: &Manifest) -> Result<()> {
+        let text = views::text(manifest);
+        let from = self.staging.path.join(VIEWS);
+        let doing = || format!("writing {}", from.display());
+        let mut file = File::create(&from).doing(ErrorKind::Io, doing)?;
+        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).doing(ErrorKind::Io, doing)?;
+        let blake3 = blake3::hash(text.as_bytes()).to_hex().to_string();
+        self.stage_beside(VIEWS, from, BesideEntry { bytes: text.len() as u64, blake3 })
     }
 
     /// Its name says nothing of its content, so what is there is looked at.

@@ -53,6 +53,7 @@ impl ArchiveWriter {
     /// Publishes the staged files under this manifest, whose files, history and place in the chain are filled in here.
     pub fn publish(mut self, mut manifest: Manifest) -> Result<Published> {
         manifest.files = std::mem::take(&mut self.files);
+        self.write_views(&manifest)?;
         let former = self.former.as_ref().map(|(_, former)| former);
         let in_force = former.iter().flat_map(|former| &former.files);
         let replaced: Vec<_> = in_force.filter(|(path, _)| !manifest.files.contains_key(*path)).collect();

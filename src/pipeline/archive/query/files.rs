@@ -13,6 +13,7 @@ use parquet::errors::ParquetError;
 use crate::archive::manifest::refused;
 use crate::archive::place::FILE_BYTES;
 use crate::archive::tables::{Division, TABLES, Table};
+use crate::archive::views::NEWEST;
 use crate::archive::{LATEST, Manifest, Place};
 use crate::error::Result;
 use crate::files::decode::decoding;
@@ -21,8 +22,6 @@ use crate::files::{bounds, path};
 
 use super::table::{File, ParquetTable};
 
-/// Added to the name of a table that keeps every state, for the newest of them.
-const NEWEST: &str = "_latest";
 /// The days of 1970-01-01 in chrono's count.
 const EPOCH_DAYS: i32 = 719_163;
 
