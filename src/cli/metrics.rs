@@ -201,7 +201,7 @@ mod tests {
         let path = folder.path().join("a\"b.prom");
         let account = |digest: &str| Account { digest: Some(digest.to_owned()), ..Account::default() };
         let text = || std::fs::read_to_string(&path).unwrap();
-        let success = r#"recount_last_success_timestamp_seconds{command="reconcile",name="a\"b"} 1700000001.5"#;
+        let success = r#"recount_last_success_timestamp_seconds{command="reconcile",name="a\"b"} 1700000002.5"#;
 
         write(&path, &run(1), &account("one")).unwrap();
         assert!(text().contains(success) && !text().contains("digest_changed"), "{}", text());
@@ -212,7 +212,7 @@ mod tests {
         }
         write(&path, &run(0), &account("two")).unwrap();
         assert!(text().contains(r#"recount_digest_changed{command="reconcile",name="a\"b"} 1"#), "{}", text());
-        assert!(text().contains("recount_last_success_timestamp_seconds{command=\"reconcile\",name=\"a\\\"b\"} 1700000000"));
+        assert!(text().contains("recount_last_success_timestamp_seconds{command=\"reconcile\",name=\"a\\\"b\"} 1700000001.5"));
     }
 
     #[test]
