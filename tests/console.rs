@@ -92,7 +92,8 @@ fn reading(command: &Command) -> Option<&Reading> {
         | Command::Jobs(_)
         | Command::Phase2(_)
         | Command::Phase3(_)
-        | Command::Steps(_) => None,
+        | Command::Steps(_)
+        | Command::Doctor(_) => None,
     }
 }
 
@@ -112,7 +113,8 @@ fn needs_no_server(command: &Command) -> bool {
         | Command::Jobs(_)
         | Command::Phase2(_)
         | Command::Phase3(_)
-        | Command::Steps(_) => false,
+        | Command::Steps(_)
+        | Command::Doctor(_) => false,
         other => reading(other).and_then(|reading| reading.source.as_deref()).is_some_and(|source| source.starts_with("data/")),
     }
 }

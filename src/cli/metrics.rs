@@ -56,6 +56,14 @@ pub fn write(path: &Path, run: &Run, account: &Account) -> Result<()> {
     replace(path, &(digest + &text.doing(ErrorKind::Io, || format!("writing {}", path.display()))?))
 }
 
+/// When the job of this file last came to its end, in seconds since 1970. None where the file does not say.
+pub fn last_success(path: &Path) -> std::io::Result<Option<f64>> {
+    let mut text = String::new();
+    File::open(path)?.take(OLD_FILE_MAX).read_to_string(&mut text)?;
+    let of = |line: &str| line.strip_prefix(LAST_SUCCESS)?.rsplit_once(' ')?.1.parse().ok();
+    Ok(text.lines().filter_map(of).next_back())
+}
+
 fn digest_line(command: &str) -> String {
     format!("# digest of {command}: ")
 }

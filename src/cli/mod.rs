@@ -31,6 +31,7 @@ pub mod args;
 mod config;
 mod correct;
 mod diff;
+mod doctor;
 mod explain;
 mod export;
 mod generate;
@@ -131,6 +132,7 @@ fn execute(command: &Command, global: &Global) -> Result<Status> {
         Command::Apply(args) => apply::run(args, global),
         Command::Undo(args) => jobs::undo(args, global),
         Command::Jobs(args) => jobs::run(args, global),
+        Command::Doctor(args) => doctor::run(args, global),
         Command::Config(args) => config::run(args, global),
     }
 }

@@ -1,8 +1,20 @@
 //! The command lines of what an operator sets up around the jobs.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
+
+use super::args::Flags;
+use super::values::parse_duration;
+
+pub const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  recount doctor                                             (the database is DATABASE_URL)
+  recount doctor postgres://corrector@db.example/validator --apply
+  recount doctor --state state --archive archive --metrics /var/lib/node_exporter/recount.prom --format json
+
+Exit status: 0 all is well, or there are only notes; 1 a fault was found; 2 bad usage, nothing could be looked at.";
 
 /// Whom a job tells how it went.
 #[derive(Debug, Args)]
@@ -11,4 +23,32 @@ pub struct Afterwards {
     /// Write metrics of the job to FILE, as node exporter's textfile collector reads them: /var/lib/node_exporter/recount.prom
     #[arg(long, value_name = "FILE")]
     pub metrics: Option<PathBuf>,
+}
+
+/// Look at everything that a job needs.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// PostgreSQL URL, snapshot folder or archive; without it, DATABASE_URL is taken
+    #[arg(value_name = "SOURCE")]
+    pub source: Option<String>,
+    /// Ask for what `reconcile --apply` needs too
+    #[arg(long)]
+    pub apply: bool,
+    /// Folder for the state of incremental jobs
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<String>,
+    /// Folder or bucket of the archive
+    #[arg(long, value_name = "DEST")]
+    pub archive: Option<String>,
+    /// Folder that reports, exports and other output will be written to
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Metrics that the nightly job writes
+    #[arg(long, value_name = "FILE")]
+    pub metrics: Option<PathBuf>,
+    /// Age from which the last good night is told as too old: 36h, 2d
+    #[arg(long, value_name = "TIME", default_value = "36h", value_parser = parse_duration)]
+    pub max_age: Duration,
+    #[command(flatten)]
+    pub flags: Flags<false>,
 }

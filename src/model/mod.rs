@@ -1,6 +1,7 @@
 //! What every stage shares: ids, times, values, the contracts of the tables, settings, evidence, rollups, findings, differences.
 
 pub mod changes;
+pub mod checkup;
 pub mod columns;
 pub mod correction;
 pub mod difference;

@@ -113,7 +113,40 @@ pub struct StateFolder {
     _lock: File,
 }
 
+/// What is in a folder that is only looked at.
+#[derive(Debug)]
+pub enum Seen {
+    /// Another job holds it.
+    Locked,
+    /// No state, or none that can be trusted, and why.
+    None(&'static str),
+    State {
+        taken_at: Micros,
+        full_at: Micros,
+        program: String,
+    },
+}
+
 impl StateFolder {
+    /// Looks into a folder: nothing is made in it, and nobody is kept from it for longer than a look takes.
+    pub fn look(path: &Path) -> Result<Seen> {
+        let doing = || format!("opening the state folder {}", path.display());
+        let lock = match File::options().write(true).open(path.join(LOCK)) {
+            Ok(lock) => lock,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Seen::None("there was none yet")),
+            Err(error) => return Err(error).doing(ErrorKind::Io, doing),
+        };
+        if matches!(lock.try_lock(), Err(TryLockError::WouldBlock)) {
+            return Ok(Seen::Locked);
+        }
+        Ok(match (StateFolder { path: path.to_owned(), _lock: lock }).read()? {
+            Ok(State { header, .. }) => {
+                Seen::State { taken_at: header.snapshot_time, full_at: header.full_at, program: header.program }
+            }
+            Err(why) => Seen::None(why),
+        })
+    }
+
     pub fn open(path: &Path) -> Result<StateFolder> {
         let doing = || format!("opening the state folder {}", path.display());
         fs::create_dir_all(path).doing(ErrorKind::Io, doing)?;

@@ -31,6 +31,14 @@ const POOLER_ROUNDS: usize = 3;
 /// correction or a migration. A server that has vanished is noticed by keepalive within two minutes.
 const SILENCE: Duration = Duration::from_secs(6 * 3600);
 
+/// A connection, and what is known of the way to it.
+#[derive(Debug)]
+pub struct Reached {
+    pub connection: PgConnection,
+    /// A pooler of sessions is in between.
+    pub pooled: bool,
+}
+
 impl Target {
     /// Connects, to the first server of the list that answers and suits. `name` is what the server's administrator sees in
     /// `pg_stat_activity`; `role` says in messages what the connection is for. Nothing is set in the session, and a pooler that gives
@@ -43,14 +51,24 @@ impl Target {
 
     /// As [`Target::connect`]; `silence`: how long the server may say nothing while it is asked something.
     pub async fn connect_for(&self, task: Task, name: &str, role: &str, silence: Duration) -> Result<PgConnection> {
+        Ok(self.reach_for(task, name, role, silence).await?.connection)
+    }
+
+    /// As [`Target::connect`], and tells what is in between.
+    pub async fn reach(&self, task: Task, name: &str, role: &str) -> Result<Reached> {
+        self.reach_for(task, name, role, SILENCE).await
+    }
+
+    async fn reach_for(&self, task: Task, name: &str, role: &str, silence: Duration) -> Result<Reached> {
         let doing = format!("connecting to {} ({role})", self.shown);
         let opening = async {
             let (mut connection, pid) = self.open(task, name, role, silence).await?;
             let backend = backend(&mut connection, task, &doing).await?;
-            if backend != pid {
+            let pooled = backend != pid;
+            if pooled {
                 self.refuse_transaction_pooler(&mut connection, backend, task, &doing).await?;
             }
-            Ok(connection)
+            Ok(Reached { connection, pooled })
         };
         // Nothing is done yet that could be left half way. After an interrupt, only what sees to its end still connects.
         if interrupt::is_asked() {

@@ -22,7 +22,7 @@ mod tls;
 mod url;
 pub mod wire;
 
-pub use connect::{close, execute};
+pub use connect::{Reached, close, execute};
 pub use errors::{Judged, Task, code, failed, is_rejection};
 pub use guard::guarded;
 pub use place::{schema_of, set_search_path};

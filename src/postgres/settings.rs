@@ -130,6 +130,21 @@ impl Target {
         Target::read(url, &Environment::of_process())
     }
 
+    /// All its servers are on this machine.
+    pub fn is_local(&self) -> bool {
+        self.hosts.iter().all(Host::is_local)
+    }
+
+    /// Without TLS, no connection comes about.
+    pub fn needs_tls(&self) -> bool {
+        self.tls.mode >= SslMode::Require
+    }
+
+    /// Nobody else can be taken for the server.
+    pub fn knows_the_server(&self) -> bool {
+        self.tls.mode == SslMode::VerifyFull
+    }
+
     pub(super) fn read(url: &str, environment: &Environment) -> Result<Target> {
         let mut parameters = url::parse(url)?;
         environment.complete(&mut parameters)?;

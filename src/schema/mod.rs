@@ -5,6 +5,7 @@
 //! A file that builds an index stands for itself alone, outside of a transaction (`CREATE INDEX CONCURRENTLY`); whether it is needed, and
 //! what an interrupted build left behind, is seen to in [`index`].
 
+pub mod checkup;
 mod fit;
 mod grants;
 mod guard;

@@ -3,5 +3,5 @@
 mod encodings;
 mod hostile;
 mod interrupts;
-mod pooler;
+pub mod pooler;
 mod tls;

@@ -8,7 +8,7 @@ use crate::support::cluster::PASSWORD;
 use crate::support::{Database, conformance, database, recount};
 
 /// pgbouncer before a database, with the settings of its own defaults but for the mode, and that it puts no setting back.
-struct Pooler {
+pub struct Pooler {
     process: Child,
     port: u16,
     _folder: tempfile::TempDir,
@@ -21,7 +21,7 @@ impl Drop for Pooler {
     }
 }
 
-fn pooler(database: &Database<'_>, mode: &str) -> Pooler {
+pub fn pooler(database: &Database<'_>, mode: &str) -> Pooler {
     let folder = tempfile::Builder::new().prefix("recount-pool-").tempdir().unwrap();
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let users = folder.path().join("users");
@@ -53,7 +53,7 @@ fn pooler(database: &Database<'_>, mode: &str) -> Pooler {
     Pooler { process, port, _folder: folder }
 }
 
-fn through(pooler: &Pooler, database: &Database<'_>) -> String {
+pub fn through(pooler: &Pooler, database: &Database<'_>) -> String {
     format!("postgres://recount:{PASSWORD}@127.0.0.1:{}/{}", pooler.port, database.name())
 }
 
