@@ -1,9 +1,14 @@
 //! The paths that an archive can have in it. Whatever names another one was not written by an archiving.
 
+use std::collections::BTreeSet;
+
 use super::beside::is_beside;
 use super::tables::{Table, table};
-use super::{LATEST, MANIFESTS, PENDING};
+use super::{LATEST, MANIFESTS, PENDING, STAGING};
 use crate::files::path::is_plain;
+
+/// The folders that an archive has besides those of its tables.
+const FOLDERS: [&str; 3] = [MANIFESTS, STAGING, "latest"];
 
 /// Whether it is the path of a manifest: `_manifest/20250808T060000123456Z.json`.
 pub fn manifest_path(path: &str) -> bool {
@@ -37,9 +42,57 @@ pub fn is_known(path: &str) -> bool {
     manifest_path(path) || table_file(path).is_some() || is_beside(path) || [LATEST, PENDING].contains(&path)
 }
 
+/// What file browsers and frameworks leave in a folder, whatever is in it: no engine reads a file of such a name.
+const LITTER: [&str; 4] = [".DS_Store", "Thumbs.db", "desktop.ini", "_SUCCESS"];
+/// How Hadoop marks a folder of a bucket.
+const FOLDER_MARK: &str = "_$folder$";
+
+/// Whether a file was left by a file browser or a framework, or marks a folder of a bucket: an empty object with the folder's name.
+/// `files` are the paths of the archive.
+pub fn is_litter(path: &str, bytes: u64, files: &BTreeSet<String>) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let folder = || path.strip_suffix(FOLDER_MARK).unwrap_or(path);
+    let is_folder = |folder: &str| {
+        let inside = format!("{folder}/");
+        let has_files = files.range(inside.clone()..).next().is_some_and(|file| file.starts_with(&inside));
+        folder.is_empty() || has_files || table(folder).is_some() || FOLDERS.contains(&folder)
+    };
+    LITTER.contains(&name) || bytes == 0 && is_folder(folder())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_browsers_and_buckets_leave_is_litter_and_nothing_else() {
+        let files = BTreeSet::from(["scores/init_date=2025-08-07/part-0-6f1c.parquet".to_owned()]);
+        for (path, bytes) in [
+            (".DS_Store", 6148),
+            ("scores/init_date=2025-08-07/Thumbs.db", 9),
+            ("scores/_SUCCESS", 0),
+            ("", 0),
+            ("scores", 0),
+            ("scores/init_date=2025-08-07", 0),
+            ("scores_$folder$", 0),
+            ("scores/init_date=2025-08-07_$folder$", 0),
+            ("_manifest", 0),
+            ("latest_$folder$", 0),
+        ] {
+            assert!(is_litter(path, bytes, &files), "{path}");
+        }
+        for (path, bytes) in [
+            ("scores", 1),
+            ("scores_$folder$", 1),
+            ("scores/init_date=1999-01-01", 0),
+            ("scores/init_date=2025-08-07/part-0-00.parquet", 0),
+            ("letter", 0),
+            ("letter_$folder$", 0),
+            ("DS_Store", 0),
+        ] {
+            assert!(!is_litter(path, bytes, &files), "{path}");
+        }
+    }
 
     #[test]
     fn paths_of_an_archive_are_known_and_no_others() {

@@ -71,7 +71,7 @@ impl Account {
     }
 
     pub fn verified(&mut self, verified: &Verified) {
-        self.snapshot = Some(verified.as_of);
+        self.snapshot = verified.as_of;
         self.digest = Some(verified.digest.clone());
         let problems = verified.problems.len() as u64;
         let help = "What of the archive is not as it should be.";

@@ -3,6 +3,7 @@
 use serde_json::{Value as Json, json};
 
 use crate::error::Result;
+use crate::model::time::Micros;
 use crate::pipeline::archive::verify::{Verified, verify};
 
 use super::afterwards::{self, Account};
@@ -40,20 +41,23 @@ fn as_text(verified: &Verified) -> String {
         0 => "Intact".to_owned(),
         problems => format!("NOT INTACT, {}", counted(problems, "problem")),
     };
+    let took = format!("in {:.1} s.\n", verified.elapsed.as_secs_f64());
+    let Some(as_of) = verified.as_of else {
+        return text + &format!("{state}: 0 files, broken manifest: what is there cannot be told from what was added, {took}");
+    };
     text + &format!(
-        "{state}: {} with {} of {}, as of {}, in {:.1} s.\n",
+        "{state}: {} with {} of {}, as of {}, {took}",
         counted(verified.files, "file"),
         counted(verified.rows, "row"),
         counted(verified.runs, "run"),
-        verified.as_of.iso(),
-        verified.elapsed.as_secs_f64()
+        as_of.iso(),
     )
 }
 
 fn as_json(verified: &Verified) -> Json {
     let problem = |p: &crate::pipeline::archive::verify::Problem| json!({"path": p.path, "detail": p.detail});
     json!({
-        "version": 1, "command": "verify", "dest": verified.dest, "as_of": verified.as_of.iso(),
+        "version": 1, "command": "verify", "dest": verified.dest, "as_of": verified.as_of.map(Micros::iso),
         "intact": verified.problems.is_empty(), "files": verified.files, "rows": verified.rows, "bytes": verified.bytes,
         "runs": verified.runs, "digest": verified.digest, "notes": verified.notes,
         "problems": verified.problems.iter().map(problem).collect::<Vec<_>>(),

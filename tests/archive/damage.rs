@@ -51,6 +51,51 @@ fn a_missing_and_an_added_file_are_named() {
 }
 
 #[test]
+fn what_file_browsers_and_buckets_leave_is_passed_over_with_a_note() {
+    let (_folder, dest) = archived_sample();
+    let day = files(&dest).into_keys().find(|name| name.starts_with("scores/")).unwrap();
+    let day = day.rsplit_once('/').unwrap().0.to_owned();
+    let litter = [
+        (".DS_Store", "\0\0\0\u{1}Bud1"),
+        ("Thumbs.db", "thumbs"),
+        ("scores/_SUCCESS", ""),
+        ("scores_$folder$", ""),
+        (&format!("{day}_$folder$"), ""),
+        (&format!("{day}/.DS_Store"), "more"),
+    ];
+    for (name, content) in litter {
+        fs::write(Path::new(&dest).join(name), content).unwrap();
+    }
+    let told = recount(["verify", &dest]).run().succeeds().stdout_has("Intact").stdout_has("note: passed over");
+    assert!(told.stdout.contains("and 5 more"), "{told}");
+    recount(["archive", &sample(), "--to", &dest, "--era5-weight", "0.5"]).run().succeeds();
+    recount(["verify", &dest]).run().succeeds();
+    // Of a name that somebody reads, or with something in it, it is what was added.
+    for name in ["letter_$folder$", "scores/a.parquet", "miner_stats_$folder$"] {
+        fs::write(Path::new(&dest).join(name), if name.starts_with("miner") { "1" } else { "" }).unwrap();
+        names(&dest, name);
+        fs::remove_file(Path::new(&dest).join(name)).unwrap();
+    }
+    // A folder that somebody looked into is as good as empty.
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join(".DS_Store"), "seen").unwrap();
+    recount(["archive", &sample(), "--to", folder.path().to_str().unwrap()]).run().succeeds();
+}
+
+#[test]
+fn a_broken_manifest_is_said_to_be_what_is_wrong() {
+    let (_folder, dest) = archived_sample();
+    let name = files(&dest).into_keys().find(|name| name.starts_with("_manifest/")).unwrap();
+    for broken in [&name, "_latest.json"] {
+        fs::write(Path::new(&dest).join(broken), "{").unwrap();
+        let told = recount(["verify", &dest]).run().ends_with(1).stdout_has("NOT INTACT, 1 problem: 0 files, broken manifest");
+        assert!(told.stdout.contains(broken) && !told.stdout.contains("1970"), "{told}");
+        let report = recount(["verify", &dest, "--format", "json"]).run().ends_with(1).json();
+        assert_eq!((&report["as_of"], &report["files"]), (&serde_json::Value::Null, &0.into()));
+    }
+}
+
+#[test]
 fn an_edited_manifest_is_named_even_where_its_hash_was_edited_too() {
     let (_folder, dest) = archived_sample();
     let (name, content) = files(&dest).into_iter().find(|(name, _)| name.starts_with("_manifest/")).unwrap();

@@ -203,6 +203,22 @@ fn a_query_of_one_day_reads_that_day_of_its_table_and_nothing_else() {
     assert!(!of_tables.is_empty() && of_tables.iter().all(wanted), "{reads:#?}");
 }
 
+#[test]
+fn a_bucket_that_marks_its_folders_holds_an_archive_all_the_same() {
+    let server = Server::start();
+    let mark = |key: &str| {
+        server.ask(&format!("PUT /bucket/{key} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"));
+    };
+    mark("marked/");
+    at(server.port, &["archive", &sample(), "--to", "s3://bucket/marked"]).run().succeeds();
+    for key in ["marked/scores/", "marked/scores/init_date=2025-01-02/", "marked/scores_$folder$"] {
+        mark(key);
+    }
+    at(server.port, &["verify", "s3://bucket/marked"]).run().succeeds().stdout_has("Intact").stdout_has("passed over");
+    at(server.port, &["archive", &sample(), "--to", "s3://bucket/marked", "--era5-weight", "0.5"]).run().succeeds();
+    at(server.port, &["verify", "s3://bucket/marked"]).run().succeeds().stdout_has("Intact");
+}
+
 /// From this archive of five runs to one of all ten.
 fn grow(port: u16, dest: &str) -> Recount {
     at(port, &["archive", &sample(), "--to", dest])

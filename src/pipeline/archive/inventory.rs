@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::archive::beside::{BesideEntry, VIEWS};
 use crate::archive::manifest::{FORMAT_VERSION, FileEntry, Link};
+use crate::archive::paths::is_litter;
 use crate::archive::read::rows_in;
 use crate::archive::{LATEST, MANIFESTS, Manifest, PENDING, Place, STAGING, views};
 use crate::error::{ErrorKind, Result};
@@ -34,8 +35,11 @@ pub fn check(place: &Place, link: &Link, manifest: &Manifest, verified: &mut Ver
         pending => pending?.map(|pending| pending.files.into_iter().collect()).unwrap_or_default(),
     };
     let mut leftovers = 0;
-    for path in place.list()?.into_keys().filter(|path| !known.contains(path)) {
-        if announced.contains(&path) || path.starts_with(&format!("{STAGING}/")) {
+    let mut litter = Vec::new();
+    for (path, bytes) in place.list()?.into_iter().filter(|(path, _)| !known.contains(path)) {
+        if is_litter(&path, bytes, &known) {
+            litter.push(if path.is_empty() { "/".to_owned() } else { path });
+        } else if announced.contains(&path) || path.starts_with(&format!("{STAGING}/")) {
             leftovers += 1;
         } else {
             let what =
@@ -45,6 +49,10 @@ pub fn check(place: &Place, link: &Link, manifest: &Manifest, verified: &mut Ver
     }
     if leftovers > 0 || !announced.is_empty() {
         verified.notes.push(format!("an archiving is at work or was cut off ({leftovers} files); the next one sweeps them"));
+    }
+    if let Some(first) = litter.first() {
+        let more = if litter.len() > 1 { format!(" and {} more", litter.len() - 1) } else { String::new() };
+        verified.notes.push(format!("passed over what file browsers and buckets leave: {first}{more}"));
     }
     check_beside(place, manifest, &announced, &past, verified)
 }

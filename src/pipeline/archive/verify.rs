@@ -42,7 +42,8 @@ pub struct Problem {
 #[derive(Debug, Clone)]
 pub struct Verified {
     pub dest: String,
-    pub as_of: Micros,
+    /// `None` where the manifest is broken, and nothing else is known.
+    pub as_of: Option<Micros>,
     pub files: u64,
     pub bytes: u64,
     pub rows: u64,
@@ -63,7 +64,7 @@ pub fn verify(dest: &str, threads: usize, watch: &dyn Watch) -> Result<Verified>
     let place = Place::open(dest)?;
     let mut verified = Verified {
         dest: dest.to_owned(),
-        as_of: Micros(0),
+        as_of: None,
         files: 0,
         bytes: 0,
         rows: 0,
@@ -82,7 +83,7 @@ pub fn verify(dest: &str, threads: usize, watch: &dyn Watch) -> Result<Verified>
     };
     // An archive that is none is an error like for every command.
     let Some((link, manifest)) = latest else { return Archive::open(dest).map(|_| verified) };
-    verified.as_of = Micros(manifest.as_of);
+    verified.as_of = Some(Micros(manifest.as_of));
     verified.runs = manifest.days.values().map(|runs| runs.len() as u64).sum();
     verified.digest = manifest.digest.clone();
     verified.files = (manifest.files.len() + manifest.beside.len()) as u64;

@@ -2,7 +2,7 @@
 //! then what stands beside the tables, and is removed what was replaced. Wherever this is cut off, `_latest.json` names a
 //! manifest whose tables are all there, and what stands beside them is of this state or of the one before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -155,7 +155,9 @@ pub fn check_place(place: &Place, former: Option<&(Link, Manifest)>) -> Result<(
     }
     let announced = announced(place)?;
     let own = |path: &String| path == PENDING || path.starts_with(STAGING) || announced.contains(path);
-    place.list()?.into_keys().find(|path| !own(path)).map_or(Ok(()), |path| {
+    let litter = |path: &str, bytes: u64| paths::is_litter(path, bytes, &BTreeSet::new());
+    let foreign = place.list()?.into_iter().find(|(path, bytes)| !own(path) && !litter(path, *bytes));
+    foreign.map_or(Ok(()), |(path, _)| {
         let detail = format!("it is no archive, and holds {path}");
         let error = Error::new(ErrorKind::Usage, format!("archiving to {}", place.display()), detail);
         Err(error.hint("give a new or empty folder, or one that holds an archive"))
