@@ -93,7 +93,8 @@ fn reading(command: &Command) -> Option<&Reading> {
         | Command::Phase2(_)
         | Command::Phase3(_)
         | Command::Steps(_)
-        | Command::Doctor(_) => None,
+        | Command::Doctor(_)
+        | Command::Init(_) => None,
     }
 }
 
@@ -114,7 +115,8 @@ fn needs_no_server(command: &Command) -> bool {
         | Command::Phase2(_)
         | Command::Phase3(_)
         | Command::Steps(_)
-        | Command::Doctor(_) => false,
+        | Command::Doctor(_)
+        | Command::Init(_) => false,
         other => reading(other).and_then(|reading| reading.source.as_deref()).is_some_and(|source| source.starts_with("data/")),
     }
 }

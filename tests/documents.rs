@@ -1,14 +1,12 @@
-//! The documents against the code: links, rules, findings, columns, settings.
+//! The documents against the code: links, rules, findings, columns. The settings are held in operator/init.rs.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use recount::internals::cli::keys::KEYS;
-use recount::internals::cli::settings::{Layers, Settings};
 use recount::internals::model::finding::Code;
 use recount::internals::model::rollups::{DifferenceRow, FindingRow, ForecastStat, LeadScore, MinerStat, Rollup, SubnetStat};
 
-use crate::support::repository::{blocks, documents, quoted, read, root, rust_files, table_rows};
+use crate::support::repository::{documents, quoted, read, root, rust_files, table_rows};
 
 /// The targets of the links of a page.
 fn links(page: &str) -> Vec<&str> {
@@ -147,19 +145,6 @@ fn every_column_is_described_with_its_type() {
     for row in table_rows(&page).iter().filter(|row| row.len() == 5 && row[0].starts_with('`')) {
         assert!(rules.contains(&row[4]), "{}: there is no rule {}", row[0], row[4]);
     }
-}
-
-#[test]
-fn the_example_of_recount_toml_has_every_key_and_is_accepted() {
-    let page = read("docs/operations.md");
-    let [example] = &blocks(&page, "toml")[..] else { panic!("docs/operations.md has one recount.toml") };
-    let table: toml::Table = example.parse().unwrap_or_else(|e| panic!("{e}"));
-    for key in KEYS {
-        let holder = key.section().map_or(Some(&table), |section| table.get(section).and_then(toml::Value::as_table));
-        assert!(holder.is_some_and(|holder| holder.contains_key(&key.name())), "the example lacks {}", key.path());
-    }
-    let layers = Layers { file: Some(("recount.toml".into(), table)), ..Layers::default() };
-    Settings::resolve(&layers).unwrap_or_else(|e| panic!("{e}"));
 }
 
 /// What PostgreSQL says itself.

@@ -11,7 +11,7 @@ use crate::model::job::{Narrowing, RunRange, parse_since};
 use crate::model::time::Micros;
 
 use super::keys::{KEYS, Key, Place};
-use super::operator_args::{Afterwards, DOCTOR_EXAMPLES, Doctor};
+use super::operator_args::{Afterwards, DOCTOR_EXAMPLES, Doctor, INIT_EXAMPLES, Init};
 use super::schema_args::{MIGRATE_EXAMPLES, Migrate, PHASE2_EXAMPLES, Phase2, Phase3, STEPS_EXAMPLES, Steps};
 use super::settings::Settings;
 use super::writing::{APPLY_EXAMPLES, Apply, JOBS_EXAMPLES, Jobs, Reconcile, UNDO_EXAMPLES, Undo};
@@ -179,6 +179,9 @@ pub enum Command {
     /// List the jobs that wrote to a database
     #[command(after_help = JOBS_EXAMPLES)]
     Jobs(Jobs),
+    /// Write what a nightly job needs: settings, roles, a script, a timer
+    #[command(after_help = INIT_EXAMPLES)]
+    Init(Init),
     /// Look at all that a job needs, and tell what stands in its way
     #[command(after_help = DOCTOR_EXAMPLES)]
     Doctor(Doctor),

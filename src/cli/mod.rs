@@ -35,6 +35,7 @@ mod doctor;
 mod explain;
 mod export;
 mod generate;
+mod init;
 mod jobs;
 pub mod keys;
 mod metrics;
@@ -132,6 +133,7 @@ fn execute(command: &Command, global: &Global) -> Result<Status> {
         Command::Apply(args) => apply::run(args, global),
         Command::Undo(args) => jobs::undo(args, global),
         Command::Jobs(args) => jobs::run(args, global),
+        Command::Init(args) => init::run(args, global),
         Command::Doctor(args) => doctor::run(args, global),
         Command::Config(args) => config::run(args, global),
     }

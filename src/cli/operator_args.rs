@@ -16,6 +16,14 @@ Examples:
 
 Exit status: 0 all is well, or there are only notes; 1 a fault was found; 2 bad usage, nothing could be looked at.";
 
+pub const INIT_EXAMPLES: &str = "\
+Examples:
+  recount init --dir /var/lib/recount --env-file /home/validator/.env
+  recount init --yes --database-url postgres://owner@db.example/validator     (PGPASSWORD has the password)
+
+It changes nothing in the database. Files that are there already are never written over.
+Exit status: 0 written, 2 an error, bad usage, or a file is there already; 3 refused, since nobody said yes.";
+
 /// Whom a job tells how it went.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Watching")]
@@ -51,4 +59,21 @@ pub struct Doctor {
     pub max_age: Duration,
     #[command(flatten)]
     pub flags: Flags<false>,
+}
+
+/// Write what a nightly job needs.
+#[derive(Debug, Args)]
+pub struct Init {
+    /// Folder for the files
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub dir: PathBuf,
+    /// Take settings and the database over from FILE, the validator's environment; without it, from the environment as it is
+    #[arg(long, value_name = "FILE")]
+    pub env_file: Option<PathBuf>,
+    /// The validator's database
+    #[arg(long, value_name = "URL")]
+    pub database_url: Option<String>,
+    /// Write without being asked
+    #[arg(long)]
+    pub yes: bool,
 }

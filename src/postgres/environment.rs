@@ -123,7 +123,7 @@ fn fields(line: &str) -> Vec<String> {
 }
 
 /// Who runs this process, by the name that PostgreSQL takes for a role where a URL has none.
-pub(super) fn user_name() -> Option<String> {
+pub fn user_name() -> Option<String> {
     let uid = std::fs::metadata("/proc/self").ok()?.uid().to_string();
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let entry = passwd.lines().map(|line| line.split(':').collect::<Vec<_>>()).find(|entry| entry.get(2) == Some(&uid.as_str()));

@@ -2,9 +2,11 @@
 
 use std::num::NonZeroU32;
 
-use base64::prelude::{BASE64_STANDARD, Engine};
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD, Engine};
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::{digest, hmac, pbkdf2};
+
+use crate::error::{Error, ErrorKind, Result};
 
 /// A server that asks for more rounds only wants to keep us busy: 4096 are usual.
 const ROUNDS_MAX: u32 = 2_000_000;
@@ -86,6 +88,38 @@ impl Scram {
             _ => false,
         }
     }
+}
+
+/// A password of our own making, and what a server needs to check it: the password itself never has to be in a statement.
+pub struct NewPassword {
+    pub password: String,
+    /// As `CREATE ROLE … PASSWORD` takes it.
+    pub verifier: String,
+}
+
+impl NewPassword {
+    pub fn draw() -> Result<NewPassword> {
+        let (mut secret, mut salt) = ([0; 24], [0; 16]);
+        let random = SystemRandom::new();
+        let drawn = random.fill(&mut secret).and_then(|()| random.fill(&mut salt));
+        drawn.map_err(|_| Error::new(ErrorKind::Io, "making a password", "the system gives no random numbers"))?;
+        // Letters and digits, and two signs that mean nothing in a URL, a shell or a file of settings.
+        let password = BASE64_URL_SAFE_NO_PAD.encode(secret);
+        Ok(NewPassword { verifier: verifier(&password, &salt), password })
+    }
+}
+
+/// As many as PostgreSQL takes by itself.
+const ROUNDS: NonZeroU32 = NonZeroU32::new(4096).unwrap();
+
+fn verifier(password: &str, salt: &[u8]) -> String {
+    let mut salted = [0; digest::SHA256_OUTPUT_LEN];
+    pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, ROUNDS, salt, password.as_bytes(), &mut salted);
+    let salted = hmac::Key::new(hmac::HMAC_SHA256, &salted);
+    let stored = digest::digest(&digest::SHA256, hmac::sign(&salted, b"Client Key").as_ref());
+    let server = hmac::sign(&salted, b"Server Key");
+    let [salt, stored, server] = [salt, stored.as_ref(), server.as_ref()].map(|bytes| BASE64_STANDARD.encode(bytes));
+    format!("SCRAM-SHA-256${ROUNDS}:{salt}${stored}:{server}")
 }
 
 /// The hash of a certificate that binds an exchange to it: by the hash of its own signature, but never a weaker one than SHA-256.

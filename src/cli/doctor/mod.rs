@@ -77,7 +77,7 @@ fn look(args: &Doctor, settings: &Settings, source: &Location) -> Result<Vec<Che
 }
 
 /// How far our migrations have carried the schema.
-fn phases(url: &str) -> Check {
+pub fn phases(url: &str) -> Check {
     const NAME: &str = "phase";
     let looked = interruptible(async { Ok((schema::status(url).await, schema::phase2_stage(url).await)) });
     let (phases, stage) = match looked {

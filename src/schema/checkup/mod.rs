@@ -4,6 +4,7 @@
 
 mod rights;
 mod server;
+pub mod survey;
 mod tables;
 
 use std::time::Instant;
