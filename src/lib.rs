@@ -122,7 +122,9 @@ pub mod internals {
             pub use crate::model::finding::{Code, Finding};
         }
         pub mod rollups {
-            pub use crate::model::rollups::{DifferenceRow, FindingRow, ForecastStat, LeadScore, MinerStat, Rollup, SubnetStat};
+            pub use crate::model::rollups::{
+                DifferenceRow, FindingRow, ForecastStat, LeadScore, MinerStat, NightRow, Rollup, SubnetStat,
+            };
         }
         pub mod rows {
             pub use crate::model::rows::{batch_of, rows_from_batch, stats_batch};

@@ -1,6 +1,6 @@
 //! The manifest of an archive: every file with its hash, the runs of each day, and the manifest before this one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -61,6 +61,21 @@ pub struct RunEntry {
     pub id: i32,
     pub gfs_init: i64,
     pub target: i64,
+    /// The database no longer has it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub retained: bool,
+}
+
+impl RunEntry {
+    /// What does not change in the life of a run.
+    pub fn times(&self) -> (i32, i64, i64) {
+        (self.id, self.gfs_init, self.target)
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it")]
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,6 +138,11 @@ impl Manifest {
         let mut runs: Vec<Run> = self.days.values().flatten().map(run).collect();
         runs.sort_by_key(|run| run.id);
         runs
+    }
+
+    /// The runs that the database no longer has.
+    pub fn gone(&self) -> BTreeSet<RunId> {
+        self.days.values().flatten().filter(|entry| entry.retained).map(|entry| RunId(entry.id)).collect()
     }
 
     pub fn has_table(&self, name: &str) -> bool {

@@ -6,9 +6,12 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
+use crate::model::columns::Column;
 use crate::model::evidence::{COMPONENTS, InputTable, NODES, RESPONSES, RUNS, SCORES, STEPS};
 use crate::model::ids::LeadHours;
-use crate::model::rollups::{FindingRow, ForecastStat, LeadScore, LegacyScore, MinerStat, RetainedRow, Rollup, SubnetStat};
+use crate::model::rollups::{
+    DifferenceRow, FindingRow, ForecastStat, LeadScore, LegacyScore, MinerStat, NightRow, RetainedRow, Rollup, SubnetStat,
+};
 use crate::model::rows::{batch_of, schema_of, stats_schema};
 
 use super::docs;
@@ -150,6 +153,21 @@ pub const STORED_SUBNET: Table = Table {
     content: Content::Rollup(|| schema_of(SubnetStat::COLUMNS)),
     order: &["scope", "run_id"],
 };
+/// What an archiving found to differ from what was stored; cells within tolerance are only counted, in `nights`.
+pub const DIFFERENCES: Table = Table {
+    name: DifferenceRow::TABLE,
+    about: "What differed from what the database had stored: each cell that drifted or is unproven, each row that is missing or extra",
+    division: Division::Moment,
+    content: Content::Rollup(differences_schema),
+    order: &["source_table", "run_id", "forecast_run_id", "miner_uid", "scope", "column_name"],
+};
+pub const NIGHTS: Table = Table {
+    name: NightRow::TABLE,
+    about: "What each archiving came to, one row",
+    division: Division::Moment,
+    content: Content::Rollup(|| schema_of(NightRow::COLUMNS)),
+    order: &["digest"],
+};
 pub const NODES_TABLE: Table = Table {
     name: "nodes",
     about: "Evidence: uid and hotkey of `node_table`",
@@ -177,13 +195,15 @@ pub const RETAINED_TABLE: Table = Table {
 pub const LATER: [&Table; 2] = [&LEGACY_TABLE, &RETAINED_TABLE];
 
 /// All tables: results first, then the evidence behind them, then what was stored.
-pub const TABLES: [&Table; 18] = [
+pub const TABLES: [&Table; 20] = [
     &STATS,
     &LEAD_SCORES,
     &FINDINGS_TABLE,
     &LOOSE_FINDINGS,
     &MINERS,
     &SUBNET,
+    &DIFFERENCES,
+    &NIGHTS,
     &SCORES_TABLE,
     &COMPONENTS_TABLE,
     &STEPS_TABLE,
@@ -253,20 +273,36 @@ fn placed_schema() -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-/// The name of the column that findings have as `table`: in SQL, that is a word.
-const SOURCE_TABLE: &str = "source_table";
+/// Columns whose names are words of SQL, and what an archive calls them.
+const WORDS: [(&str, &str); 2] = [("table", "source_table"), ("column", "column_name")];
+
+fn without_words(columns: &[Column]) -> SchemaRef {
+    let renamed = |field: &Arc<Field>| match WORDS.iter().find(|(word, _)| field.name() == word) {
+        Some((_, name)) => field.as_ref().clone().with_name(*name),
+        None => field.as_ref().clone(),
+    };
+    Arc::new(Schema::new(schema_of(columns).fields().iter().map(renamed).collect::<Vec<_>>()))
+}
 
 fn findings_schema() -> SchemaRef {
-    let renamed = |field: &Arc<Field>| match field.name().as_str() {
-        "table" => field.as_ref().clone().with_name(SOURCE_TABLE),
-        _ => field.as_ref().clone(),
-    };
-    let schema = schema_of(FindingRow::COLUMNS);
-    Arc::new(Schema::new(schema.fields().iter().map(renamed).collect::<Vec<_>>()))
+    without_words(FindingRow::COLUMNS)
+}
+
+fn differences_schema() -> SchemaRef {
+    without_words(DifferenceRow::COLUMNS)
+}
+
+fn batch_without_words<R: Rollup>(rows: &[R]) -> RecordBatch {
+    let columns = batch_of(rows).columns().to_vec();
+    RecordBatch::try_new(without_words(R::COLUMNS), columns).expect("invariant: names are others, all else is the same")
 }
 
 /// Findings as an archive has them.
 pub fn findings_batch(rows: &[FindingRow]) -> RecordBatch {
-    let columns = batch_of(rows).columns().to_vec();
-    RecordBatch::try_new(findings_schema(), columns).expect("invariant: one name is another, all else is the same")
+    batch_without_words(rows)
+}
+
+/// Differences as an archive has them.
+pub fn differences_batch(rows: &[DifferenceRow]) -> RecordBatch {
+    batch_without_words(rows)
 }

@@ -250,6 +250,19 @@ rollup! {
     }
 }
 
+rollup! {
+    /// What one archiving came to. `rows` and `cells` by table and class, `findings` by code.
+    NightRow, "nights", {
+        digest: Text Status,
+        recount_version: Text Status,
+        settings_blake3: Text Status,
+        runs: Int32 Status,
+        rows: Json Status,
+        cells: Json Status,
+        findings: Json Status,
+    }
+}
+
 impl From<&Finding> for FindingRow {
     fn from(finding: &Finding) -> Self {
         FindingRow {

@@ -80,7 +80,7 @@ impl Pass<'_> {
         stored.retain(|row| self.includes_row(runs.get(&row.row.miner_uid).unwrap_or(&&row.row)));
         // Of a run that it has deleted, a database stores nothing, and misses nothing.
         let stores = |row: &ForecastStat| stored.iter().any(|stored| stored.row.miner_uid == row.miner_uid);
-        recomputed.retain(|row| self.includes_row(row) && (!self.is_archived(row.run_id) || stores(row)));
+        recomputed.retain(|row| self.includes_row(row) && (!self.is_gone(row.run_id) || stores(row)));
         Ok((plan.unit(&stored, &recomputed, &lost)?, lost.fresh_until))
     }
 
@@ -115,7 +115,7 @@ impl Pass<'_> {
                 let plan = TablePlan::of::<SubnetStat>(self.job.tolerance, self.included(SubnetStat::TABLE));
                 let keep = |row: &&SubnetStat| self.includes(row.run_id.map(RunId), None);
                 let stores = |row: &SubnetStat| stored.iter().any(|stored| stored.run_id == row.run_id);
-                let kept = |row: &&SubnetStat| keep(row) && (!self.is_archived(row.run_id) || stores(row));
+                let kept = |row: &&SubnetStat| keep(row) && (!self.is_gone(row.run_id) || stores(row));
                 let key = |row: &SubnetStat| RowKey { scope: row.scope.clone(), run_id: row.run_id, ..RowKey::default() };
                 let unproven = |key: &RowKey, column: &str| covers_subnet(losses, key.run_id, column);
                 let diff = plan.table(stored.iter().filter(keep), subnet.iter().filter(kept), key, unproven)?;

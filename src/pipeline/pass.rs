@@ -271,8 +271,8 @@ impl<'j> Pass<'j> {
         runs
     }
 
-    pub(super) fn is_archived(&self, run: Option<i32>) -> bool {
-        run.is_some_and(|run| self.source.is_archived(RunId(run)))
+    pub(super) fn is_gone(&self, run: Option<i32>) -> bool {
+        run.is_some_and(|run| self.source.is_gone(RunId(run)))
     }
 
     fn finish<P>(&self, mut sum: Sums, plan: &StatPlan, collect: &mut impl Collect<P>) -> Result<Outcome> {

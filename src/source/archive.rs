@@ -19,6 +19,7 @@ use crate::files::decode::decoding;
 use crate::model::evidence::{
     COMPONENTS, InputTable, NODES, RESPONSES, RUNS, Run, RunEvidence, SCORES, STEPS, Snapshot, StoredStat, Unit, UnitEvidence,
 };
+use crate::model::ids::RunId;
 use crate::model::rollups::{ForecastStat, LegacyScore, MinerStat, RetainedRow, Rollup, SubnetStat};
 use crate::model::rows::{rows_from_batch, schema_of, stats_from_batch, stats_schema};
 use crate::model::time::Micros;
@@ -31,6 +32,7 @@ type Rows = fn(&Reader, &Table, &str, &SchemaRef, Option<i32>) -> Result<RecordB
 pub struct Archive {
     reader: Reader,
     snapshot: Snapshot,
+    gone: BTreeSet<RunId>,
     counters: Counters,
 }
 
@@ -55,7 +57,8 @@ impl Archive {
         let reader = Reader::new(place, manifest);
         let counters = Counters::default();
         let snapshot = snapshot(&reader, &counters)?;
-        Ok(Archive { reader, snapshot, counters })
+        let gone = reader.manifest().gone();
+        Ok(Archive { reader, snapshot, gone, counters })
     }
 
     pub fn snapshot(&self) -> &Snapshot {
@@ -64,6 +67,10 @@ impl Archive {
 
     pub(super) fn snapshot_mut(&mut self) -> &mut Snapshot {
         &mut self.snapshot
+    }
+
+    pub fn is_gone(&self, run: RunId) -> bool {
+        self.gone.contains(&run)
     }
 
     pub fn reader(&self) -> &Reader {

@@ -202,9 +202,18 @@ impl Source {
         }
     }
 
-    /// Whether the run is gone from the database, and only an archive still has it.
+    /// Whether the evidence of the run comes from an archive that stands behind the database.
     pub fn is_archived(&self, run: RunId) -> bool {
         matches!(self, Source::United(source) if source.is_archived(run))
+    }
+
+    /// Whether the database no longer has the run, so that it stores nothing of it and misses nothing.
+    pub fn is_gone(&self, run: RunId) -> bool {
+        match self {
+            Source::United(source) => source.is_gone(run),
+            Source::Archive(source) => source.is_gone(run),
+            Source::Postgres(_) | Source::Folder(_) => false,
+        }
     }
 
     /// Whether an archive stands behind a database that is compared.

@@ -45,6 +45,8 @@ pub struct United {
     snapshot: Snapshot,
     /// The runs that come from the archive.
     archived: BTreeSet<RunId>,
+    /// Those of them that the database no longer has; it was not asked for the others.
+    gone: BTreeSet<RunId>,
     forget: Option<RunRange>,
     /// Steps that ended before this are deleted as old ones; `None` where none are.
     kept_since: Option<Micros>,
@@ -58,6 +60,7 @@ impl United {
         let mut snapshot = live.snapshot().clone();
         snapshot.runs.retain(|run| narrowing.includes_run(run));
         let known: BTreeSet<RunId> = snapshot.runs.iter().map(|run| run.id).collect();
+        let had: BTreeSet<RunId> = live.snapshot().runs.iter().map(|run| run.id).filter(|run| !live.is_gone(*run)).collect();
         let mut archived = BTreeSet::new();
         if let Some(former) = archive.as_ref().map(Archive::snapshot) {
             let gone = former.runs.iter().filter(|run| !known.contains(&run.id)).cloned();
@@ -83,7 +86,8 @@ impl United {
             hotkeys.for_each(|hotkey| *hotkey = sanitize_cow(hotkey).into_owned());
         }
         let (forget, kept_since, retained) = (None, None, Mutex::default());
-        United { live, archive, purpose, snapshot, archived, forget, kept_since, retained }
+        let gone = snapshot.runs.iter().map(|run| run.id).filter(|run| !had.contains(run)).collect();
+        United { live, archive, purpose, snapshot, archived, gone, forget, kept_since, retained }
     }
 
     /// Keeps what is gone from runs that remain, by what the validator deletes as old: finished steps after so many days (0:
@@ -147,6 +151,10 @@ impl United {
 
     pub fn is_archived(&self, run: RunId) -> bool {
         self.archived.contains(&run)
+    }
+
+    pub fn is_gone(&self, run: RunId) -> bool {
+        self.gone.contains(&run)
     }
 
     /// What the archive holds of a run that the database has too.

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::support::repository::root;
 use crate::support::{database, recount};
 
-use super::{archived_sample, copy, files};
+use super::{archived_sample, copy, files, manifest};
 
 /// Written by the first recount that had archives, and never again: two days of four miners.
 const FORMAT_1: &str = "tests/archive/format-1";
@@ -40,6 +40,10 @@ fn old_days_are_brought_to_the_format_of_today_where_that_is_asked_for() {
     recount(["archive", &empty, "--to", &dest]).run().succeeds();
     assert_eq!(day(&dest), before, "days that only the archive has stay as they are");
     recount(["verify", &dest]).run().succeeds();
+    let tables = manifest(&dest)["tables"].clone();
+    for later in ["findings_without_run", "retained", "differences", "nights"] {
+        assert!(tables.as_array().unwrap().contains(&later.into()), "it takes in what there was not yet: {tables}");
+    }
     recount(["archive", &empty, "--to", &dest, "--rewrite"]).run().succeeds();
     assert!(day(&dest) != before);
     recount(["verify", &dest]).run().succeeds();

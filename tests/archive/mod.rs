@@ -9,6 +9,7 @@ mod history;
 mod hostile;
 mod killed;
 mod newest;
+mod nights;
 mod privacy;
 #[cfg(feature = "query")]
 mod query;

@@ -16,8 +16,9 @@ use arrow_array::RecordBatch;
 use crate::archive::encoding::row_groups;
 use crate::archive::manifest::RunEntry;
 use crate::archive::tables::{
-    self, Division, EVIDENCE, FINDINGS_TABLE, LATER, LEAD_SCORES, LEGACY_TABLE, LOOSE_FINDINGS, MINERS, NODES_TABLE,
-    RETAINED_TABLE, RUNS_TABLE, STATS, STORED_MINERS, STORED_STATS, STORED_SUBNET, STRAY_STATS, SUBNET, TABLES, Table,
+    self, DIFFERENCES, Division, EVIDENCE, FINDINGS_TABLE, LATER, LEAD_SCORES, LEGACY_TABLE, LOOSE_FINDINGS, MINERS, NIGHTS,
+    NODES_TABLE, RETAINED_TABLE, RUNS_TABLE, STATS, STORED_MINERS, STORED_STATS, STORED_SUBNET, STRAY_STATS, SUBNET, TABLES,
+    Table,
 };
 use crate::archive::{Day, Manifest, Place, day};
 use crate::error::{Error, ErrorKind, Result};
@@ -82,7 +83,7 @@ pub fn archive_but(
     let snapshot = source.snapshot();
     writer.set_wide_leads(&snapshot.wide_leads);
 
-    let mut manifest = manifest(job, snapshot, &tables);
+    let mut manifest = manifest(job, &source, &tables);
     let kept = if rewrite { BTreeSet::new() } else { kept_days(writer.former(), &manifest, &source) };
     let whole =
         Job { narrowing: Narrowing::default(), filter: ColumnFilter::default(), tolerance: Tolerance::default(), ..job.clone() };
@@ -98,6 +99,12 @@ pub fn archive_but(
     let outcome = Pass::new("archive", &whole, &source, watch).run_with(prepare, &mut days)?;
     write_moment(&mut writer, &source, &tables, job.encoding)?;
     manifest.digest = outcome.digest.clone();
+    for (table, batch) in [(&DIFFERENCES, rows::differences(&outcome)), (&NIGHTS, rows::night(&manifest, &outcome))] {
+        if manifest.has_table(table.name) {
+            let groups = row_groups(table, &table.schema(&[]), &batch, job.encoding)?;
+            writer.write(table, &day::stamp(snapshot.taken_at), groups)?;
+        }
+    }
     let archived = snapshot.runs.iter().filter(|run| source.is_archived(run.id)).count() as u64;
     Ok(Archived {
         as_of: snapshot.taken_at,
@@ -134,9 +141,13 @@ fn selected(former: Option<&Manifest>, wanted: Option<&[String]>, dest: &str) ->
         if EVIDENCE.iter().all(|table| names.contains(table.name)) {
             names.extend(LATER.iter().map(|table| table.name.to_owned()));
         }
-        // Archives of before had them among the others.
+        // Archives of before had them among the others, or not at all.
         if names.contains(FINDINGS_TABLE.name) {
             names.insert(LOOSE_FINDINGS.name.to_owned());
+            names.insert(NIGHTS.name.to_owned());
+        }
+        if names.contains(STORED_STATS.name) {
+            names.insert(DIFFERENCES.name.to_owned());
         }
         names
     };
@@ -176,7 +187,8 @@ fn former(writer: &ArchiveWriter, dest: &str) -> Result<Option<Archive>> {
     }
 }
 
-fn manifest(job: &Job, snapshot: &Snapshot, tables: &[&Table]) -> Manifest {
+fn manifest(job: &Job, source: &Source, tables: &[&Table]) -> Manifest {
+    let snapshot = source.snapshot();
     let mut manifest = Manifest::new(snapshot.taken_at, job.scoring.clone());
     manifest.server_version = snapshot.server_version.clone();
     manifest.has_steps = snapshot.has_steps;
@@ -186,7 +198,12 @@ fn manifest(job: &Job, snapshot: &Snapshot, tables: &[&Table]) -> Manifest {
     manifest.wide_leads = snapshot.wide_leads.clone();
     manifest.tables = tables.iter().map(|table| table.name.to_owned()).collect();
     for (day, runs) in runs_by_day(&snapshot.runs) {
-        let entry = |run: &&Run| RunEntry { id: run.id.0, gfs_init: run.gfs_init.0, target: run.target.0 };
+        let entry = |run: &&Run| RunEntry {
+            id: run.id.0,
+            gfs_init: run.gfs_init.0,
+            target: run.target.0,
+            retained: source.is_gone(run.id),
+        };
         manifest.days.insert(day.to_string(), runs.iter().map(entry).collect());
     }
     manifest
@@ -207,7 +224,9 @@ fn kept_days(former: Option<&Manifest>, manifest: &Manifest, source: &Source) ->
     let archived = |run: &&Run| source.is_archived(run.id);
     let days = runs_by_day(&source.snapshot().runs).into_iter().filter(|(day, runs)| {
         let day = day.to_string();
-        runs.iter().all(archived) && former.days.get(&day) == manifest.days.get(&day)
+        // That a run is gone changes none of its rows.
+        let runs_of = |m: &Manifest| m.days.get(&day).map(|runs| runs.iter().map(RunEntry::times).collect::<Vec<_>>());
+        runs.iter().all(archived) && runs_of(former) == runs_of(manifest)
     });
     if basis(former) == basis(manifest) { days.map(|(day, _)| day).collect() } else { BTreeSet::new() }
 }

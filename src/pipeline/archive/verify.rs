@@ -12,7 +12,8 @@ use crate::archive::beside::{newest_rows, newest_schema, path_of};
 use crate::archive::encoding::ordered;
 use crate::archive::read::Reader;
 use crate::archive::tables::{
-    EVIDENCE, FINDINGS_TABLE, LEAD_SCORES, LOOSE_FINDINGS, MINERS, RUNS_TABLE, STATS, SUBNET, Table, findings_batch,
+    DIFFERENCES, EVIDENCE, FINDINGS_TABLE, LEAD_SCORES, LOOSE_FINDINGS, MINERS, NIGHTS, RUNS_TABLE, STATS, SUBNET, Table,
+    findings_batch,
 };
 use crate::archive::{Day, LATEST, Manifest, Place, day};
 use crate::error::{Context, ErrorKind, Result};
@@ -21,6 +22,7 @@ use crate::model::evidence::{Run, UnitEvidence};
 use crate::model::filter::ColumnFilter;
 use crate::model::finding::Finding;
 use crate::model::job::{Encoding, Job, Narrowing, Watch};
+use crate::model::outcome::Outcome;
 use crate::model::rollups::{MinerStat, SubnetStat};
 use crate::model::rows::batch_of;
 use crate::model::time::Micros;
@@ -127,6 +129,7 @@ fn check_rollups(place: Place, manifest: Manifest, threads: usize, watch: &dyn W
     let mut rest = CheckRest { check: &check, runs: &source.snapshot().runs };
     let outcome = Pass::new("verify", &job, &source, watch).run_with(prepare, &mut rest)?;
     check.runs(&source.snapshot().runs)?;
+    check.night(&outcome)?;
     let mut problems = check.problems.into_inner().unwrap_or_default();
     if outcome.digest != digest {
         problems.push(problem(LATEST, format!("the digest of all rollups is {}, the manifest says {digest}", outcome.digest)));
@@ -206,6 +209,14 @@ impl Check<'_> {
             self.add(problem(path, detail));
         }
         Ok(())
+    }
+
+    /// What differed, and what it all came to.
+    fn night(&self, outcome: &Outcome) -> Result<()> {
+        let manifest = self.reader.manifest();
+        let as_of = day::stamp(Micros(manifest.as_of));
+        self.same(&DIFFERENCES, &as_of, None, &rows::differences(outcome))?;
+        self.same(&NIGHTS, &as_of, None, &rows::night(manifest, outcome))
     }
 
     fn add(&self, problem: Problem) {
