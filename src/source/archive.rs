@@ -168,7 +168,7 @@ fn snapshot(reader: &Reader, counters: &Counters) -> Result<Snapshot> {
     let nodes = recoded(&reader.rows(&NODES_TABLE, &moment, &NODES.schema(), None)?)?;
     let stored_miners = stored_rollup::<MinerStat>(reader, &STORED_MINERS, &moment, manifest.has_stored_miners)?;
     let stored_subnet = stored_rollup::<SubnetStat>(reader, &STORED_SUBNET, &moment, manifest.has_stored_subnet)?;
-    // An archive without legacy scores has no file of them.
+    // An archive of before has no file of them where there were none.
     let legacy = rows_from_batch(&reader.rows(&LEGACY_TABLE, &moment, &schema_of(LegacyScore::COLUMNS), None)?)?;
     let runs = manifest.runs();
     counters.add(RUNS.name, runs.len());

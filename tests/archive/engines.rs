@@ -63,6 +63,28 @@ fn duckdb_polars_and_pyarrow_see_the_same_rows_types_and_sums() {
 }
 
 #[test]
+fn an_archive_of_nothing_has_every_table_with_its_types() {
+    let folder = tempfile::tempdir().unwrap();
+    let dest = folder.path().join("archive").to_str().unwrap().to_owned();
+    let db = database();
+    recount(["migrate", "--standalone", "--database-url", &db.url()]).run().succeeds();
+    recount(["archive", &db.url(), "--to", &dest]).run().succeeds();
+    recount(["verify", &dest]).run().succeeds();
+    for engine in ["duckdb", "polars", "pyarrow"] {
+        let seen = seen_by(engine, &dest);
+        for table in tables::TABLES {
+            let found = &seen[table.name];
+            let rows = u64::from(["nights", "weather_subnet_stats"].contains(&table.name));
+            assert_eq!(found["rows"], rows, "{engine}, {}", table.name);
+            for field in table.schema(&[]).fields() {
+                let kind = &found["columns"][field.name()][0];
+                assert_eq!(*kind, documented(table.name, field.name()), "{engine}, {}.{}", table.name, field.name());
+            }
+        }
+    }
+}
+
+#[test]
 fn who_asks_for_nan_finds_it_and_plain_doubles_are_for_every_reader() {
     let (_folder, dest) = messy();
     let counted = answer(include_str!("nan.py"), std::path::Path::new(&dest), &[&dest]);

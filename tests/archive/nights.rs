@@ -100,6 +100,9 @@ fn a_night_says_what_reconcile_reports() {
 #[test]
 fn every_archiving_has_its_own() {
     let (_folder, dest, _) = two_nights();
+    for table in ["nights", "differences"] {
+        assert_eq!(paths(&dest, table).len(), 2, "{table}, though nothing differs");
+    }
     let runs: Vec<_> = paths(&dest, "nights").values().map(|path| night(&dest, path).runs).collect();
     assert_eq!(runs, [Some(2), Some(3)]);
     recount(["verify", &dest]).run().succeeds();

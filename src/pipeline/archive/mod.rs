@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use arrow_array::RecordBatch;
 
+use crate::archive::day::NO_DAY;
 use crate::archive::encoding::row_groups;
 use crate::archive::manifest::RunEntry;
 use crate::archive::tables::{
@@ -105,6 +106,7 @@ pub fn archive_but(
             writer.write(table, &day::stamp(snapshot.taken_at), groups)?;
         }
     }
+    write_empty(&mut writer, &manifest, &tables)?;
     let archived = snapshot.runs.iter().filter(|run| source.is_archived(run.id)).count() as u64;
     Ok(Archived {
         as_of: snapshot.taken_at,
@@ -382,6 +384,22 @@ impl Collect<Vec<Piece>> for Days<'_> {
         self.whole(&LOOSE_FINDINGS, &as_of, &loose)?;
         Ok(())
     }
+}
+
+/// Every table has a file, if only one without rows: a pattern that meets nothing is an error to most readers. A table by moment has
+/// one for each, so that the newest moment is the same in all of them.
+fn write_empty(writer: &mut ArchiveWriter, manifest: &Manifest, tables: &[&'static Table]) -> Result<()> {
+    let as_of = Micros(manifest.as_of);
+    // A folder of no day would make text of the dates of all others.
+    let first = manifest.days.keys().find(|day| *day != NO_DAY).cloned().unwrap_or_else(|| Day::of(as_of).to_string());
+    for table in tables {
+        match table.division {
+            Division::Moment => writer.write_empty(table, &day::stamp(as_of))?,
+            Division::Day if writer.has_files(table, None) => {}
+            Division::Day => writer.write_empty(table, &first)?,
+        }
+    }
+    Ok(())
 }
 
 /// What holds at this moment alone, beside the moments that were archived before.

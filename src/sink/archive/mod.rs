@@ -99,6 +99,22 @@ impl ArchiveWriter {
         Ok(())
     }
 
+    /// Writes a partition without rows, so that who reads the table finds its columns. One that has a file already keeps it.
+    pub fn write_empty(&mut self, table: &Table, partition: &str) -> Result<()> {
+        if self.has_files(table, Some(partition)) {
+            return Ok(());
+        }
+        let schema = table.schema(&self.wide_leads);
+        let (path, file) = self.create(table, &schema)?;
+        self.stage(table, partition, 0, path, file)
+    }
+
+    /// Whether a table has a file so far, in this partition or in any.
+    pub fn has_files(&self, table: &Table, partition: Option<&str>) -> bool {
+        let is_it = |file: &FileEntry| partition.is_none_or(|partition| file.partition == partition);
+        self.files.values().any(|file| file.table == table.name && is_it(file))
+    }
+
     fn create(&mut self, table: &Table, schema: &SchemaRef) -> Result<(PathBuf, ParquetFile)> {
         self.count += 1;
         let path = self.staging.path.join(format!("{}.parquet", self.count));
