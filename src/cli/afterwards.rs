@@ -1,6 +1,7 @@
 //! What happens once a job has ended, however it has ended: whoever watches is told.
 
 use std::collections::BTreeMap;
+use std::process::Stdio;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -8,12 +9,15 @@ use crate::files::folder_of;
 use crate::model::finding::Code;
 use crate::model::outcome::{Outcome, TableTally};
 use crate::model::time::Micros;
+use crate::model::visible;
 use crate::model::writing::Applied;
 use crate::pipeline::archive::Archived;
 use crate::pipeline::archive::verify::Verified;
 
 use super::operator_args::Afterwards;
-use super::{Status, metrics, output};
+use super::output::{self, Look, Message};
+use super::values::Format;
+use super::{Status, correct, metrics, report};
 
 /// What a job has come to, as far as it came.
 #[derive(Debug, Default)]
@@ -29,9 +33,14 @@ pub struct Account {
     pub findings: Option<BTreeMap<Code, u64>>,
     /// Cells that were corrected, by table; none where nobody asked for it.
     pub corrected: Option<BTreeMap<String, u64>>,
+    /// The result in one sentence.
+    pub headline: String,
     /// What only one command has to tell.
     pub figures: Vec<Figure>,
 }
+
+/// For a headline that goes into a variable of the environment.
+const PLAIN: Look = Look { color: false, width: u16::MAX };
 
 /// A number with its name and what it means.
 #[derive(Debug)]
@@ -50,6 +59,8 @@ impl Account {
         self.read = outcome.rows.clone();
         self.tables = outcome.tables.clone();
         self.findings = Some(outcome.findings.clone());
+        let headline = report::render(outcome, Format::Terminal, true, PLAIN);
+        self.headline = headline.unwrap_or_default().trim_end().to_owned();
     }
 
     /// What was done about it. `planned`: it was only written down.
@@ -57,9 +68,11 @@ impl Account {
         let cells = |planned: bool, cells| if planned { 0 } else { cells };
         let tables = applied.tables.iter().map(|(table, counts)| (table.clone(), cells(planned, counts.cells)));
         self.corrected = Some(tables.collect());
+        self.headline += &format!(" {}", correct::as_text(applied, planned, PLAIN).lines().next().unwrap_or_default());
     }
 
-    pub fn archived(&mut self, archived: &Archived) {
+    pub fn archived(&mut self, archived: &Archived, headline: String) {
+        self.headline = headline;
         self.snapshot = Some(archived.as_of);
         self.digest = Some(archived.digest.clone());
         let published = &archived.published;
@@ -70,7 +83,8 @@ impl Account {
         ];
     }
 
-    pub fn verified(&mut self, verified: &Verified) {
+    pub fn verified(&mut self, verified: &Verified, headline: &str) {
+        self.headline = headline.to_owned();
         self.snapshot = verified.as_of;
         self.digest = Some(verified.digest.clone());
         let problems = verified.problems.len() as u64;
@@ -85,15 +99,33 @@ pub fn tell(afterwards: &Afterwards, command: &'static str, job: impl FnOnce(&mu
     check(afterwards)?;
     let (begun, started, mut account) = (SystemTime::now(), Instant::now(), Account::default());
     let ended = job(&mut account);
+    let exit_status = ended.as_ref().map_or_else(Error::exit_status, |status| status.exit_status());
     if let Some(path) = &afterwards.metrics {
-        let exit_status = ended.as_ref().map_or_else(Error::exit_status, |status| status.exit_status());
         let refused = ended.as_ref().is_err_and(|error| error.kind() == ErrorKind::Refused);
         let run = metrics::Run { command, begun, elapsed: started.elapsed(), exit_status, refused };
         if let Err(error) = metrics::write(path, &run, &account) {
-            output::complain(&format!("warning: {error}; the job itself is done as its status says\n"));
+            output::tell(Message::Warning, &format!("{error}; the job itself is done as its status says"), None);
         }
     }
+    if let Some(command) = &afterwards.on_result {
+        let headline = ended.as_ref().map_or_else(|error| format!("error: {error}"), |_| account.headline.clone());
+        run(command, exit_status, &headline);
+    }
     ended
+}
+
+/// Runs a command of the operator's. Its standard output goes to ours for messages: the other one has the report and nothing else.
+fn run(command: &str, exit_status: u8, headline: &str) {
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", command]).env("RECOUNT_STATUS", exit_status.to_string());
+    shell.env("RECOUNT_HEADLINE", visible::line(headline).as_ref()).stdin(Stdio::null()).stdout(std::io::stderr());
+    let failed = match shell.status() {
+        Ok(status) if status.success() => return,
+        Ok(status) => status.to_string(),
+        Err(error) => error.to_string(),
+    };
+    let text = format!("the command of --on-result failed ({failed}); the job itself is done as its status says");
+    output::tell(Message::Note, &text, None);
 }
 
 /// Refuses before the work what could not be done after it.

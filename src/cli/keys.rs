@@ -50,6 +50,7 @@ pub const KEYS: &[Key] = &[
     key("format", Global, "FORMAT", "Form of the result on stdout: terminal or json", |s| &mut s.format),
     key("color", Global, "WHEN", "Colours: auto, always or never; auto heeds NO_COLOR", |s| &mut s.color),
     key("allow-cleartext-password", Global, "BOOL", "Send a password in clear text or as an MD5 hash over a connection without TLS, where the server asks so", |s| &mut s.allow_cleartext_password),
+    key("password-file", Global, "FILE", "Take the password of the database from FILE, which others must not be able to read", |s| &mut s.password_file),
     key("connections", Reading, "N", "Database connections that read at once; at most four for each core, and 256", |s| &mut s.connections),
     key("statement-timeout", Reading, "SECONDS", "Seconds that one statement may take on the server", |s| &mut s.statement_timeout),
     key("threads", Reading, "N", "Threads that recompute; at most four for each core, and 256", |s| &mut s.threads),

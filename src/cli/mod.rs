@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use serde_json::json;
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -19,7 +20,8 @@ use crate::model::writing::Applied;
 use crate::parallel;
 use crate::postgres;
 
-use args::{Cli, Command, Flags, Global, Reading};
+use args::{Cli, Command, Flags, Global, LogFormat, Reading};
+use output::Message;
 use progress::Monitor;
 use settings::{Layers, Settings};
 use values::Format;
@@ -231,9 +233,12 @@ fn resolve_layers(
     if settings.allow_cleartext_password {
         postgres::allow_cleartext_password();
     }
+    if let Some(file) = &settings.password_file {
+        postgres::take_password_from(file.as_ref())?;
+    }
     if !global.quiet {
         for warning in &settings.warnings {
-            output::complain(&format!("warning: {warning}\n"));
+            output::tell(Message::Warning, warning, None);
         }
     }
     Ok(settings)
@@ -248,15 +253,16 @@ fn trace(global: &Global) {
         2 => LevelFilter::DEBUG,
         _ => LevelFilter::TRACE,
     };
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(|| output::Messages)
-        .with_ansi(output::Look::for_stderr().color)
-        .with_target(false);
+    let lines = tracing_subscriber::fmt::layer().with_writer(|| output::Messages).with_target(false);
+    let lines = match global.log_format {
+        LogFormat::Text => lines.with_ansi(output::Look::for_stderr().color).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
+    };
     tracing_subscriber::registry().with(lines).with(Targets::new().with_target("recount", level)).init();
+    output::log_as(global.log_format);
 }
 
 /// An error, and on a line of its own what can be done about it.
 fn tell(error: &Error) {
-    let hint = error.hint_text().map_or(String::new(), |hint| format!("hint: {}\n", hint.replace('\n', "\n      ")));
-    output::complain(&format!("error: {error}\n{hint}"));
+    output::tell(Message::Error, &error.to_string(), error.hint_text());
 }

@@ -31,6 +31,9 @@ pub struct Afterwards {
     /// Write metrics of the job to FILE, as node exporter's textfile collector reads them: /var/lib/node_exporter/recount.prom
     #[arg(long, value_name = "FILE")]
     pub metrics: Option<PathBuf>,
+    /// Then run CMD by the shell, with RECOUNT_STATUS and RECOUNT_HEADLINE in its environment
+    #[arg(long, value_name = "CMD")]
+    pub on_result: Option<String>,
 }
 
 /// Look at everything that a job needs.

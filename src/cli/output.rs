@@ -2,10 +2,15 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::json;
 
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::model::time::Micros;
 use crate::model::visible;
 
+use super::args::LogFormat;
 use super::values::Color;
 
 /// Columns where nobody tells how wide the reader's window is.
@@ -64,10 +69,56 @@ pub fn complain(text: &str) {
     let _ = io::stderr().lock().write_all(visible(text).as_bytes());
 }
 
+/// What a message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Message {
+    Error,
+    Warning,
+    Note,
+    /// What happens right now.
+    Event,
+}
+
+impl Message {
+    /// What stands before it for people, and that of its level in a log.
+    fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Message::Error => ("error: ", "ERROR"),
+            Message::Warning => ("warning: ", "WARN"),
+            Message::Note => ("note: ", "INFO"),
+            Message::Event => ("", "INFO"),
+        }
+    }
+}
+
+/// Whether messages are JSON. Set once, before there are any but those about the command line itself.
+static JSON: AtomicBool = AtomicBool::new(false);
+
+/// Sets the form of all messages from now on.
+pub fn log_as(format: LogFormat) {
+    JSON.store(format == LogFormat::Json, Ordering::Relaxed);
+}
+
+/// A message on stderr, and on a line of its own what can be done about it.
+pub fn tell(message: Message, text: &str, hint: Option<&str>) {
+    let (name, level) = message.names();
+    if JSON.load(Ordering::Relaxed) {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = Micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX));
+        let mut line = json!({ "timestamp": now.iso(), "level": level, "message": text });
+        if let Some(hint) = hint {
+            line["hint"] = hint.into();
+        }
+        return complain(&format!("{line}\n"));
+    }
+    let hint = hint.map_or(String::new(), |hint| format!("hint: {}\n", hint.replace('\n', "\n      ")));
+    complain(&format!("{name}{text}\n{hint}"));
+}
+
 /// Tells beside the answer what somebody may have to know.
 pub fn note(text: Option<&str>) {
     if let Some(text) = text {
-        complain(&format!("note: {text}\n"));
+        tell(Message::Note, text, None);
     }
 }
 

@@ -13,7 +13,7 @@ use crate::error::{Context, Error, ErrorKind, Result};
 use crate::model::job::Watch;
 use crate::postgres::{guarded, interrupt};
 
-use super::output::complain;
+use super::output::{Message, tell};
 
 /// Set by the first Ctrl-C; the second ends the process.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -112,7 +112,7 @@ fn listen() -> io::Result<()> {
                     std::process::exit(INTERRUPTED_STATUS);
                 }
                 interrupt::ask();
-                complain("stopping; press Ctrl-C again to stop at once\n");
+                tell(Message::Event, "stopping; press Ctrl-C again to stop at once", None);
             }
         });
     })?;
@@ -131,7 +131,7 @@ pub fn interruptible<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
             () = stops.next() => {}
         }
         interrupt::ask();
-        complain("stopping; press Ctrl-C again to stop at once\n");
+        tell(Message::Event, "stopping; press Ctrl-C again to stop at once", None);
         tokio::select! {
             done = &mut work => done?,
             () = stops.next() => std::process::exit(INTERRUPTED_STATUS),

@@ -25,7 +25,7 @@ const DEFAULT_FILE: &str = "recount.toml";
 const PER_CORE_MAX: NonZeroUsize = NonZeroUsize::new(4).unwrap();
 const THREADS_MAX: NonZeroUsize = NonZeroUsize::new(256).unwrap();
 /// Environment variables with our prefix that are read elsewhere.
-const OTHER_ENV: [&str; 1] = ["RECOUNT_CONFIG"];
+const OTHER_ENV: [&str; 4] = ["RECOUNT_CONFIG", "RECOUNT_LOG_FORMAT", "RECOUNT_STATUS", "RECOUNT_HEADLINE"];
 
 /// Where a value came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +55,7 @@ pub struct Settings {
     pub color: Color,
     /// A password may be sent so that whoever listens can use it.
     pub allow_cleartext_password: bool,
+    pub password_file: Option<String>,
     pub connections: NonZeroUsize,
     /// Seconds.
     pub statement_timeout: NonZeroUsize,
@@ -89,6 +90,7 @@ impl Default for Settings {
             format: Format::Terminal,
             color: Color::Auto,
             allow_cleartext_password: false,
+            password_file: None,
             connections: NonZeroUsize::MIN.saturating_add(1),
             statement_timeout: NonZeroUsize::MIN.saturating_add(3599),
             threads: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),

@@ -20,7 +20,7 @@ pub fn run(args: &Verify, global: &Global) -> Result<Status> {
 fn run_for(args: &Verify, global: &Global, account: &mut Account) -> Result<Status> {
     let (settings, monitor) = (resolve(global, None)?, Monitor::start(global.quiet)?);
     let verified = verify(&args.dest, settings.threads.get(), &monitor)?;
-    account.verified(&verified);
+    account.verified(&verified, as_text(&verified).lines().last().unwrap_or_default());
     let text = match settings.format {
         Format::Json => format!("{:#}\n", as_json(&verified)),
         Format::Terminal => as_text(&verified),

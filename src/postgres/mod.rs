@@ -4,7 +4,12 @@
 //! Stages open connections here and nowhere else, so that all commands read the same parameters, wait for the same time, and say the
 //! same about the same error.
 
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::error::{Context, Error, ErrorKind, Result};
 
 mod connect;
 mod environment;
@@ -58,6 +63,38 @@ pub fn allow_cleartext_password() {
 
 fn cleartext_password_is_allowed() -> bool {
     CLEARTEXT_PASSWORD.load(Ordering::Relaxed)
+}
+
+/// The password of `--password-file`: set once, before the first connection.
+static PASSWORD: OnceLock<String> = OnceLock::new();
+
+/// Of a file with a password, nothing more is read: a larger one is something else.
+const PASSWORD_MAX: u64 = 4096;
+
+/// From now on the password of this file is taken wherever a URL has none, before `PGPASSWORD` and the password file of libpq.
+///
+/// # Errors
+/// Where the file cannot be read, others can read it, or it does not hold a line of text. No message repeats any of it.
+pub fn take_password_from(path: &Path) -> Result<()> {
+    let doing = || format!("reading the password file {}", path.display());
+    let wrong = |detail: &str, hint: &str| Err(Error::new(ErrorKind::Usage, doing(), detail).hint(hint));
+    let found = path.metadata().doing(ErrorKind::Usage, doing)?;
+    if !found.is_file() || found.len() > PASSWORD_MAX {
+        return wrong("it is no small regular file", "expected a file with the password on one line, and nothing else");
+    }
+    // A group may: so systemd hands over credentials.
+    if found.permissions().mode() & 0o007 != 0 {
+        return wrong("everybody on this machine can read it", "chmod 0600, and think of a new password");
+    }
+    let bytes = std::fs::read(path).doing(ErrorKind::Usage, doing)?;
+    let password = String::from_utf8(bytes).ok().map(|text| text.trim_end_matches(['\r', '\n']).to_owned());
+    match password.filter(|password| !password.is_empty() && !password.contains(['\n', '\0'])) {
+        Some(password) => {
+            PASSWORD.get_or_init(|| password);
+            Ok(())
+        }
+        None => wrong("it does not hold a password", "expected a file with the password on one line, and nothing else"),
+    }
 }
 
 /// Reads a row into a struct whose fields have the names of its columns. sqlx has a derive for it, for which all of sqlx would

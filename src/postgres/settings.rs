@@ -147,6 +147,9 @@ impl Target {
 
     pub(super) fn read(url: &str, environment: &Environment) -> Result<Target> {
         let mut parameters = url::parse(url)?;
+        if let Some(password) = super::PASSWORD.get() {
+            parameters.offer("password", password.clone(), "--password-file");
+        }
         environment.complete(&mut parameters)?;
         parameters.check()?;
         let user = match parameters.get("user") {

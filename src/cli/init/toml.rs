@@ -13,8 +13,9 @@ const HEAD: &str = "\
 ";
 
 /// What stands for a default that is none, or that is another on the next machine.
-const EXAMPLES: [(&str, &str); 7] = [
+const EXAMPLES: [(&str, &str); 8] = [
     ("source", "\"postgres://recount_reader@db.example/validator\""),
+    ("password-file", "\"/etc/recount/password\""),
     ("threads", "4"),
     ("columns", "[\"scores\", \"ranks\"]"),
     ("ignore", "[\"era5_completeness\"]"),
