@@ -55,6 +55,7 @@ static DOCS: &[Doc] = &[
     doc("", "last_error_message_unsanitized", "", "D5", "The stored text carried what it must not, and was cleaned as it was read"),
     doc("", "forecast_error_msg_unsanitized", "", "D5", "The stored JSON carried what it must not, and was cleaned as it was read"),
 
+    doc("lead_scores", "placed", "", "D1", "False where another run of the same `forecast_run_id` has the miner's place; leave such rows out of averages. NULL in files of before"),
     doc("lead_scores", "scored", "", "L1", "True where every expected variable has a value; else the lead is partial and has no score"),
     doc("lead_scores", "era5_score", "0..1", "L4", "Score of the lead; NULL where it is partial"),
     doc("lead_scores", "skill", "0..1", "L2", "Mean of the skill values, each cut to 0..1"),
@@ -95,6 +96,8 @@ static DOCS: &[Doc] = &[
     doc("", "last_active", "UTC", "M9", "Latest response"),
 
     doc("", "scope", "", "N1", "`run`, or `lifetime` for the row over everything"),
+    doc("weather_subnet_stats", "forecast_run_id", "", "N1", "Of the run; NULL for life"),
+    doc("weather_subnet_stats", "forecast_init_time", "UTC", "N1", "Of the run; NULL for life"),
     doc("", "miners", "rows", "N1", "Miners"),
     doc("", "active_miners", "rows", "N1", "Miners with a Day-1 score or a scored lead"),
     doc("", "completed", "rows", "N1", "Completed"),
@@ -133,6 +136,8 @@ static DOCS: &[Doc] = &[
 
     doc("scores", "calculation_time", "UTC", "I3", "When it was calculated; of repeated scores the latest counts"),
     doc("scores", "score", "by score_type", "I4", "The value; NULL, NaN and infinities are kept as they are and count for nothing"),
+    doc("scores", "metric", "", "I1", "What was measured: skill_gfs, skill_clim, acc, rmse, or day1 for the Day-1 score; NULL where I1 knows no such name"),
+    doc("scores", "variable", "", "I1", "Variable that the name has; NULL for the Day-1 score"),
     doc("scores", "variable_level", "", "I3", "Variable, with its pressure level where it has one"),
     doc("component_scores", "variable_name", "", "I3", "Variable"),
     doc("component_scores", "pressure_level", "hPa", "I3", "Pressure level; NULL at the surface"),
@@ -159,6 +164,7 @@ static DOCS: &[Doc] = &[
     doc("responses", "inference_completed_at", "UTC", "R12", "End of inference"),
     doc("runs", "gfs_init_time_utc", "UTC", "R1", "Initialisation"),
     doc("runs", "target_forecast_time_utc", "UTC", "R1", "Target of the forecast"),
+    doc("runs", "retained", "", "D6", "True where the database no longer has the run: what is here of it is all there is"),
     doc("legacy_lead_scores", "era5_score", "0..1", "L1", "Score of the lead, as a wide column had it"),
     doc("retained", "source_table", "", "D6", "Table of this archive that the row is in: responses, scores, component_scores or steps"),
     doc("retained", "id", "", "D6", "Its `id` there"),

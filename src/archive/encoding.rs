@@ -36,7 +36,7 @@ const CREATED_BY: &str = "recount version 1.0.0 (build archive)";
 /// The format of the file, among its metadata.
 pub const VERSION_KEY: &str = "recount.format_version";
 /// Of a file by itself; the manifest has a version of its own.
-const FILE_VERSION: u64 = 2;
+const FILE_VERSION: u64 = 3;
 /// Its table, among its metadata.
 pub const TABLE_KEY: &str = "recount.table";
 /// Distinct hotkeys that a filter of one run is made for; a subnet has 256 miners.

@@ -1,6 +1,6 @@
 //! Reads Parquet files of an archive back, in the schema that a reader asks for.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow_array::{ArrayRef, RecordBatch, new_null_array};
@@ -32,11 +32,13 @@ pub struct Reader {
     manifest: Manifest,
     /// Oldest first.
     kept: Mutex<VecDeque<(String, Bytes)>>,
+    /// By folder.
+    lacking: Mutex<BTreeMap<String, Vec<&'static str>>>,
 }
 
 impl Reader {
     pub fn new(place: Place, manifest: Manifest) -> Reader {
-        Reader { place, manifest, kept: Mutex::default() }
+        Reader { place, manifest, kept: Mutex::default(), lacking: Mutex::default() }
     }
 
     pub fn place(&self) -> &Place {
@@ -55,6 +57,27 @@ impl Reader {
     /// As [`Reader::rows`], of the files that are there and have the size that they must have.
     pub fn rows_there(&self, table: &Table, partition: &str, schema: &SchemaRef, run: Option<i32>) -> Result<RecordBatch> {
         self.rows_from(table, partition, schema, run, false)
+    }
+
+    /// Which of a table's keys no file of a partition has: it was written before there were any.
+    pub fn lacking(&self, table: &Table, partition: &str) -> Result<Vec<&'static str>> {
+        if table.keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let folder = table.folder(partition);
+        let known = || self.lacking.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(lacking) = known().get(&folder) {
+            return Ok(lacking.clone());
+        }
+        let mut lacking: Vec<&'static str> = table.keys.iter().map(|(name, _)| *name).collect();
+        for (path, entry) in self.manifest.partition(table, partition) {
+            let Some(content) = self.content(path, entry)? else { continue };
+            let columns = decoding(|| columns_of(&content), ParquetError::General);
+            let columns = columns.map_err(|e| damaged(&self.place, path, &format!("is damaged: {e}")))?;
+            lacking.retain(|name| !columns.iter().any(|column| column == name));
+        }
+        known().insert(folder, lacking.clone());
+        Ok(lacking)
     }
 
     /// The rows of a file beside the tables; `None` where it is missing or cut off.
@@ -110,6 +133,11 @@ impl Reader {
 /// Whether this is what was written.
 pub fn is_it(content: &Bytes, bytes: u64, blake3: &str) -> bool {
     content.len() as u64 == bytes && blake3::hash(content).to_hex().as_str() == blake3
+}
+
+fn columns_of(content: &Bytes) -> std::result::Result<Vec<String>, ParquetError> {
+    let footer = ArrowReaderMetadata::load(content, ArrowReaderOptions::new().with_skip_arrow_metadata(true))?;
+    Ok(footer.schema().fields().iter().map(|field| field.name().clone()).collect())
 }
 
 /// The rows that a file counts in its footer.

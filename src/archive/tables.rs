@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 
-use crate::model::columns::Column;
+use crate::model::columns::{Column, Type};
 use crate::model::evidence::{COMPONENTS, InputTable, NODES, RESPONSES, RUNS, SCORES, STEPS};
 use crate::model::ids::LeadHours;
 use crate::model::rollups::{
@@ -45,6 +45,8 @@ pub struct Table {
     pub content: Content,
     /// Rows are in order of these columns; the last makes the order total.
     pub order: &'static [&'static str],
+    /// Columns beside those of the content, which follow from other rows and spare a question a join. A file of before lacks them.
+    pub keys: &'static [(&'static str, Type)],
 }
 
 pub const STATS: Table = Table {
@@ -53,6 +55,7 @@ pub const STATS: Table = Table {
     division: Division::Day,
     content: Content::Rollup(placed_schema),
     order: &["run_id", "miner_uid"],
+    keys: &[],
 };
 pub const LEAD_SCORES: Table = Table {
     name: LeadScore::TABLE,
@@ -60,6 +63,7 @@ pub const LEAD_SCORES: Table = Table {
     division: Division::Day,
     content: Content::Rollup(|| schema_of(LeadScore::COLUMNS)),
     order: &["run_id", "miner_uid", "lead_hours"],
+    keys: &[("forecast_init_time", Type::Time), ("miner_hotkey", Type::Text), (PLACED, Type::Bool)],
 };
 pub const FINDINGS_TABLE: Table = Table {
     name: FindingRow::TABLE,
@@ -67,6 +71,7 @@ pub const FINDINGS_TABLE: Table = Table {
     division: Division::Day,
     content: Content::Rollup(findings_schema),
     order: &["code", "run_id", "miner_uid", "lead_hours", "row_id", "source_table"],
+    keys: &[],
 };
 /// Findings of no run: each archiving has its own, as of its moment.
 pub const LOOSE_FINDINGS: Table = Table {
@@ -75,6 +80,7 @@ pub const LOOSE_FINDINGS: Table = Table {
     division: Division::Moment,
     content: Content::Rollup(findings_schema),
     order: FINDINGS_TABLE.order,
+    keys: &[],
 };
 pub const SCORES_TABLE: Table = Table {
     name: "scores",
@@ -82,6 +88,7 @@ pub const SCORES_TABLE: Table = Table {
     division: Division::Day,
     content: Content::Evidence(&SCORES),
     order: &["run_id", "miner_uid", "lead_hours", "variable_level", "score_type", "id"],
+    keys: &[("metric", Type::Text), ("variable", Type::Text)],
 };
 pub const COMPONENTS_TABLE: Table = Table {
     name: "component_scores",
@@ -89,6 +96,7 @@ pub const COMPONENTS_TABLE: Table = Table {
     division: Division::Day,
     content: Content::Evidence(&COMPONENTS),
     order: &["run_id", "miner_uid", "lead_hours", "variable_name", "pressure_level", "score_type", "id"],
+    keys: &[],
 };
 pub const STEPS_TABLE: Table = Table {
     name: "steps",
@@ -96,6 +104,7 @@ pub const STEPS_TABLE: Table = Table {
     division: Division::Day,
     content: Content::Evidence(&STEPS),
     order: &["run_id", "miner_uid", "lead_hours", "id"],
+    keys: &[],
 };
 pub const RESPONSES_TABLE: Table = Table {
     name: "responses",
@@ -103,6 +112,7 @@ pub const RESPONSES_TABLE: Table = Table {
     division: Division::Day,
     content: Content::Evidence(&RESPONSES),
     order: &["run_id", "miner_uid", "id"],
+    keys: &[],
 };
 pub const RUNS_TABLE: Table = Table {
     name: "runs",
@@ -110,6 +120,7 @@ pub const RUNS_TABLE: Table = Table {
     division: Division::Day,
     content: Content::Evidence(&RUNS),
     order: &["id"],
+    keys: &[("retained", Type::Bool)],
 };
 pub const STORED_STATS: Table = Table {
     name: "stored_forecast_stats",
@@ -117,6 +128,7 @@ pub const STORED_STATS: Table = Table {
     division: Division::Day,
     content: Content::StoredStats,
     order: &["forecast_run_id", "miner_uid", "id"],
+    keys: &[],
 };
 pub const STRAY_STATS: Table = Table {
     name: "stray_forecast_stats",
@@ -124,6 +136,7 @@ pub const STRAY_STATS: Table = Table {
     division: Division::Moment,
     content: Content::StoredStats,
     order: &["forecast_run_id", "miner_uid", "id"],
+    keys: &[],
 };
 pub const MINERS: Table = Table {
     name: MinerStat::TABLE,
@@ -131,6 +144,7 @@ pub const MINERS: Table = Table {
     division: Division::Moment,
     content: Content::Rollup(|| schema_of(MinerStat::COLUMNS)),
     order: &["miner_uid"],
+    keys: &[],
 };
 pub const SUBNET: Table = Table {
     name: SubnetStat::TABLE,
@@ -138,6 +152,7 @@ pub const SUBNET: Table = Table {
     division: Division::Moment,
     content: Content::Rollup(|| schema_of(SubnetStat::COLUMNS)),
     order: &["scope", "run_id"],
+    keys: &[("forecast_run_id", Type::Text), ("forecast_init_time", Type::Time)],
 };
 pub const STORED_MINERS: Table = Table {
     name: "stored_miner_stats",
@@ -145,6 +160,7 @@ pub const STORED_MINERS: Table = Table {
     division: Division::Moment,
     content: Content::Rollup(|| schema_of(MinerStat::COLUMNS)),
     order: &["miner_uid"],
+    keys: &[],
 };
 pub const STORED_SUBNET: Table = Table {
     name: "stored_subnet_stats",
@@ -152,6 +168,7 @@ pub const STORED_SUBNET: Table = Table {
     division: Division::Moment,
     content: Content::Rollup(|| schema_of(SubnetStat::COLUMNS)),
     order: &["scope", "run_id"],
+    keys: &[],
 };
 /// What an archiving found to differ from what was stored; cells within tolerance are only counted, in `nights`.
 pub const DIFFERENCES: Table = Table {
@@ -160,6 +177,7 @@ pub const DIFFERENCES: Table = Table {
     division: Division::Moment,
     content: Content::Rollup(differences_schema),
     order: &["source_table", "run_id", "forecast_run_id", "miner_uid", "scope", "column_name"],
+    keys: &[],
 };
 pub const NIGHTS: Table = Table {
     name: NightRow::TABLE,
@@ -167,6 +185,7 @@ pub const NIGHTS: Table = Table {
     division: Division::Moment,
     content: Content::Rollup(|| schema_of(NightRow::COLUMNS)),
     order: &["digest"],
+    keys: &[],
 };
 pub const NODES_TABLE: Table = Table {
     name: "nodes",
@@ -174,6 +193,7 @@ pub const NODES_TABLE: Table = Table {
     division: Division::Moment,
     content: Content::Evidence(&NODES),
     order: &["uid"],
+    keys: &[],
 };
 pub const LEGACY_TABLE: Table = Table {
     name: "legacy_lead_scores",
@@ -181,6 +201,7 @@ pub const LEGACY_TABLE: Table = Table {
     division: Division::Moment,
     content: Content::Rollup(|| schema_of(LegacyScore::COLUMNS)),
     order: &["run_id", "miner_uid", "forecast_run_id", "lead_hours"],
+    keys: &[],
 };
 
 pub const RETAINED_TABLE: Table = Table {
@@ -189,6 +210,7 @@ pub const RETAINED_TABLE: Table = Table {
     division: Division::Day,
     content: Content::Rollup(|| schema_of(RetainedRow::COLUMNS)),
     order: &["run_id", "source_table", "id"],
+    keys: &[],
 };
 
 /// Tables that hold nothing in most archives; they belong to the evidence, and an archive that is older than they are takes them in.
@@ -237,7 +259,8 @@ impl Table {
             Content::Rollup(schema) => schema(),
             Content::StoredStats => stats_schema(wide_leads),
         };
-        let fields = schema.fields().iter().map(|field| self.documented(field));
+        let keys = self.keys.iter().map(|(name, kind)| Field::new(*name, kind.arrow(), true));
+        let fields = schema.fields().iter().map(|field| field.as_ref().clone()).chain(keys).map(|field| self.documented(&field));
         Arc::new(Schema::new(fields.collect::<Vec<_>>()))
     }
 

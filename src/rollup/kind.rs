@@ -50,9 +50,33 @@ pub fn parse(score_type: &str) -> Kind<'_> {
         .unwrap_or(Kind::Unknown)
 }
 
+/// What was measured and of which variable, in the words of the name: what an archive has beside it.
+pub fn metric_and_variable(score_type: &str) -> (Option<&'static str>, Option<&str>) {
+    match parse(score_type) {
+        Kind::Era5 { variable, .. } => {
+            let form = FORMS.iter().map(|(prefix, _)| *prefix).find(|prefix| score_type.starts_with(prefix));
+            (form.and_then(|prefix| prefix.strip_prefix("era5_")?.strip_suffix('_')), Some(variable))
+        }
+        Kind::Day1 => (Some("day1"), None),
+        Kind::Ignored | Kind::Unknown => (None, None),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_says_what_was_measured_and_of_what() {
+        assert_eq!(metric_and_variable("era5_skill_gfs_2t_24h"), (Some("skill_gfs"), Some("2t")));
+        assert_eq!(metric_and_variable("era5_skill_clim_10u_240h"), (Some("skill_clim"), Some("10u")));
+        assert_eq!(metric_and_variable("era5_acc_a_24h_024h"), (Some("acc"), Some("a_24h")));
+        assert_eq!(metric_and_variable("era5_rmse_msl_48h"), (Some("rmse"), Some("msl")));
+        assert_eq!(metric_and_variable("day1_qc_score"), (Some("day1"), None));
+        for none in ["era5_final_composite_score", "era5_error_acc_t_24h", "era5_acc_t_24", ""] {
+            assert_eq!(metric_and_variable(none), (None, None), "{none}");
+        }
+    }
 
     fn era5(value: ValueKind, variable: &str, lead: i32) -> Kind<'_> {
         Kind::Era5 { value, variable, name_lead: Some(lead) }

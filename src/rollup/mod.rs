@@ -41,9 +41,10 @@ mod subnet;
 mod table;
 mod views;
 
+pub use kind::metric_and_variable;
 pub use miner::{Again, FirstPass, Lifetime, MinerRun};
 pub use remains::{remains, stand_ins};
-pub use run::{UnitFold, fold_unit};
+pub use run::{PlacedStat, UnitFold, fold_unit};
 pub use scratch::{Scratch, ScratchPool};
 
 use crate::model::ids::LeadHours;

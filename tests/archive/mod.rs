@@ -7,6 +7,7 @@ mod evolution;
 mod examples;
 mod history;
 mod hostile;
+mod keys;
 mod killed;
 mod newest;
 mod nights;

@@ -18,8 +18,8 @@ use crate::archive::encoding::row_groups;
 use crate::archive::manifest::RunEntry;
 use crate::archive::tables::{
     self, DIFFERENCES, Division, EVIDENCE, FINDINGS_TABLE, LATER, LEAD_SCORES, LEGACY_TABLE, LOOSE_FINDINGS, MINERS, NIGHTS,
-    NODES_TABLE, RETAINED_TABLE, RUNS_TABLE, STATS, STORED_MINERS, STORED_STATS, STORED_SUBNET, STRAY_STATS, SUBNET, TABLES,
-    Table,
+    NODES_TABLE, RETAINED_TABLE, RUNS_TABLE, SCORES_TABLE, STATS, STORED_MINERS, STORED_STATS, STORED_SUBNET, STRAY_STATS,
+    SUBNET, TABLES, Table,
 };
 use crate::archive::{Day, Manifest, Place, day};
 use crate::error::{Error, ErrorKind, Result};
@@ -88,7 +88,7 @@ pub fn archive_but(
     let kept = if rewrite { BTreeSet::new() } else { kept_days(writer.former(), &manifest, &source) };
     let whole =
         Job { narrowing: Narrowing::default(), filter: ColumnFilter::default(), tolerance: Tolerance::default(), ..job.clone() };
-    let mut days = Days::new(&mut writer, snapshot, &tables, kept.clone(), job.encoding);
+    let mut days = Days::new(&mut writer, &source, &tables, kept.clone(), job.encoding);
     let retained_rows = AtomicU64::new(0);
     let prepare = |evidence: &UnitEvidence, fold: &UnitFold| {
         let retained: BTreeMap<RunId, Retained> =
@@ -263,6 +263,7 @@ fn prepare(
         let (id, day) = (run.run.id, Day::of(run.run.gfs_init));
         let of_run = retained.get(&id);
         for (table, batch) in retained::TABLES.into_iter().zip(retained::whole(run, of_run)?) {
+            let batch = if table.name == SCORES_TABLE.name { rows::scores(&batch) } else { batch };
             add(day, table, id, &batch)?;
         }
         if let Some(of_run) = of_run {
@@ -284,6 +285,7 @@ struct Days<'w> {
     tables: Vec<&'static Table>,
     kept: BTreeSet<Day>,
     runs: Vec<Run>,
+    gone: BTreeSet<RunId>,
     /// How many units each day still waits for.
     waiting: BTreeMap<Day, usize>,
     pieces: BTreeMap<Day, Vec<Piece>>,
@@ -297,11 +299,13 @@ struct Days<'w> {
 impl<'w> Days<'w> {
     fn new(
         writer: &'w mut ArchiveWriter,
-        snapshot: &Snapshot,
+        source: &Source,
         tables: &[&'static Table],
         kept: BTreeSet<Day>,
         doubles: Encoding,
     ) -> Self {
+        let snapshot = source.snapshot();
+        let gone = snapshot.runs.iter().map(|run| run.id).filter(|run| source.is_gone(*run)).collect();
         let days = |runs: &[Run]| runs.iter().map(|run| Day::of(run.gfs_init)).collect::<BTreeSet<Day>>();
         let coming: Vec<_> = units(&snapshot.runs).iter().map(|unit| days(&unit.runs)).collect();
         let mut waiting = BTreeMap::new();
@@ -314,6 +318,7 @@ impl<'w> Days<'w> {
             tables: tables.to_vec(),
             kept,
             runs,
+            gone,
             waiting,
             pieces: BTreeMap::new(),
             coming: coming.into_iter(),
@@ -332,8 +337,9 @@ impl<'w> Days<'w> {
         let tables = self.tables.clone();
         let by_day = tables.into_iter().filter(|table| table.division == Division::Day && table.name != FINDINGS_TABLE.name);
         if self.kept.contains(&day) {
-            by_day.for_each(|table| self.writer.keep(table, &partition));
-            return Ok(());
+            // Whether a run is gone can change all the same.
+            by_day.filter(|table| table.name != RUNS_TABLE.name).for_each(|table| self.writer.keep(table, &partition));
+            return self.write_runs(day);
         }
         let mut pieces = self.pieces.remove(&day).unwrap_or_default();
         pieces.sort_by_key(|piece| (piece.table.name, piece.place));
@@ -342,8 +348,13 @@ impl<'w> Days<'w> {
             let own = std::iter::from_fn(|| pieces.next_if(|piece| piece.table.name == table.name));
             self.writer.write(table, &partition, own.flat_map(|piece| piece.groups).collect::<Vec<_>>())?;
         }
+        self.write_runs(day)
+    }
+
+    fn write_runs(&mut self, day: Day) -> Result<()> {
         let runs: Vec<Run> = self.runs.iter().filter(|run| Day::of(run.gfs_init) == day).cloned().collect();
-        self.whole(&RUNS_TABLE, &partition, &small::runs_batch(&runs))
+        let batch = rows::runs(&runs, |run| self.gone.contains(&run));
+        self.whole(&RUNS_TABLE, &day.to_string(), &batch)
     }
 
     fn whole(&mut self, table: &Table, partition: &str, batch: &RecordBatch) -> Result<()> {
@@ -371,7 +382,7 @@ impl Collect<Vec<Piece>> for Days<'_> {
 
     fn rest(&mut self, rest: Rest<'_>) -> Result<()> {
         let as_of = self.as_of.clone();
-        for (table, rows) in [(&MINERS, batch_of(rest.miners)), (&SUBNET, batch_of(rest.subnet))] {
+        for (table, rows) in [(&MINERS, batch_of(rest.miners)), (&SUBNET, rows::subnet(rest.subnet, &self.runs))] {
             self.whole(table, &as_of, &rows)?;
             if self.has(table) {
                 self.writer.write_newest(table, &rows, self.taken_at, self.doubles)?;

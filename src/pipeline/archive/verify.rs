@@ -12,8 +12,8 @@ use crate::archive::beside::{newest_rows, newest_schema, path_of};
 use crate::archive::encoding::ordered;
 use crate::archive::read::Reader;
 use crate::archive::tables::{
-    DIFFERENCES, EVIDENCE, FINDINGS_TABLE, LEAD_SCORES, LOOSE_FINDINGS, MINERS, NIGHTS, RUNS_TABLE, STATS, SUBNET, Table,
-    findings_batch,
+    DIFFERENCES, EVIDENCE, FINDINGS_TABLE, LEAD_SCORES, LOOSE_FINDINGS, MINERS, NIGHTS, RUNS_TABLE, SCORES_TABLE, STATS, SUBNET,
+    Table, findings_batch,
 };
 use crate::archive::{Day, LATEST, Manifest, Place, day};
 use crate::error::{Context, ErrorKind, Result};
@@ -21,14 +21,15 @@ use crate::model::difference::Tolerance;
 use crate::model::evidence::{Run, UnitEvidence};
 use crate::model::filter::ColumnFilter;
 use crate::model::finding::Finding;
+use crate::model::ids::RunId;
 use crate::model::job::{Encoding, Job, Narrowing, Watch};
 use crate::model::outcome::Outcome;
 use crate::model::rollups::{MinerStat, SubnetStat};
 use crate::model::rows::batch_of;
 use crate::model::time::Micros;
 use crate::rollup::UnitFold;
+use crate::source::Source;
 use crate::source::archive::Archive;
-use crate::source::{Source, small};
 
 use super::super::pass::{Collect, Pass, Rest, UnitResult};
 use super::{inventory, rows};
@@ -148,6 +149,20 @@ impl Check<'_> {
             let (id, day) = (run.run.id, Day::of(run.run.gfs_init).to_string());
             self.same(&LEAD_SCORES, &day, Some(id.0), &rows::lead_scores(fold, id))?;
             self.same(&STATS, &day, Some(id.0), &rows::stats(fold, id))?;
+            self.names(&day, id)?;
+        }
+        Ok(())
+    }
+
+    /// What stands beside the names of scores is what they say.
+    fn names(&self, day: &str, run: RunId) -> Result<()> {
+        if !self.reader.lacking(&SCORES_TABLE, day)?.is_empty() {
+            return Ok(());
+        }
+        let read = self.reader.rows(&SCORES_TABLE, day, &rows::named_schema(), Some(run.0))?;
+        if !rows::is_named(&read) {
+            let detail = format!("run {run}, metric or variable is not what score_type says");
+            self.add(problem(SCORES_TABLE.folder(day), detail));
         }
         Ok(())
     }
@@ -159,6 +174,8 @@ impl Check<'_> {
         }
         let found = self.reader.rows(table, partition, &table.schema(&[]), run)?;
         let expected = ordered(expected, table.order).doing(ErrorKind::Data, || format!("verifying {}", table.name))?;
+        let lacking = self.reader.lacking(table, partition)?;
+        let (found, expected) = (without(&found, &lacking), without(&expected, &lacking));
         if let Some(detail) = difference(&found, &expected) {
             let run = run.map(|run| format!("run {run}, ")).unwrap_or_default();
             self.add(problem(table.folder(partition), format!("{run}{detail}")));
@@ -172,7 +189,9 @@ impl Check<'_> {
         for run in runs {
             days.entry(Day::of(run.gfs_init)).or_default().push(run.clone());
         }
-        days.iter().try_for_each(|(day, runs)| self.same(&RUNS_TABLE, &day.to_string(), None, &small::runs_batch(runs)))
+        let gone = self.reader.manifest().gone();
+        let expected = |runs: &[Run]| rows::runs(runs, |run| gone.contains(&run));
+        days.iter().try_for_each(|(day, runs)| self.same(&RUNS_TABLE, &day.to_string(), None, &expected(runs)))
     }
 
     fn findings(&self, findings: &[Finding], runs: &[Run]) -> Result<()> {
@@ -190,9 +209,9 @@ impl Check<'_> {
         }
     }
 
-    fn lifetime(&self, miners: &[MinerStat], subnet: &[SubnetStat]) -> Result<()> {
+    fn lifetime(&self, miners: &[MinerStat], subnet: &[SubnetStat], runs: &[Run]) -> Result<()> {
         let as_of = day::stamp(Micros(self.reader.manifest().as_of));
-        for (table, rows) in [(&MINERS, batch_of(miners)), (&SUBNET, batch_of(subnet))] {
+        for (table, rows) in [(&MINERS, batch_of(miners)), (&SUBNET, rows::subnet(subnet, runs))] {
             self.same(table, &as_of, None, &rows)?;
             self.newest(table, &rows)?;
         }
@@ -235,9 +254,15 @@ impl Collect for CheckRest<'_> {
     }
 
     fn rest(&mut self, rest: Rest<'_>) -> Result<()> {
-        self.check.lifetime(rest.miners, rest.subnet)?;
+        self.check.lifetime(rest.miners, rest.subnet, self.runs)?;
         self.check.findings(rest.findings, self.runs)
     }
+}
+
+fn without(batch: &RecordBatch, lacking: &[&str]) -> RecordBatch {
+    let schema = batch.schema();
+    let kept: Vec<usize> = (0..batch.num_columns()).filter(|&at| !lacking.contains(&schema.field(at).name().as_str())).collect();
+    batch.project(&kept).expect("invariant: its own columns")
 }
 
 /// The first thing in which two batches differ, bit by bit; `None` where they don't.
