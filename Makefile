@@ -1,6 +1,6 @@
 # The two commands of the README. Both work on a fresh clone.
 
-.PHONY: demo test test-postgres mutants bench bench-peers bench-archive docs-plots
+.PHONY: demo test test-postgres mutants fuzz bench bench-peers bench-archive docs-plots deny dist
 
 # The main job on the sample snapshot, by the core alone. Needs nothing but Rust and a C compiler; exit status 1 says that
 # differences were found, as planted.
@@ -55,3 +55,24 @@ bench-archive:
 	test -d target/bench-python || python3 -m venv target/bench-python
 	target/bench-python/bin/pip install --quiet --requirement tests/archive/requirements.txt
 	target/bench-python/bin/python benches/archive.py target/release/recount target/bench-archive-$(RUNS)-$(MINERS) --runs $(RUNS) --miners $(MINERS)
+
+# Licences, advisories and sources of all packages, against deny.toml. Needs cargo-deny.
+deny:
+	cargo deny --locked --all-features check
+
+# The program as it is given on: with man pages, completions, licences and the list of packages in it; and its checksum. RECOUNT names a
+# program that is built already, DIST another folder.
+RECOUNT =
+DIST = target/dist
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+PACKAGE = recount-$(VERSION)-$(shell uname -s | tr A-Z a-z)-$(shell uname -m)
+dist:
+	test -n "$(RECOUNT)" || cargo build --release --locked
+	rm -rf "$(DIST)/$(PACKAGE)" && mkdir -p "$(DIST)/$(PACKAGE)/completions"
+	install -m 755 "$(or $(RECOUNT),target/release/recount)" "$(DIST)/$(PACKAGE)/recount"
+	cp README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE "$(DIST)/$(PACKAGE)"
+	cd "$(DIST)/$(PACKAGE)" && ./recount man --out man1 >/dev/null && ./recount completions bash >completions/recount.bash \
+	    && ./recount completions zsh >completions/_recount && ./recount completions fish >completions/recount.fish
+	cargo tree --locked --edges normal --prefix none --format '{p} {l}' | sed 's/ (.*)//' | sort -u >"$(DIST)/$(PACKAGE)/packages.txt"
+	cd "$(DIST)" && tar --sort=name --owner=0 --group=0 --numeric-owner -czf "$(PACKAGE).tar.gz" "$(PACKAGE)" \
+	    && rm -r "$(PACKAGE)" && sha256sum "$(PACKAGE).tar.gz" >SHA256SUMS

@@ -94,7 +94,9 @@ fn reading(command: &Command) -> Option<&Reading> {
         | Command::Phase3(_)
         | Command::Steps(_)
         | Command::Doctor(_)
-        | Command::Init(_) => None,
+        | Command::Init(_)
+        | Command::Completions(_)
+        | Command::Man(_) => None,
     }
 }
 
@@ -116,7 +118,9 @@ fn needs_no_server(command: &Command) -> bool {
         | Command::Phase3(_)
         | Command::Steps(_)
         | Command::Doctor(_)
-        | Command::Init(_) => false,
+        | Command::Init(_)
+        | Command::Completions(_)
+        | Command::Man(_) => false,
         other => reading(other).and_then(|reading| reading.source.as_deref()).is_some_and(|source| source.starts_with("data/")),
     }
 }

@@ -11,7 +11,9 @@ use crate::model::job::{Narrowing, RunRange, parse_since};
 use crate::model::time::Micros;
 
 use super::keys::{KEYS, Key, Place};
-use super::operator_args::{Afterwards, DOCTOR_EXAMPLES, Doctor, INIT_EXAMPLES, Init};
+use super::operator_args::{
+    Afterwards, COMPLETIONS_EXAMPLES, Completions, DOCTOR_EXAMPLES, Doctor, INIT_EXAMPLES, Init, MAN_EXAMPLES, Man,
+};
 use super::schema_args::{MIGRATE_EXAMPLES, Migrate, PHASE2_EXAMPLES, Phase2, Phase3, STEPS_EXAMPLES, Steps};
 use super::settings::Settings;
 use super::writing::{APPLY_EXAMPLES, Apply, JOBS_EXAMPLES, Jobs, Reconcile, UNDO_EXAMPLES, Undo};
@@ -205,6 +207,12 @@ pub enum Command {
     /// Show the settings in force and where each came from
     #[command(after_help = CONFIG_EXAMPLES)]
     Config(Reading),
+    /// Print the completions of a shell
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions(Completions),
+    /// Write the man pages
+    #[command(after_help = MAN_EXAMPLES)]
+    Man(Man),
 }
 
 /// What the commands that read have in common.

@@ -44,6 +44,7 @@ mod metrics;
 mod migrate;
 mod operator_args;
 mod output;
+mod pages;
 mod phase2;
 mod phase3;
 mod progress;
@@ -138,6 +139,8 @@ fn execute(command: &Command, global: &Global) -> Result<Status> {
         Command::Init(args) => init::run(args, global),
         Command::Doctor(args) => doctor::run(args, global),
         Command::Config(args) => config::run(args, global),
+        Command::Completions(args) => pages::completions(args),
+        Command::Man(args) => pages::man(args),
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use clap_complete::Shell;
 
 use super::args::Flags;
 use super::values::parse_duration;
@@ -23,6 +24,17 @@ Examples:
 
 It changes nothing in the database. Files that are there already are never written over.
 Exit status: 0 written, 2 an error, bad usage, or a file is there already; 3 refused, since nobody said yes.";
+
+pub const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  recount completions bash > ~/.local/share/bash-completion/completions/recount
+  recount completions zsh > /usr/local/share/zsh/site-functions/_recount
+  recount completions fish > ~/.config/fish/completions/recount.fish";
+
+pub const MAN_EXAMPLES: &str = "\
+Examples:
+  recount man --out man1
+  man -l man1/recount-reconcile.1";
 
 /// Whom a job tells how it went.
 #[derive(Debug, Args)]
@@ -79,4 +91,20 @@ pub struct Init {
     /// Write without being asked
     #[arg(long)]
     pub yes: bool,
+}
+
+/// Print the completions of a shell.
+#[derive(Debug, Args)]
+pub struct Completions {
+    /// The shell
+    #[arg(value_name = "SHELL", value_enum)]
+    pub shell: Shell,
+}
+
+/// Write the man pages.
+#[derive(Debug, Args)]
+pub struct Man {
+    /// Folder to write; it must not exist yet, or be empty
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
 }

@@ -4,6 +4,7 @@ mod doctor;
 mod init;
 mod metrics;
 mod nightly;
+mod pages;
 mod told;
 
 use std::path::Path;
