@@ -168,6 +168,10 @@ fn a_bucket_holds_an_archive_through_failing_and_slow_puts() {
     assert!(faults.failed.load(Ordering::Relaxed) > 5, "puts did fail");
     at(port, &["verify", DEST]).run().succeeds().stdout_has("of 5 runs");
 
+    let doctor = |dest: &str| at(port, &["doctor", &sample(), "--archive", dest]).run();
+    doctor(DEST).succeeds().stdout_has("has 5 runs, as of");
+    doctor("s3://bucket/elsewhere").ends_with(1).stdout_has("there is no _latest.json in it");
+
     // A store that dies in the midst of the next archiving: a clear error, and the former archive stands.
     faults.dead_from.store(faults.puts.load(Ordering::Relaxed) + 12, Ordering::Relaxed);
     let told = at(port, &["archive", &sample(), "--to", DEST, "--era5-weight", "0.5"]).run().ends_with(2);

@@ -19,7 +19,7 @@ pub fn signal(child: &Child, signal: i32) {
 }
 
 /// Waits until somebody waits for a lock in the database.
-fn someone_waits(database: &Database<'_>) {
+pub fn someone_waits(database: &Database<'_>) {
     let waiting = "SELECT count(*)::text FROM pg_locks l JOIN pg_database d ON d.oid = l.database WHERE NOT granted AND datname = current_database()";
     let since = Instant::now();
     while database.rows(waiting)[0][0].as_deref() == Some("0") {

@@ -2,6 +2,6 @@
 
 mod encodings;
 mod hostile;
-mod interrupts;
+pub mod interrupts;
 pub mod pooler;
 mod tls;

@@ -9,7 +9,7 @@ use crate::connections::pooler::{pooler, through};
 use crate::corrections::drifted;
 use crate::support::cluster::PASSWORD;
 use crate::support::command::{Recount, Run};
-use crate::support::repository::root;
+use crate::support::repository::{read, root};
 use crate::support::{Cluster, Database, conformance, database, execute_on, recount};
 
 /// What the doctor says of a database; its exit status has to fit.
@@ -30,7 +30,10 @@ fn examined(command: Recount) -> Examined {
     let faults = checks.iter().filter(|check| check["standing"] == "fault").count();
     assert_eq!(report["faults"].as_u64(), Some(faults as u64));
     assert_eq!(run.status, Some(i32::from(faults > 0)), "{run}");
+    let page = read("docs/operations.md");
     for check in &checks {
+        let name = check["check"].as_str().unwrap();
+        assert!(page.contains(&format!("`{name}`")), "docs/operations.md does not explain the check {name}");
         assert_eq!(
             check["standing"] != "ok",
             check["remedy"].is_string(),
@@ -236,6 +239,17 @@ fn what_is_wrong_with_the_tables_is_named() {
         db.execute(mend);
     }
     doctor(&db.url(), &["--apply"]).only(&[]);
+}
+
+#[test]
+fn recounts_own_triggers_are_no_strangers() {
+    let db = database();
+    validator(&db);
+    recount(["phase3", "apply", "--database-url", &db.url()]).run().succeeds();
+    recount(["phase2", "watch", "--database-url", &db.url()]).run().succeeds();
+    recount(["migrate", "--track-changes", "--database-url", &db.url()]).run().succeeds();
+    db.execute("ANALYZE");
+    doctor(&db.url(), &["--apply"]).only(&[]).has("triggers", "ok", "nobody's").has("phase", "ok", "phase3 applied");
 }
 
 #[test]

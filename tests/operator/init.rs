@@ -175,6 +175,7 @@ fn nothing_is_written_over_and_nothing_without_a_yes() {
     std::os::unix::fs::symlink("/nowhere", folder.path().join("roles.sql")).unwrap();
     init(folder.path(), &[]).ends_with(2).stderr_has("roles.sql: the file exists");
     init(&folder.path().join("a b"), &[]).ends_with(2).stderr_has("other characters than letters");
+    init(folder.path(), &["--database-url", "db.example/validator"]).ends_with(2).stderr_has("reading the database URL");
     init(folder.path(), &["--env-file", "no/such"]).ends_with(2).stderr_has("reading no/such");
 }
 

@@ -1,15 +1,16 @@
 //! `--metrics FILE`, read by a parser that is not ours.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use recount::Code;
 use serde_json::Value as Json;
 
+use crate::connections::interrupts::{signal, someone_waits};
 use crate::corrections::{drifted, last_job, on};
 use crate::support::command::Run;
 use crate::support::python::environment;
-use crate::support::repository::root;
+use crate::support::repository::{read, root};
 use crate::support::{database, recount};
 
 /// The samples of a file.
@@ -23,6 +24,11 @@ impl Metrics {
         assert!(output.status.success(), "{told}\n{}", std::fs::read_to_string(path).unwrap_or_default());
         let answer: Json = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(answer["problems"], serde_json::json!([]), "as promtool check metrics has it");
+        let page = read("docs/operations.md");
+        for sample in answer["samples"].as_array().unwrap() {
+            let name = sample[0].as_str().unwrap();
+            assert!(page.contains(&format!("`{name}`")), "docs/operations.md does not explain {name}");
+        }
         Metrics(answer["samples"].as_array().unwrap().clone())
     }
 
@@ -136,6 +142,24 @@ fn corrections_and_refusals_are_told() {
         .psql(&format!("SELECT sum((value->>'cells')::int) FROM rollup_jobs, jsonb_each(counts) WHERE id = '{}'", last_job(&db)));
     assert_eq!(told.sum("recount_corrected_cells").to_string(), cells);
     assert_eq!(told.value("recount_refused", &[]), Some(0.0));
+}
+
+#[test]
+fn a_job_that_is_interrupted_is_told() {
+    let (folder, db) = (tempfile::tempdir().unwrap(), database());
+    crate::support::conformance::create_tables(&db);
+    let mut holder = crate::support::block_on(db.connect());
+    crate::support::block_on(async {
+        let locked = sqlx::raw_sql("BEGIN; LOCK TABLE weather_miner_scores IN ACCESS EXCLUSIVE MODE");
+        locked.execute(&mut holder).await.unwrap();
+    });
+    let mut job = recount(["reconcile", "--metrics", file(&folder).to_str().unwrap(), &db.url()]);
+    let mut child = job.command().stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    someone_waits(&db);
+    signal(&child, libc::SIGTERM);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    drop(holder);
+    assert_eq!(Metrics::read(&file(&folder)).value("recount_exit_status", &[]), Some(130.0));
 }
 
 #[test]

@@ -118,7 +118,8 @@ pub fn for_role(url: &str, role: &str, password: &str) -> String {
         |pair: &&str| ["user", "password", "passfile", "sslcert", "sslkey"].contains(&pair.split('=').next().unwrap_or_default());
     let kept: Vec<&str> = query.into_iter().flat_map(|query| query.split('&')).filter(|pair| !of_old_role(pair)).collect();
     let query = if kept.is_empty() { String::new() } else { format!("?{}", kept.join("&")) };
-    format!("{scheme}://{role}:{password}@{hosts}{path}{query}")
+    // It will stand between quotes in a file that a shell reads.
+    format!("{scheme}://{role}:{password}@{hosts}{path}{query}").replace('\'', "%27")
 }
 
 #[cfg(test)]
@@ -158,6 +159,7 @@ mod tests {
         );
         assert_eq!(url("postgresql:///d?host=/tmp&user=u"), "postgresql://r:s@/d?host=/tmp");
         assert_eq!(url("postgres://h"), "postgres://r:s@h");
+        assert_eq!(url("postgres://h/it's"), "postgres://r:s@h/it%27s");
     }
 
     #[test]

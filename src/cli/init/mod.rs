@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::files::replace::{create, exists};
-use crate::postgres::{NewPassword, user_name};
+use crate::postgres::{NewPassword, Target, user_name};
 use crate::schema::checkup::survey::{Fact, survey};
 
 use super::args::Global;
@@ -42,6 +42,10 @@ pub fn run(args: &Init, global: &Global) -> Result<Status> {
     let environment = Environment::of(args.env_file.as_deref())?;
     let inherited = environment.settings()?;
     let url = args.database_url.clone().or_else(|| environment.database_url());
+    if let Some(url) = &url {
+        // A slip is better heard of now than each night.
+        Target::parse(url)?;
+    }
     let folder = folder(&args.dir)?;
     let planned = plan(&folder, url.as_deref(), &inherited)?;
     for file in &planned {

@@ -172,10 +172,11 @@ from_row!(Room { role, role_limit, role_uses, database_limit, database_uses, ser
 
 pub async fn connections(connection: &mut PgConnection, asked: Asked) -> Result<Vec<Check>> {
     let room: Room = sqlx::query_as(
-        "SELECT current_user::text AS role, r.rolconnlimit AS role_limit, d.datconnlimit AS database_limit,
+        "SELECT current_user::text AS role, CASE WHEN r.rolsuper THEN -1 ELSE r.rolconnlimit END AS role_limit,
+                CASE WHEN r.rolsuper THEN -1 ELSE d.datconnlimit END AS database_limit,
                 (SELECT count(*) FROM pg_stat_activity a WHERE a.usesysid = r.oid AND a.pid <> pg_backend_pid()) AS role_uses,
                 (SELECT count(*) FROM pg_stat_activity a WHERE a.datid = d.oid AND a.pid <> pg_backend_pid()) AS database_uses,
-                current_setting('max_connections')::int8 - current_setting('superuser_reserved_connections')::int8
+                current_setting('max_connections')::int8 - CASE WHEN r.rolsuper THEN 0 ELSE current_setting('superuser_reserved_connections')::int8 END
                   - (SELECT count(*) FROM pg_stat_activity a WHERE a.datid IS NOT NULL AND a.pid <> pg_backend_pid()) AS server_free,
                 nullif(extract(epoch FROM r.rolvaliduntil - now()), 'Infinity')::float8 AS password_ends
          FROM pg_roles r, pg_database d WHERE r.rolname = current_user AND d.datname = current_database()",
