@@ -8,6 +8,7 @@
 //!   views.sql                                                       the tables as views for DuckDB
 //!   _manifest/20250808T000000000000Z.json                              every file, and the manifest before this one
 //!   _latest.json                                                       which manifest is in force; it moves last
+//!   _replaced/                                                      files that the last archiving has replaced, until the next one
 //!   _pending.json, _staging/                                           a job at work, or what a killed one has left
 //! ```
 //!
@@ -34,5 +35,8 @@ pub const LATEST: &str = "_latest.json";
 pub const PENDING: &str = "_pending.json";
 /// Files on their way to their places.
 pub const STAGING: &str = "_staging";
+/// Below it, under their own paths, the files that the last archiving replaced: who reads by the manifest of before still finds them.
+/// No engine that reads a table's folder does.
+pub const REPLACED: &str = "_replaced";
 /// The folder of the manifests.
 pub const MANIFESTS: &str = "_manifest";

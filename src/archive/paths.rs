@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use super::beside::is_beside;
 use super::tables::{Table, table};
-use super::{LATEST, MANIFESTS, PENDING, STAGING};
+use super::{LATEST, MANIFESTS, PENDING, REPLACED, STAGING};
 use crate::files::path::is_plain;
 
 /// The folders that an archive has besides those of its tables.
-const FOLDERS: [&str; 3] = [MANIFESTS, STAGING, "latest"];
+const FOLDERS: [&str; 4] = [MANIFESTS, STAGING, REPLACED, "latest"];
 
 /// Whether it is the path of a manifest: `_manifest/20250808T060000123456Z.json`.
 pub fn manifest_path(path: &str) -> bool {
@@ -35,6 +35,16 @@ pub fn table_file(path: &str) -> Option<(&str, &str)> {
         && digits(part)
         && hexadecimal(hash);
     whole.then_some((table_name, partition))
+}
+
+/// Where a file with rows stays after it was replaced.
+pub fn replaced(path: &str) -> String {
+    format!("{REPLACED}/{path}")
+}
+
+/// The path that a file had before it was replaced.
+pub fn before_replaced(path: &str) -> Option<&str> {
+    path.strip_prefix(REPLACED)?.strip_prefix('/').filter(|path| table_file(path).is_some())
 }
 
 /// Whether a job can have announced it: what it put in place or removes.

@@ -117,7 +117,7 @@ impl Reader {
             return Ok(Some(content.clone()));
         }
         let whole = |content: &Bytes| content.len() as u64 == entry.bytes;
-        let Some(content) = self.place.read(path)?.filter(whole) else { return Ok(None) };
+        let Some(content) = self.place.read_or_replaced(path)?.filter(whole) else { return Ok(None) };
         if blake3::hash(&content).to_hex().as_str() != entry.blake3 {
             return Err(damaged(&self.place, path, "does not match its hash"));
         }

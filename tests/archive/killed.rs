@@ -12,9 +12,10 @@ use super::{copy, files, sample};
 
 const KILLS: usize = 50;
 
-/// Every file but the manifests, whose names and links tell of the jobs before.
+/// Every file but the manifests, whose names and links tell of the jobs before, and what these have replaced.
 fn tables(dest: &str) -> Vec<(String, String)> {
-    let tables = files(dest).into_iter().filter(|(name, _)| !name.starts_with("_manifest") && name != "_latest.json");
+    let past = |name: &str| ["_manifest/", "_replaced/", "_latest.json"].iter().any(|start| name.starts_with(start));
+    let tables = files(dest).into_iter().filter(|(name, _)| !past(name));
     tables.map(|(name, content)| (name, blake3::hash(&content).to_hex().to_string())).collect()
 }
 

@@ -9,6 +9,7 @@ mod history;
 mod hostile;
 mod keys;
 mod killed;
+mod meanwhile;
 mod newest;
 mod nights;
 mod privacy;

@@ -73,10 +73,14 @@ impl Bucket {
         }
     }
 
-    /// Parts of a file; those that are near each other come in one request.
+    /// Parts of a file, which may stand `otherwise` by now; those that are near each other come in one request.
     #[cfg(feature = "query")]
-    pub fn read_ranges(&self, path: &str, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        let read = self.runtime.block_on(self.store.get_ranges(&self.key(path), ranges));
+    pub fn read_ranges(&self, path: &str, otherwise: &str, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        let read = |path: &str| self.runtime.block_on(self.store.get_ranges(&self.key(path), ranges));
+        let read = match read(path) {
+            Err(error @ object_store::Error::NotFound { .. }) => read(otherwise).map_err(|_| error),
+            read => read,
+        };
         read.map_err(|e| self.refused("reading", path, e))
     }
 
@@ -134,6 +138,17 @@ impl Bucket {
                 (_, object_store::Error::Precondition { .. } | object_store::Error::AlreadyExists { .. }) => Ok(false),
                 (_, error) => Err(self.refused("writing", path, error)),
             },
+        }
+    }
+
+    /// Gives a file another key, if it is there. There are two of it for a moment, and never none.
+    pub fn set_aside(&self, path: &str, to: &str) -> Result<()> {
+        match self.runtime.block_on(self.store.copy(&self.key(path), &self.key(to))) {
+            Err(object_store::Error::NotFound { .. }) => Ok(()),
+            copied => {
+                copied.map_err(|e| self.refused("setting aside", path, e))?;
+                self.remove(path)
+            }
         }
     }
 

@@ -14,6 +14,8 @@ use bytes::Bytes;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::path;
 
+use super::paths::replaced;
+
 #[cfg(feature = "cloud")]
 use self::bucket::Bucket;
 #[cfg(not(feature = "cloud"))]
@@ -95,18 +97,30 @@ impl Place {
         self.look(path).map(|seen| seen.content)
     }
 
-    /// Parts of a file, which has all of them.
+    /// The whole content of a file that a manifest names, be it that an archiving has replaced it meanwhile.
+    pub fn read_or_replaced(&self, path: &str) -> Result<Option<Bytes>> {
+        match self.read(path)? {
+            None => self.read(&replaced(path)),
+            found => Ok(found),
+        }
+    }
+
+    /// Parts of a file that a manifest names, be it that an archiving has replaced it meanwhile; it has all of them.
     #[cfg(feature = "query")]
     pub fn read_ranges(&self, path: &str, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         match &self.kind {
             Kind::Folder(root) => {
-                let read = path::open(root, path, FILE_BYTES)
-                    .and_then(|(file, _)| ranges.iter().map(|range| part(&file, range)).collect::<io::Result<Vec<_>>>());
+                let opened = match path::open(root, path, FILE_BYTES) {
+                    Err(e) if e.kind() == io::ErrorKind::NotFound => path::open(root, &replaced(path), FILE_BYTES).map_err(|_| e),
+                    opened => opened,
+                };
+                let read =
+                    opened.and_then(|(file, _)| ranges.iter().map(|range| part(&file, range)).collect::<io::Result<Vec<_>>>());
                 read.map_err(|e| self.failed("reading", path, e))
             }
             Kind::Bucket(bucket) => {
                 self.check(path)?;
-                bucket.read_ranges(path, ranges)
+                bucket.read_ranges(path, &replaced(path), ranges)
             }
         }
     }
@@ -176,6 +190,17 @@ impl Place {
                 let failed = |e| self.failed("publishing", path, e);
                 bucket.write("publishing", path, fs::read(file).map_err(failed)?)?;
                 fs::remove_file(file).map_err(failed)
+            }
+        }
+    }
+
+    /// Puts a file that was replaced aside, if it is there, for who still reads by the manifest of before.
+    pub fn set_aside(&self, path: &str) -> Result<()> {
+        match &self.kind {
+            Kind::Folder(root) => set_aside(root, path).map_err(|e| self.failed("setting aside", path, e)),
+            Kind::Bucket(bucket) => {
+                self.check(path)?;
+                bucket.set_aside(path, &replaced(path))
             }
         }
     }
@@ -270,6 +295,14 @@ fn rename(from: &Path, root: &Path, path: &str) -> io::Result<()> {
     fs::create_dir_all(parent)?;
     fs::rename(from, &to)?;
     File::open(parent)?.sync_all()
+}
+
+fn set_aside(root: &Path, path: &str) -> io::Result<()> {
+    match rename(&path::below(root, path)?, root, &replaced(path)) {
+        // What was lost before needs no place, and its folders go.
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => remove(root, path),
+    }
 }
 
 fn remove(root: &Path, path: &str) -> io::Result<()> {

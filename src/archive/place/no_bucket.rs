@@ -22,7 +22,7 @@ impl Bucket {
     }
 
     #[cfg(feature = "query")]
-    pub fn read_ranges(&self, _path: &str, _ranges: &[std::ops::Range<u64>]) -> Result<Vec<bytes::Bytes>> {
+    pub fn read_ranges(&self, _path: &str, _otherwise: &str, _ranges: &[std::ops::Range<u64>]) -> Result<Vec<bytes::Bytes>> {
         match *self {}
     }
 
@@ -35,6 +35,10 @@ impl Bucket {
     }
 
     pub fn replace(&self, _path: &str, _seen: &Seen, _content: &[u8]) -> Result<bool> {
+        match *self {}
+    }
+
+    pub fn set_aside(&self, _path: &str, _to: &str) -> Result<()> {
         match *self {}
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::archive::beside::{BesideEntry, VIEWS};
 use crate::archive::manifest::{FORMAT_VERSION, FileEntry, Link};
-use crate::archive::paths::is_litter;
+use crate::archive::paths::{before_replaced, is_litter};
 use crate::archive::read::rows_in;
 use crate::archive::{LATEST, MANIFESTS, Manifest, PENDING, Place, STAGING, views};
 use crate::error::{ErrorKind, Result};
@@ -37,7 +37,11 @@ pub fn check(place: &Place, link: &Link, manifest: &Manifest, verified: &mut Ver
     let mut leftovers = 0;
     let mut litter = Vec::new();
     for (path, bytes) in place.list()?.into_iter().filter(|(path, _)| !known.contains(path)) {
-        if is_litter(&path, bytes, &known) {
+        if let Some(before) = before_replaced(&path).and_then(|before| was_replaced(manifest, before)) {
+            if let Some(detail) = not_as_it_was(place, &path, before)? {
+                verified.problems.push(problem(path, detail));
+            }
+        } else if is_litter(&path, bytes, &known) {
             litter.push(if path.is_empty() { "/".to_owned() } else { path });
         } else if announced.contains(&path) || path.starts_with(&format!("{STAGING}/")) {
             leftovers += 1;
@@ -55,6 +59,24 @@ pub fn check(place: &Place, link: &Link, manifest: &Manifest, verified: &mut Ver
         verified.notes.push(format!("passed over what file browsers and buckets leave: {first}{more}"));
     }
     check_beside(place, manifest, &announced, &past, verified)
+}
+
+/// The hash of a file that was replaced; its name begins with it.
+fn was_replaced<'m>(manifest: &'m Manifest, path: &str) -> Option<&'m str> {
+    let (folder, name) = path.rsplit_once('/')?;
+    let hash = name.strip_suffix(".parquet")?.rsplit('-').next()?;
+    let replaced = manifest.history.get(folder)?.iter();
+    replaced.map(|replaced| replaced.blake3.as_str()).find(|known| known.starts_with(hash))
+}
+
+fn not_as_it_was(place: &Place, path: &str, blake3: &str) -> Result<Option<String>> {
+    let content = match place.read(path) {
+        Err(error) if error.kind() == ErrorKind::Snapshot => return Ok(Some(error.to_string())),
+        content => content?,
+    };
+    // Whoever archives beside this may have removed it.
+    let is_other = content.is_some_and(|content| blake3::hash(&content).to_hex().as_str() != blake3);
+    Ok(is_other.then(|| "was replaced, and is not what it was".to_owned()))
 }
 
 fn past(place: &Place, link: &Link, manifest: &Manifest, verified: &mut Verified) -> Result<Past> {

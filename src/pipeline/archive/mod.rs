@@ -83,6 +83,9 @@ pub fn archive_but(
     let source = Source::United(Box::new(united.keeping(job.scoring.step_retention_days, forget)));
     let snapshot = source.snapshot();
     writer.set_wide_leads(&snapshot.wide_leads);
+    if forget.is_some() {
+        writer.forget();
+    }
 
     let mut manifest = manifest(job, &source, &tables);
     let kept = if rewrite { BTreeSet::new() } else { kept_days(writer.former(), &manifest, &source) };

@@ -47,6 +47,8 @@ pub struct ArchiveWriter {
     /// Files beside the tables, and those of them that are new.
     beside: BTreeMap<String, BesideEntry>,
     staged_beside: BTreeMap<String, PathBuf>,
+    /// What is replaced is not to stay for a while.
+    forgets: bool,
     count: usize,
 }
 
@@ -69,6 +71,7 @@ impl ArchiveWriter {
             staged: BTreeMap::new(),
             beside: BTreeMap::new(),
             staged_beside: BTreeMap::new(),
+            forgets: false,
             count: 0,
         })
     }
@@ -81,6 +84,11 @@ impl ArchiveWriter {
     /// The leads for which stored rows have a wide column.
     pub fn set_wide_leads(&mut self, leads: &[LeadHours]) {
         self.wide_leads = leads.to_vec();
+    }
+
+    /// What is replaced is removed at once.
+    pub fn forget(&mut self) {
+        self.forgets = true;
     }
 
     /// Writes a partition from its row groups, in this order. A file that is there already, byte for byte, is not touched.

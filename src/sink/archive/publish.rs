@@ -77,7 +77,7 @@ impl ArchiveWriter {
         let removed: Vec<String> = replaced.into_iter().map(|(path, _)| path.clone()).collect();
         self.put_in_place(&manifest, &removed)?;
         self.put_beside()?;
-        removed.iter().try_for_each(|path| self.place.remove(path))?;
+        self.set_aside(&removed)?;
         self.place.remove(PENDING)?;
         Ok(published)
     }
@@ -104,6 +104,13 @@ impl ArchiveWriter {
     fn put_beside(&self) -> Result<()> {
         let put = self.staged_beside.iter().try_for_each(|(path, file)| self.place.publish(file, path));
         put.map_err(|e| e.hint("all tables are archived; run it again, so that what stands beside them follows"))
+    }
+
+    /// What was replaced stays until the next archiving: who reads by the manifest of before finds it. What the last one has left goes.
+    fn set_aside(&self, removed: &[String]) -> Result<()> {
+        let old = self.there.keys().filter(|path| paths::before_replaced(path).is_some());
+        old.into_iter().try_for_each(|path| self.place.remove(path))?;
+        removed.iter().try_for_each(|path| if self.forgets { self.place.remove(path) } else { self.place.set_aside(path) })
     }
 
     /// No manifest may name a file that is not there.
