@@ -169,3 +169,17 @@ SELECT s.run_id, s.miner_uid, n.hotkey = s.miner_hotkey AS same FROM weather_for
 SELECT id FROM runs ORDER BY id DESC LIMIT 2 OFFSET 1
 
 SELECT count(*) FROM steps WHERE error_json_message LIKE '%e%'
+
+SELECT source_table, column_name, class, count(*) AS n FROM differences GROUP BY 1, 2, 3 ORDER BY 1 NULLS LAST, 2 NULLS LAST, 3
+
+SELECT as_of, class, sum(abs(delta)) > 0 AS some FROM differences WHERE delta IS NOT NULL GROUP BY 1, 2 ORDER BY 2
+
+SELECT as_of, digest, runs, settings_blake3, rows, findings FROM nights ORDER BY as_of
+
+SELECT metric, variable, count(*) AS n FROM scores GROUP BY 1, 2 ORDER BY 1 NULLS LAST, 2 NULLS LAST
+
+SELECT forecast_init_time, placed, count(*) AS n FROM lead_scores GROUP BY 1, 2 ORDER BY 1, 2
+
+SELECT scope, forecast_run_id, forecast_init_time FROM weather_subnet_stats ORDER BY 1, 2 NULLS LAST, 3 NULLS LAST
+
+SELECT retained, count(*) AS n FROM runs GROUP BY 1
