@@ -90,6 +90,7 @@ impl TablePlan {
                 class,
                 stored: pair.stored.into_owned(),
                 recomputed: pair.recomputed.into_owned(),
+                cause: None,
             };
             let (cells, of_column) = match class {
                 Class::Drift => (&mut diff.cells.drift, &mut tally.drift),
@@ -122,7 +123,7 @@ impl TablePlan {
             }
         }
         let (stored, recomputed) = (Value::Null, Value::Null);
-        diff.differences.push(Difference { table: self.table, key, column: None, class, stored, recomputed });
+        diff.differences.push(Difference { table: self.table, key, column: None, class, stored, recomputed, cause: None });
     }
 
     /// Compares whole tables by key. `unproven`: whether a drifted cell of the row and column rests on evidence that is gone (D6).

@@ -330,11 +330,11 @@ fn change<R: Stored>(
         ("forecast_error_msg", Value::Json(error)) => Value::Json(std::borrow::Cow::Owned(sanitized_error(&error))),
         (_, after) => after,
     };
-    Difference { table: R::TABLE, key, column: Some(column.name.to_string()), class, stored, recomputed: before }
+    Difference { table: R::TABLE, key, column: Some(column.name.to_string()), class, stored, recomputed: before, cause: None }
 }
 
 fn whole_row<R: Stored>(row: &R, class: Class) -> Difference {
-    Difference { table: R::TABLE, key: row.key(), column: None, class, stored: Value::Null, recomputed: Value::Null }
+    Difference { table: R::TABLE, key: row.key(), column: None, class, stored: Value::Null, recomputed: Value::Null, cause: None }
 }
 
 #[cfg(test)]

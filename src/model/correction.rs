@@ -344,6 +344,7 @@ mod tests {
             class,
             stored: Value::Null,
             recomputed: column.map_or(Value::Null, |_| Value::Float(-0.0)),
+            cause: None,
         }
     }
 

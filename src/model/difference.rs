@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::cause::Cause;
 use super::serial::{self, TableName};
 use super::value::Value;
 
@@ -97,9 +98,16 @@ pub struct Difference {
     pub class: Class,
     pub stored: Value<'static>,
     pub recomputed: Value<'static>,
+    /// Of a drifted cell for which one was sought: those of scores, and those that follow from others.
+    pub cause: Option<Cause>,
 }
 
 impl Difference {
+    /// Whether the cell is wrong only because others are.
+    pub fn follows(&self) -> bool {
+        self.cause == Some(Cause::Follows)
+    }
+
     /// `recomputed - stored` of two finite numbers.
     pub fn delta(&self) -> Option<f64> {
         let number = |value: &Value<'_>| match value {

@@ -17,6 +17,7 @@ use crate::model::unproven::{Gone, Losses};
 use crate::rollup::{UnitFold, remains, stand_ins};
 use crate::source::united::joined;
 
+use super::causes::StoredSide;
 use super::pass::Pass;
 
 impl Pass<'_> {
@@ -45,25 +46,30 @@ impl Pass<'_> {
         StatPlan::new(&self.snapshot.wide_leads, &self.job.scoring.expected_leads, self.job.tolerance, included)
     }
 
-    /// The diff, and until when time alone does not change it.
+    /// The diff with its causes, what the stored rows give to other tables, and until when time alone does not change it.
     pub(super) fn compare_unit(
         &self,
         runs: &[RunEvidence],
         stored: StoredRef<'_>,
         fold: &UnitFold,
         plan: &StatPlan,
-    ) -> Result<(StatDiff, Option<Micros>)> {
+    ) -> Result<(StatDiff, StoredSide, Option<Micros>)> {
         let mut recomputed: Vec<&ForecastStat> = fold.stats.iter().filter(|row| row.placed).map(|row| &row.stat).collect();
         let columns = match stored {
-            StoredRef::Rows(stored) => return self.compare_rows(runs, stored, recomputed, plan),
+            StoredRef::Rows(stored) => {
+                let (mut diff, fresh_until) = self.compare_rows(runs, stored, recomputed, plan)?;
+                let side = self.causes(runs, stored, fold, &mut diff.table);
+                return Ok((diff, side, fresh_until));
+            }
             StoredRef::Columns(columns) => columns,
         };
         let (mut alike, others) = plan.take_alike(columns, &mut recomputed)?;
         alike.retain(|row| self.includes_row(row));
         let stored = stats_from_batch(&others, &self.snapshot.wide_leads)?;
         let (mut diff, fresh_until) = self.compare_rows(runs, &stored, recomputed, plan)?;
+        let side = self.causes(runs, &stored, fold, &mut diff.table);
         diff.table.add(plan.alike(alike.len()));
-        Ok((diff, fresh_until))
+        Ok((diff, side, fresh_until))
     }
 
     /// Rows of a unit, narrowed only after it is known what is lost (D6).

@@ -1,5 +1,8 @@
 //! Miners over all runs, in two passes: what the second takes of each row waits on disk once it is more than memory should hold.
+//!
+//! Where a stored row is another than the recomputed one, its miner's history goes on twice from there: as recomputed, and as stored.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
@@ -19,6 +22,10 @@ const ROW_BYTES: usize = 25;
 pub struct History {
     pub seen: FirstPass,
     rows: u64,
+    stored: FirstPass,
+    /// What the second pass takes of stored rows: in the place of recomputed ones (none where none is stored), and beside them.
+    instead: BTreeMap<(RunId, MinerUid), Option<Again>>,
+    beside: Vec<Again>,
     waiting: BufWriter<SpooledTempFile>,
     folder: PathBuf,
 }
@@ -31,11 +38,33 @@ impl History {
     /// A file in `folder` takes what does not fit. It has no name, so it is gone with the process, however that ends.
     fn holding(bytes: usize, folder: &Path) -> Self {
         let waiting = BufWriter::new(spooled_tempfile_in(bytes, folder));
-        History { seen: FirstPass::default(), rows: 0, waiting, folder: folder.to_owned() }
+        History {
+            seen: FirstPass::default(),
+            rows: 0,
+            stored: FirstPass::default(),
+            instead: BTreeMap::new(),
+            beside: Vec::new(),
+            waiting,
+            folder: folder.to_owned(),
+        }
     }
 
-    pub fn absorb(&mut self, rows: Vec<MinerRun>) -> Result<()> {
+    /// Rows of a unit; `stored` are those in whose place another row is stored, or none.
+    pub fn absorb(&mut self, rows: Vec<MinerRun>, stored: Vec<(RunId, MinerUid, Option<MinerRun>)>) -> Result<()> {
+        let mut stored: BTreeMap<(RunId, MinerUid), Option<MinerRun>> =
+            stored.into_iter().map(|(run, miner, row)| ((run, miner), row)).collect();
         for row in rows {
+            match stored.remove(&(row.run, row.miner)) {
+                Some(instead) => {
+                    self.seen.branch(row.miner, &mut self.stored);
+                    let again = instead.map(|instead| self.stored.absorb(instead));
+                    self.instead.insert((row.run, row.miner), again);
+                }
+                None if self.stored.has(row.miner) => {
+                    self.stored.absorb(row.clone());
+                }
+                None => {}
+            }
             let again = self.seen.absorb(row);
             self.waiting.write_all(&bytes_of(&again)).map_err(|e| unkept(&self.folder, e))?;
             self.rows += 1;
@@ -43,22 +72,53 @@ impl History {
         Ok(())
     }
 
+    /// Rows that are stored beside the recomputed ones.
+    pub fn extra(&mut self, rows: impl IntoIterator<Item = MinerRun>) {
+        for row in rows {
+            self.seen.branch(row.miner, &mut self.stored);
+            self.beside.push(self.stored.absorb(row));
+        }
+    }
+
+    /// The rows so far, as recomputed.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
     /// M and N1 over all of them.
-    pub fn finish(self, rules: &Rules) -> Result<(Vec<MinerStat>, SubnetStat)> {
-        let mut second = self.seen.end();
+    pub fn finish(self, rules: &Rules) -> Result<Whole> {
+        let (mut second, mut stored) = (self.seen.end(), self.stored.end());
         let read_back = || -> io::Result<()> {
             let mut waiting = self.waiting.into_inner()?;
             waiting.rewind()?;
             let (mut waiting, mut bytes) = (BufReader::new(waiting), [0; ROW_BYTES]);
             for _ in 0..self.rows {
                 waiting.read_exact(&mut bytes)?;
-                second.absorb(row_of(&bytes));
+                let row = row_of(&bytes);
+                second.absorb(row);
+                if stored.has(row.miner) {
+                    let row = self.instead.get(&(row.run, row.miner)).copied().unwrap_or(Some(row));
+                    row.into_iter().for_each(|row| stored.absorb(row));
+                }
             }
+            self.beside.into_iter().for_each(|row| stored.absorb(row));
             Ok(())
         };
         read_back().map_err(|e| unkept(&self.folder, e))?;
-        Ok(second.finish(rules))
+        let (miners, subnet) = second.finish(rules);
+        let (stored, _) = stored.finish(rules);
+        Ok(Whole { miners, subnet, stored: stored.into_iter().filter_map(|row| Some((row.miner_uid?, row))).collect() })
     }
+}
+
+/// The lifetime rollups.
+#[derive(Debug, PartialEq)]
+pub struct Whole {
+    /// As recomputed, ascending.
+    pub miners: Vec<MinerStat>,
+    pub subnet: SubnetStat,
+    /// As the stored rows of the runs give them, of the miners for whom that is another thing.
+    pub stored: BTreeMap<i32, MinerStat>,
 }
 
 fn unkept(folder: &Path, error: io::Error) -> Error {
@@ -145,20 +205,43 @@ mod tests {
             let mut history = History::holding(bytes, folder.path());
             for run in 0..1000 {
                 let score = (run % 3 > 0).then(|| f64::from(run) / 7.0);
-                history.absorb(vec![row(run, 1, score, Some(run < 996)), row(run, 2, None, None)]).unwrap();
+                history.absorb(vec![row(run, 1, score, Some(run < 996)), row(run, 2, None, None)], Vec::new()).unwrap();
             }
             history.finish(&rules).unwrap()
         });
         assert_eq!(held, on_disk);
-        assert_eq!(held.0[0].consecutive_failures, Some(4));
+        assert_eq!(held.miners[0].consecutive_failures, Some(4));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn stored_rows_make_a_history_of_their_own_from_where_they_differ() {
+        let (folder, rules) = (tempfile::tempdir().unwrap(), Rules::new(Scoring::default(), Micros(0)));
+        let right = |run| row(run, 1, Some(f64::from(run) / 8.0), Some(true));
+        let mut history = History::holding(0, folder.path());
+        for run in 1..=4 {
+            let stored = match run {
+                2 => vec![(RunId(2), MinerUid(1), Some(row(2, 1, Some(0.75), Some(false))))],
+                3 => vec![(RunId(3), MinerUid(1), None)],
+                _ => Vec::new(),
+            };
+            history.absorb(vec![right(run), row(run, 2, None, None)], stored).unwrap();
+        }
+        history.extra([row(9, 3, Some(0.5), None)]);
+        let whole = history.finish(&rules).unwrap();
+        let mut alone = History::holding(0, folder.path());
+        let stored = vec![right(1), row(2, 1, Some(0.75), Some(false)), right(4), row(9, 3, Some(0.5), None)];
+        alone.absorb(stored, Vec::new()).unwrap();
+        let expected = alone.finish(&rules).unwrap().miners;
+        assert_eq!(whole.stored.into_values().collect::<Vec<_>>(), expected);
+        assert_eq!(whole.miners.len(), 2, "what is stored beside changes nothing of what is recomputed");
     }
 
     #[test]
     fn without_room_on_disk_it_says_where() {
         let mut history = History::holding(0, Path::new("/no/such/folder"));
         let rows = (0..1000).map(|run| row(run, 1, Some(0.5), None)).collect();
-        let error = history.absorb(rows).unwrap_err();
+        let error = history.absorb(rows, Vec::new()).unwrap_err();
         insta::assert_snapshot!(error.to_string().split(": No").next().unwrap(), @"keeping scores in a temporary file in /no/such/folder");
         insta::assert_snapshot!(error.hint_text().unwrap(), @"it takes 25 bytes for each miner of each run; TMPDIR names another folder");
     }

@@ -28,6 +28,7 @@ use crate::model::value::Value;
 use crate::rollup::{MinerRun, Rules, UnitFold};
 use crate::source::Source;
 
+use super::causes::StoredSide;
 use super::pass::UnitResult;
 use super::state::{Header, KeptUnit, State, StateFolder};
 
@@ -62,6 +63,7 @@ struct UnitState {
     findings: Vec<Finding>,
     /// Without the cells within tolerance, which are only counted.
     diff: StatDiff,
+    side: StoredSide,
     evidence: Option<BTreeMap<Whose, Fingerprint>>,
 }
 
@@ -238,6 +240,7 @@ impl UnitState {
             subnet: result.fold.subnet.iter().map(serial::cells).collect(),
             findings: result.fold.findings.clone(),
             diff,
+            side: result.side.clone(),
             evidence: (!result.evidence.is_empty()).then(|| result.evidence.clone()),
         })
     }
@@ -248,6 +251,7 @@ impl UnitState {
         Some(UnitResult {
             fold,
             diff: self.diff,
+            side: self.side,
             evidence: self.evidence.unwrap_or_default(),
             digest: self.digest.into(),
             rows: Default::default(),

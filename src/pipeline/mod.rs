@@ -1,6 +1,7 @@
 //! The main job, and the only place that sees all stages.
 
 pub mod archive;
+mod causes;
 pub mod checkup;
 mod compare;
 mod correct;

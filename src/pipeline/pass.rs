@@ -21,6 +21,7 @@ use crate::parallel;
 use crate::rollup::{Rules, ScratchPool, UnitFold, fold_unit};
 use crate::source::Source;
 
+use super::causes::{StoredLives, StoredSide};
 use super::incremental::Incremental;
 use super::sums::{Sums, counted, digest_of};
 
@@ -30,6 +31,7 @@ pub struct UnitResult {
     /// by the thread that made it.
     pub fold: UnitFold,
     pub diff: StatDiff,
+    pub side: StoredSide,
     /// Of each run and miner, where [`Pass::with_evidence`] asks for it.
     pub evidence: BTreeMap<Whose, Fingerprint>,
     pub digest: blake3::Hash,
@@ -204,7 +206,8 @@ impl<'j> Pass<'j> {
         let runs = start.elapsed();
         let last = Instant::now();
         if self.snapshot.has_stored_stats {
-            sum.strays(plan.strays(&self.strays()?));
+            let strays = self.strays()?;
+            sum.strays(plan.strays(&strays), &strays);
         }
         let outcome = self.finish(sum, &plan, collect)?;
         let stages = [
@@ -244,17 +247,17 @@ impl<'j> Pass<'j> {
         tracing::debug!(unit = unit.forecast_run_id, rows = fold.stats.len(), findings = fold.findings.len(), "folded");
         let prepared = prepare(&fold);
         fold.findings.retain(|finding| self.includes(finding.run, finding.miner));
-        let mut diff = StatDiff { table: plan.table.diff(), ..StatDiff::default() };
+        let (mut diff, mut side) = (StatDiff { table: plan.table.diff(), ..StatDiff::default() }, StoredSide::default());
         if self.snapshot.has_stored_stats {
-            let (compared, fresh_until) = self.diff.time(|| self.compare_unit(&runs, stored, &fold, plan))?;
-            diff = compared;
+            let (compared, of_stored, fresh_until) = self.diff.time(|| self.compare_unit(&runs, stored, &fold, plan))?;
+            (diff, side) = (compared, of_stored);
             fold.fresh_until = fold.fresh_until.into_iter().chain(fresh_until).min();
         }
         fold.lead_scores = Vec::new();
         fold.stats.retain(|row| self.with_evidence && row.placed);
         let rows = UnitRows::of(&live, stored.count());
         let evidence = if self.with_evidence { fingerprint::of_runs(&self.still_there(live)) } else { BTreeMap::new() };
-        Ok((UnitResult { fold, diff, evidence, digest, rows }, prepared))
+        Ok((UnitResult { fold, diff, side, evidence, digest, rows }, prepared))
     }
 
     fn fold(&self, runs: &[RunEvidence]) -> (UnitFold, blake3::Hash) {
@@ -277,20 +280,23 @@ impl<'j> Pass<'j> {
 
     fn finish<P>(&self, mut sum: Sums, plan: &StatPlan, collect: &mut impl Collect<P>) -> Result<Outcome> {
         let (mut miners, mut subnet) = (Vec::new(), std::mem::take(&mut sum.subnet));
+        let (mut lives, mut placed_rows) = (StoredLives::new(), 0);
         if let Some(history) = sum.history.take() {
             let mut strangers = history.seen.unregistered(&self.snapshot.nodes);
             strangers.retain(|finding| self.includes(None, finding.miner));
             sum.findings.extend(strangers);
-            let (all, life) = history.finish(&self.rules)?;
-            miners = all;
-            subnet.push(life);
+            placed_rows = history.rows();
+            let whole = history.finish(&self.rules)?;
+            (miners, lives) = (whole.miners, whole.stored);
+            subnet.push(whole.subnet);
         }
         subnet.sort_unstable_by(|a, b| (&a.scope, a.run_id).cmp(&(&b.scope, b.run_id)));
         feed(&mut sum.hasher, &miners);
         feed(&mut sum.hasher, &subnet);
         sum.findings.sort_by(Finding::order);
 
-        let compared = self.compare_whole(&miners, &subnet, &sum.losses)?;
+        let mut compared = self.compare_whole(&miners, &subnet, &sum.losses)?;
+        self.causes_of_whole(&mut compared, &lives, &sum.stored_subnet, placed_rows);
         collect.rest(Rest {
             miners: &miners,
             subnet: &subnet,

@@ -11,9 +11,12 @@ use crate::model::difference::{Class, Difference};
 use crate::model::digest::feed;
 use crate::model::finding::{Code, Finding};
 use crate::model::miner_list::Named;
+use crate::model::evidence::StoredStat;
 use crate::model::rollups::SubnetStat;
+use crate::model::serial;
 use crate::model::unproven::Losses;
 use crate::rollup::UnitFold;
+use crate::rollup::stored::stored_run;
 
 use super::history::History;
 use super::pass::UnitResult;
@@ -41,6 +44,8 @@ pub struct Sums {
     /// Where lifetime rollups are wanted.
     pub history: Option<History>,
     pub subnet: Vec<SubnetStat>,
+    /// By run: what the stored rows give, where that is another thing.
+    pub stored_subnet: BTreeMap<i32, SubnetStat>,
     /// Of the miners on the lists of `subnet`.
     names: HashSet<Arc<Named>>,
     pub findings: Vec<Finding>,
@@ -57,6 +62,7 @@ impl Sums {
             hasher: Hasher::new(),
             history: lifetime.then(History::new),
             subnet: Vec::with_capacity(runs + 1),
+            stored_subnet: BTreeMap::new(),
             names: HashSet::new(),
             findings: Vec::new(),
             stats,
@@ -68,11 +74,14 @@ impl Sums {
     pub fn add(&mut self, mut unit: UnitResult) -> Result<()> {
         self.hasher.update(unit.digest.as_bytes());
         if let Some(history) = &mut self.history {
-            history.absorb(unit.fold.history)?;
+            history.absorb(unit.fold.history, unit.side.rows)?;
+            history.extra(unit.side.extra);
         }
         for list in unit.fold.subnet.iter_mut().flat_map(|row| [&mut row.top_miners, &mut row.bottom_miners]).flatten() {
             list.share(&mut self.names);
         }
+        let stored = unit.side.subnet.into_iter().filter_map(serial::row::<SubnetStat>);
+        self.stored_subnet.extend(stored.filter_map(|row| Some((row.run_id?, row))));
         self.subnet.append(&mut unit.fold.subnet);
         self.findings.append(&mut unit.fold.findings);
         self.findings.append(&mut unit.diff.findings);
@@ -84,7 +93,11 @@ impl Sums {
         Ok(())
     }
 
-    pub fn strays(&mut self, strays: StatDiff) {
+    /// Stored rows that belong to no unit, with their diff.
+    pub fn strays(&mut self, strays: StatDiff, rows: &[StoredStat]) {
+        if let Some(history) = &mut self.history {
+            history.extra(rows.iter().filter_map(|stray| stored_run(&stray.row, None)));
+        }
         self.findings.extend(strays.findings);
         self.stats.add(strays.table);
     }

@@ -43,7 +43,7 @@ pub struct MinerRun {
 }
 
 /// Sum and count of the non-null values of a column.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Mean {
     sum: ExactSum,
     count: u64,
@@ -75,7 +75,7 @@ pub struct Again {
 }
 
 /// The runs that ended in one way.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Ended {
     count: i32,
     /// The newest by init time.
@@ -85,7 +85,7 @@ struct Ended {
 }
 
 /// One miner's life so far, in flat memory.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Life {
     rows: u64,
     /// Rows with a score.
@@ -239,6 +239,15 @@ impl FirstPass {
         again
     }
 
+    /// A miner's life so far goes on in another history as well.
+    pub fn branch(&self, miner: MinerUid, into: &mut FirstPass) {
+        into.0.entry(miner.0).or_insert_with(|| self.0.get(&miner.0).cloned().unwrap_or_default());
+    }
+
+    pub fn has(&self, miner: MinerUid) -> bool {
+        self.0.contains_key(&miner.0)
+    }
+
     /// Section 8: `unregistered_miner`.
     pub fn unregistered(&self, nodes: &[Node]) -> Vec<Finding> {
         let known: BTreeMap<i32, Option<&str>> = nodes.iter().map(|node| (node.uid.0, node.hotkey.as_deref())).collect();
@@ -278,6 +287,10 @@ impl SecondPass {
     pub fn absorb(&mut self, row: Again) {
         let uid = row.miner.0;
         self.seconds.get_mut(&uid).expect(SEEN).absorb(row, self.lives.get(&uid).expect(SEEN));
+    }
+
+    pub fn has(&self, miner: MinerUid) -> bool {
+        self.lives.contains_key(&miner.0)
     }
 
     /// M10 and N1's `lifetime` row: all miners ascending, and the subnet.

@@ -17,7 +17,10 @@
 //! | N the subnet | `subnet.rs` |
 //! | D6 what is left of the evidence | `remains.rs` |
 //! | why a row is what it is | `explain.rs` |
+//! | what else a stored number could be | `cause.rs` |
+//! | the rules over stored rows | `stored.rs` |
 
+pub mod cause;
 mod components;
 pub mod exact;
 pub mod explain;
@@ -36,6 +39,7 @@ mod run;
 mod scratch;
 mod stage;
 mod steps;
+pub mod stored;
 mod subnet;
 #[cfg(test)]
 mod table;
@@ -46,6 +50,7 @@ pub use miner::{Again, FirstPass, Lifetime, MinerRun};
 pub use remains::{remains, stand_ins};
 pub use run::{PlacedStat, UnitFold, fold_unit};
 pub use scratch::{Scratch, ScratchPool};
+pub use subnet::{subnet_for_life, subnet_of_run};
 
 use crate::model::ids::LeadHours;
 use crate::model::settings::Scoring;

@@ -133,7 +133,18 @@ struct Miner<'m, 'a> {
 
 /// R7: the status of a row whose expected leads are all scored.
 pub(super) const COMPLETED: &str = "completed";
-const FAILED: &str = "failed";
+pub(super) const FAILED: &str = "failed";
+
+/// R4: from the combined score and the Day-1 score.
+pub(super) fn overall(combined: Option<f64>, day1: Option<f64>, rules: &Rules) -> Option<f64> {
+    if combined.is_none() && day1.is_none() {
+        return None;
+    }
+    let (era5, weight) = rules.scoring.weights();
+    let passed = day1.is_some_and(|score| score >= rules.scoring.day1_pass_threshold);
+    let pass = if passed { 1.0 } else { 0.0 };
+    Some(clamp(era5 * combined.unwrap_or(0.0) + weight * pass))
+}
 
 impl Miner<'_, '_> {
     /// L: the rows of `lead_scores`.
@@ -190,7 +201,7 @@ impl Miner<'_, '_> {
             forecast_score_initial: self.scores.day1.and_then(output),
             era5_combined_score: combined.and_then(output),
             era5_completeness: output(leads.len() as f64 / expected),
-            overall_forecast_score: self.overall(combined).and_then(output),
+            overall_forecast_score: overall(combined, self.scores.day1, self.rules).and_then(output),
             avg_rmse: self.averages.rmse.and_then(output),
             avg_acc: self.averages.acc.and_then(output),
             avg_skill_score: self.averages.skill.and_then(output),
@@ -228,17 +239,6 @@ impl Miner<'_, '_> {
             Some(response) => response.hotkey,
             None => self.steps.iter().max_by_key(|step| step.id).map_or("", |step| step.hotkey),
         }
-    }
-
-    /// R4: `overall_forecast_score`.
-    fn overall(&self, combined: Option<f64>) -> Option<f64> {
-        if combined.is_none() && self.scores.day1.is_none() {
-            return None;
-        }
-        let (era5, day1) = self.rules.scoring.weights();
-        let passed = self.scores.day1.is_some_and(|score| score >= self.rules.scoring.day1_pass_threshold);
-        let pass = if passed { 1.0 } else { 0.0 };
-        Some(clamp(era5 * combined.unwrap_or(0.0) + day1 * pass))
     }
 
     /// R7: `forecast_status`.

@@ -67,6 +67,7 @@ mod tests {
             class: Class::Drift,
             stored: Value::Float(stored),
             recomputed: recomputed.map_or(Value::Null, Value::Float),
+            cause: None,
         }
     }
 

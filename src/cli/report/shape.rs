@@ -99,7 +99,7 @@ mod tests {
 
     fn difference(column: &str, stored: Value<'static>, recomputed: Value<'static>) -> Difference {
         let (table, column) = ("weather_forecast_stats", Some(column.to_owned()));
-        Difference { table, key: Default::default(), column, class: Class::Drift, stored, recomputed }
+        Difference { table, key: Default::default(), column, class: Class::Drift, stored, recomputed, cause: None }
     }
 
     fn text(text: &str) -> Value<'static> {

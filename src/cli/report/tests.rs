@@ -29,6 +29,7 @@ fn forecast(run: i32, miner: i32, column: &str, stored: Value<'static>, recomput
         class: Class::Drift,
         stored,
         recomputed,
+        cause: None,
     }
 }
 
@@ -86,6 +87,7 @@ fn drifted() -> Outcome {
         class: Class::Drift,
         stored: Value::Json(std::borrow::Cow::Owned(json!([]))),
         recomputed: Value::Json(std::borrow::Cow::Owned(json!([{"miner_uid": 1, "score": 0.75, "rank": 1}]))),
+        cause: None,
     });
     let columns = [
         ("era5_combined_score", 1, 0.0042),
@@ -393,6 +395,7 @@ fn difference(line: &serde_json::Value) -> Difference {
         },
         stored: cell(&line["stored"]),
         recomputed: cell(&line["expected"]),
+        cause: None,
     }
 }
 
