@@ -176,6 +176,41 @@ fn purged_conforms() {
     conforms("purged");
 }
 
+/// What an operator sees on the first night, without scrolling: weights are right, and what else differs has its reason.
+#[test]
+fn the_first_screen_of_production_answers_whether_weights_are_right() {
+    let database = support::database();
+    conformance::load(&database, "production");
+    let told = recount(["reconcile", &database.url()])
+        .file("recount.toml", &settings("production"))
+        .env("COLUMNS", "80")
+        .run()
+        .ends_with(1)
+        .stdout;
+    // A window of 80 columns breaks the two sentences above the table.
+    let height = |line: &str| line.chars().count().div_ceil(80).max(1);
+    let mut lines = 0;
+    let screen: Vec<&str> = told
+        .lines()
+        .take_while(|line| {
+            lines += height(line);
+            lines <= 25
+        })
+        .collect();
+    assert!(screen[0].contains("overall_forecast_score is right in all 144 rows"), "{told}");
+    let screen = screen[1..].join("\n");
+    let drifted = |column: &&serde_json::Value| column["column"].is_string() && column["class"] == "drift";
+    let expected = std::fs::read_to_string(conformance::folder("production").join("expected/differences.json")).unwrap();
+    let expected: Vec<serde_json::Value> = serde_json::from_str(&expected).unwrap();
+    for column in expected.iter().filter(drifted).map(|found| found["column"].as_str().unwrap()) {
+        // What only follows is told as a group.
+        let follows = screen.contains("only by what they are made of");
+        let of_errors_or_hosting = ["hosting_", "host_", "failed_", "last_failed", "common_", "error_rate", "consecutive_failures", "_inference_time"];
+        let named = screen.contains(column) || (follows && of_errors_or_hosting.iter().any(|part| column.contains(part)));
+        assert!(named, "{column} is not on the first screen:\n{screen}");
+    }
+}
+
 /// tests/conformance/production/README.md: these columns were written by the production validator's own code, and agree.
 #[test]
 fn every_score_column_agrees_with_the_production_validator() {

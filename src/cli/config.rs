@@ -91,42 +91,38 @@ mod tests {
     #[test]
     fn the_table_shows_value_and_origin_and_no_password() {
         let text = render(&settings("terminal"));
-        insta::assert_snapshot!(text, @r#"
-     setting                            value                                       from
-    ────────────────────────────────────────────────────────────────────────────────────────────────────
-     source                             postgres://u:***@h/db?password=***          DATABASE_URL
-     format                             terminal                                    --format
-     color                              never                                       --color
-     allow_cleartext_password           false                                       default
-     password_file                      -                                           default
-     connections                        2                                           default
-     statement_timeout                  3600                                        default
-     threads                            3                                           --threads
-     atol                               1e-9                                        default
-     rtol                               1e-9                                        default
-     columns                            -                                           default
-     ignore                             -                                           default
-     validator_hotkey                   -                                           default
-     encoding                           plain                                       default
-     updated_at                         ordered                                     default
-     incremental                        false                                       default
-     state                              -                                           default
-     scoring.expected_leads             24, 48, 72, 96, 120, 144, 168, 192, 216,    default
-                                        240
-     scoring.expected_variables         2t, 10u, 10v, msl, t, u, v, q, z            default
-     scoring.era5_weight                0.95                                        default
-     scoring.day1_weight                0.05                                        default
-     scoring.day1_pass_threshold        0.1                                         default
-     scoring.max_retries                default=1, query=5                          RECOUNT_MAX_RETRIES
-     scoring.rank_method                competition                                 default
-     scoring.failed_response_statuses   failed, error, miner_offline,               default
-                                        verification_failed, verification_error,
-                                        verification_timeout, era5_scoring_failed
-     scoring.run_level_steps            seed                                        default
-     scoring.forecast_type              10day                                       default
-     scoring.step_retention_days        30                                          default
-     scoring.snapshot_time              -                                           default
-    "#);
+        insta::assert_snapshot!(text, @r"
+         setting                            value                                                                                                              from
+        ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+         source                             postgres://u:***@h/db?password=***                                                                                 DATABASE_URL
+         format                             terminal                                                                                                           --format
+         color                              never                                                                                                              --color
+         allow_cleartext_password           false                                                                                                              default
+         connections                        2                                                                                                                  default
+         statement_timeout                  3600                                                                                                               default
+         threads                            3                                                                                                                  --threads
+         atol                               1e-9                                                                                                               default
+         rtol                               1e-9                                                                                                               default
+         columns                            -                                                                                                                  default
+         ignore                             -                                                                                                                  default
+         validator_hotkey                   -                                                                                                                  default
+         encoding                           plain                                                                                                              default
+         updated_at                         ordered                                                                                                            default
+         incremental                        false                                                                                                              default
+         state                              -                                                                                                                  default
+         scoring.expected_leads             24, 48, 72, 96, 120, 144, 168, 192, 216, 240                                                                       default
+         scoring.expected_variables         2t, 10u, 10v, msl, t, u, v, q, z                                                                                   default
+         scoring.era5_weight                0.95                                                                                                               default
+         scoring.day1_weight                0.05                                                                                                               default
+         scoring.day1_pass_threshold        0.1                                                                                                                default
+         scoring.max_retries                default=1, query=5                                                                                                 RECOUNT_MAX_RETRIES
+         scoring.rank_method                competition                                                                                                        default
+         scoring.failed_response_statuses   failed, error, miner_offline, verification_failed, verification_error, verification_timeout, era5_scoring_failed   default
+         scoring.run_level_steps            seed                                                                                                               default
+         scoring.forecast_type              10day                                                                                                              default
+         scoring.step_retention_days        30                                                                                                                 default
+         scoring.snapshot_time              -                                                                                                                  default
+        ");
         assert!(!text.contains("secret"));
     }
 

@@ -13,10 +13,14 @@ use crate::model::visible;
 use super::args::LogFormat;
 use super::values::Color;
 
-/// Columns where nobody tells how wide the reader's window is.
+/// Where stdout is no window and COLUMNS is not set, whatever reads it breaks lines as it likes, if it does.
+const ENDLESS: u16 = u16::MAX;
+/// Columns of a window that does not tell its width.
 const UNKNOWN_WIDTH: u16 = 100;
 /// Wider lines are hard to follow, however wide the window.
 const MAX_WIDTH: u16 = 160;
+/// Narrower ones break what must stay whole.
+const MIN_WIDTH: u16 = 40;
 
 /// Whether anything is painted: else no ESC is ours.
 static PAINTS: AtomicBool = AtomicBool::new(false);
@@ -37,8 +41,7 @@ impl Look {
             Color::Auto => io::stdout().is_terminal() && wants_color(),
         };
         PAINTS.fetch_or(color, Ordering::Relaxed);
-        let width = comfy_table::Table::new().width().unwrap_or(UNKNOWN_WIDTH);
-        Look { color, width: width.min(MAX_WIDTH) }
+        Look { color, width: width() }
     }
 
     pub fn for_stderr() -> Look {
@@ -51,6 +54,16 @@ impl Look {
     pub fn paint(self, style: &str, text: &str) -> String {
         if self.color { format!("\x1b[{style}m{text}\x1b[0m") } else { text.to_owned() }
     }
+}
+
+/// The columns that a line may take: COLUMNS, else those of the window, else as many as it needs.
+fn width() -> u16 {
+    let asked = std::env::var("COLUMNS").ok().and_then(|columns| columns.trim().parse().ok()).filter(|columns| *columns > 0);
+    let window = || match io::stdout().is_terminal() {
+        true => comfy_table::Table::new().width().unwrap_or(UNKNOWN_WIDTH).min(MAX_WIDTH),
+        false => ENDLESS,
+    };
+    asked.unwrap_or_else(window).max(MIN_WIDTH)
 }
 
 /// https://no-color.org: set and not empty means no colours.

@@ -67,16 +67,16 @@ impl Cause {
     /// What the name means, where the numbers of one cell do not matter.
     pub fn meaning(self) -> &'static str {
         match self {
-            Cause::Follows => "follows from other stored cells that are wrong",
-            Cause::NaiveSum => "right but for the last bits, as naive sums are",
+            Cause::Follows => "follows from other stored cells",
+            Cause::NaiveSum => "right but for the last bits",
             Cause::Rounded { .. } | Cause::SinglePrecision => "right, but rounded",
             Cause::Denominator { .. } => "divided by another number of leads",
             Cause::Stale { .. } => "was right before more scores came",
             Cause::Duplicates => "counts repeated scores more than once",
             Cause::SetAside => "counts rows that the rules set aside",
-            Cause::OtherMiner { .. } => "is the value of another miner of the run",
-            Cause::OtherWeights { .. } | Cause::OtherThreshold => "was made with other weights or another threshold",
-            Cause::Unexplained => "nothing known explains it",
+            Cause::OtherMiner { .. } => "the value of another miner of the run",
+            Cause::OtherWeights { .. } | Cause::OtherThreshold => "made with other weights or another threshold",
+            Cause::Unexplained => "no known cause",
         }
     }
 }
@@ -90,9 +90,9 @@ impl fmt::Display for Cause {
             Cause::Denominator { leads } => write!(f, "divided by {leads} leads"),
             Cause::Stale { scores: 1 } => f.write_str("was right before the last score came"),
             Cause::Stale { scores } => write!(f, "was right before the last {scores} scores came"),
-            Cause::OtherMiner { miner } => write!(f, "is the value of miner {miner} in the same run"),
-            Cause::OtherWeights { era5, day1 } => write!(f, "was made with the weights {era5} and {day1}"),
-            Cause::OtherThreshold => f.write_str("was made with another threshold for the Day-1 score"),
+            Cause::OtherMiner { miner } => write!(f, "the value of miner {miner} in the same run"),
+            Cause::OtherWeights { era5, day1 } => write!(f, "made with the weights {era5} and {day1}"),
+            Cause::OtherThreshold => f.write_str("made with another threshold for the Day-1 score"),
             plain => f.write_str(plain.meaning()),
         }
     }

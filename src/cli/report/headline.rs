@@ -1,11 +1,16 @@
-//! The one sentence that a tired operator reads.
+//! The one sentence that a tired operator reads: whether it matters, then what differs, worst first.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use crate::model::outcome::{Outcome, RowCounts};
+use crate::model::difference::{Class, Difference};
+use crate::model::outcome::Outcome;
+use crate::model::rollups::{ForecastStat, Rollup};
 use crate::model::value::Value;
 
+use super::impact::{WEIGHTED, changes};
 use super::text::{counted, grouped, value};
+use super::why::{Topic, is_wrong};
 
 /// How things stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,9 +41,9 @@ fn found(outcome: &Outcome) -> (Standing, String) {
     let within: u64 = outcome.tables.values().map(|table| table.cells.within).sum();
     let unproven: u64 = outcome.tables.values().map(|table| table.rows.unproven).sum();
     if !outcome.in_sync() {
-        let mut found: Vec<_> = outcome.tables.iter().filter_map(|(name, table)| deviation(name, &table.rows)).collect();
-        found.extend((unproven > 0).then(|| unproven_rows(unproven)));
-        return (Standing::Drift, format!("DRIFT: {}.", found.join("; ")));
+        let mut groups = groups(&outcome.differences);
+        groups.extend((unproven > 0).then(|| unproven_rows(unproven)));
+        return (Standing::Drift, format!("{}{}.", weights(outcome), groups.join("; ")));
     }
     if outcome.command == "recompute" {
         return (Standing::Good, format!("Recomputed from {}.", counted(outcome.rows.values().sum(), "row")));
@@ -62,18 +67,70 @@ fn found(outcome: &Outcome) -> (Standing, String) {
     (Standing::Good, format!("In sync: all {} of {tables} match{within}.", counted(rows, "compared row")))
 }
 
-/// What is wrong with one table, where something is.
-fn deviation(name: &str, rows: &RowCounts) -> Option<String> {
-    let lone = [(rows.missing, "missing"), (rows.extra, "extra")];
-    let lone: Vec<_> = lone.iter().filter(|(count, _)| *count > 0).map(|(n, what)| format!("{} {what}", grouped(*n))).collect();
-    let lone = lone.join(", ");
-    if rows.drift == 0 {
-        return (!lone.is_empty()).then(|| format!("rows of {name}: {lone}"));
+/// Whether the scores that weights are set from are right.
+fn weights(outcome: &Outcome) -> String {
+    let table = outcome.tables.get(ForecastStat::TABLE);
+    let Some((table, column)) = table.and_then(|table| Some((table, table.columns.get(WEIGHTED)?))) else {
+        return "DRIFT: ".to_owned();
+    };
+    let (rows, lone) = (table.rows.all(), table.rows.missing + table.rows.extra);
+    let wrong = column.drift + lone;
+    if wrong > 0 {
+        let what = if column.drift > 0 { "is wrong" } else { "is there too often or not at all" };
+        let rows = counted(rows, "row");
+        return format!("DRIFT that reaches weights: {WEIGHTED} {what} in {} of {rows}. ", grouped(wrong));
     }
-    let stored = counted(rows.all() - rows.missing, "row");
-    let verb = if rows.drift == 1 { "differs" } else { "differ" };
-    let lone = if lone.is_empty() { lone } else { format!(" ({lone})") };
-    Some(format!("{} of {stored} of {name} {verb}{lone}", grouped(rows.drift)))
+    let checked = rows - column.unproven;
+    format!("DRIFT, but not where weights are set from: {WEIGHTED} is right in all {}. ", counted(checked, "row"))
+}
+
+/// What differs by group, worst first, without what only follows from it.
+fn groups(differences: &[Difference]) -> Vec<String> {
+    let wrong: Vec<&Difference> = differences.iter().filter(|difference| is_wrong(difference)).collect();
+    let of = |topic: Topic| wrong.iter().copied().filter(move |difference| Topic::of(difference) == topic);
+    let mut groups: Vec<String> = Topic::ALL.into_iter().filter_map(|topic| {
+        let roots: Vec<&Difference> = of(topic).filter(|difference| !difference.follows()).collect();
+        (!roots.is_empty()).then(|| group(topic, &roots, differences))
+    }).collect();
+    let follow = wrong.iter().filter(|difference| difference.follows()).count() as u64;
+    groups.extend((follow > 0).then(|| match follow {
+        1 => "1 cell follows from these".to_owned(),
+        cells => format!("{} cells follow from these", grouped(cells)),
+    }));
+    groups
+}
+
+fn group(topic: Topic, roots: &[&Difference], differences: &[Difference]) -> String {
+    let rows: BTreeSet<_> = roots.iter().map(|difference| (difference.table, &difference.key)).collect();
+    match topic {
+        Topic::Rows => {
+            let count = |class| roots.iter().filter(|difference| difference.class == class).count() as u64;
+            let lone = [(count(Class::Missing), "missing"), (count(Class::Extra), "extra")];
+            let lone = lone.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{} {what}", grouped(count)));
+            format!("rows: {}", lone.collect::<Vec<_>>().join(", "))
+        }
+        Topic::Scores => {
+            let (cells, rows) = (counted(roots.len() as u64, "cell"), counted(rows.len() as u64, "row"));
+            format!("scores: {cells} wrong in {rows}{}", ranks_changed(differences))
+        }
+        other => format!("{}: {}", other.name(), grouped(roots.len() as u64)),
+    }
+}
+
+/// Miners that are in another place, where that follows from a wrong score.
+fn ranks_changed(differences: &[Difference]) -> String {
+    let moved: Vec<_> = changes(differences).into_iter().filter(|change| change.rank.is_some() && change.score.is_some()).collect();
+    let runs: BTreeSet<_> = moved.iter().map(|change| change.forecast_run_id).collect();
+    let verb = if moved.len() == 1 { "changes" } else { "change" };
+    let miners = counted(moved.len() as u64, "miner");
+    match (moved.first(), runs.len()) {
+        (None, _) => String::new(),
+        (Some(one), 1) => match one.run {
+            Some(run) => format!(" ({miners} {verb} rank in run {run})"),
+            None => format!(" ({miners} {verb} rank)"),
+        },
+        (Some(_), runs) => format!(" ({miners} {verb} rank in {runs} runs)"),
+    }
 }
 
 /// D6

@@ -10,12 +10,14 @@ use super::values::Format;
 use patterns::Found;
 
 mod headline;
+mod impact;
 mod json;
 mod patterns;
 mod shape;
 pub(crate) mod table;
 mod terminal;
 pub mod text;
+mod why;
 
 pub(crate) use text::{counted, elapsed};
 

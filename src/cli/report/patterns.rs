@@ -1,4 +1,5 @@
-//! Drift by pattern: a column that its writer never fills is one line of a report, however many rows it has.
+//! Drift by pattern: a column that its writer never fills is one line of a report, however many rows it has. What has different causes
+//! is no one pattern.
 
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -6,12 +7,14 @@ use std::collections::HashMap;
 use crate::model::difference::{Class, Difference};
 
 use super::shape;
+use super::why::why;
 
 /// Differences of one column with one shape.
 #[derive(Debug, PartialEq)]
 pub struct Pattern<'a> {
     /// See [`shape::column`].
     pub column: &'a str,
+    pub why: &'static str,
     pub shape: String,
     pub count: u64,
     /// The first of them.
@@ -36,14 +39,14 @@ impl Found<'_> {
 /// The patterns, most frequent first; equally frequent ones in order of their examples.
 fn patterns<'a>(differences: impl IntoIterator<Item = &'a Difference>) -> Vec<Pattern<'a>> {
     let mut patterns: Vec<Pattern<'_>> = Vec::new();
-    let mut known: HashMap<(&str, &str, String), usize> = HashMap::new();
+    let mut known: HashMap<(&str, &str, &str, String), usize> = HashMap::new();
     for difference in differences {
-        let (column, shape) = (shape::column(difference), shape::shape(difference));
-        match known.get(&(difference.table, column, shape.clone())) {
+        let (column, why, shape) = (shape::column(difference), why(difference), shape::shape(difference));
+        match known.get(&(difference.table, column, why, shape.clone())) {
             Some(&index) => patterns[index].count += 1,
             None => {
-                known.insert((difference.table, column, shape.clone()), patterns.len());
-                patterns.push(Pattern { column, shape, count: 1, example: difference });
+                known.insert((difference.table, column, why, shape.clone()), patterns.len());
+                patterns.push(Pattern { column, why, shape, count: 1, example: difference });
             }
         }
     }
@@ -86,7 +89,7 @@ mod tests {
             [
                 (2, "era5_score_*h", "number → NULL", &differences[1]),
                 (1, "avg_era5_score", "number → NULL", &differences[0]),
-                (1, "avg_rmse", "number ≈ 1e-1 apart", &differences[3]),
+                (1, "avg_rmse", "off by about 0.1", &differences[3]),
             ]
         );
         assert!(patterns(&[]).is_empty());

@@ -18,7 +18,7 @@ pub fn column(difference: &Difference) -> &str {
     }
 }
 
-/// `NULL → 0.0`, `seeded → pending`, `number ≈ 1e-3 apart`, …
+/// `NULL → 0.0`, `seeded → pending`, `off by about 0.001`, …
 pub fn shape(difference: &Difference) -> String {
     let (stored, recomputed) = (&difference.stored, &difference.recomputed);
     match difference.class {
@@ -30,7 +30,7 @@ pub fn shape(difference: &Difference) -> String {
     }
     match difference.delta() {
         Some(delta) if !is_zero(stored) && !is_zero(recomputed) && delta.is_finite() && delta != 0.0 => {
-            format!("number ≈ {} apart", magnitude(delta))
+            format!("off by about {}", magnitude(delta))
         }
         _ => {
             let literal = is_status(difference);
@@ -55,6 +55,7 @@ fn magnitude(delta: f64) -> String {
         0.0 => "1".to_owned(),
         1.0 => "10".to_owned(),
         2.0 => "100".to_owned(),
+        power if (-4.0..0.0).contains(&power) => format!("{:.*}", -power as usize, 10_f64.powf(power)),
         power => format!("1e{power}"),
     }
 }
@@ -114,9 +115,9 @@ mod tests {
             ("era5_completeness", Null, Float(0.0), "NULL → 0.0"),
             ("era5_completeness", Float(0.0), Float(0.5), "0.0 → number"),
             ("miner_rank", Int(20), Null, "number → NULL"),
-            ("avg_rmse", Float(1.0), Float(1.0042), "number ≈ 1e-3 apart"),
-            ("miner_rank", Int(9), Int(7), "number ≈ 1 apart"),
-            ("retries_remaining", Int(1), Int(5001), "number ≈ 1e3 apart"),
+            ("avg_rmse", Float(1.0), Float(1.0042), "off by about 0.001"),
+            ("miner_rank", Int(9), Int(7), "off by about 1"),
+            ("retries_remaining", Int(1), Int(5001), "off by about 1e3"),
             ("avg_rmse", Float(f64::MAX), Float(f64::MIN), "number → number"),
             ("forecast_score_initial", Float(f64::NEG_INFINITY), Null, "-Infinity → NULL"),
             ("forecast_score_initial", Float(f64::NAN), Float(0.25), "NaN → number"),

@@ -1,30 +1,33 @@
 //! The report for people: first what matters, then where, then how it was found.
 
-use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
+use crate::model::cause::Cause;
 use crate::model::columns::Group;
-use crate::model::difference::{Class, Difference};
-use crate::model::filter::stored_column;
+use crate::model::difference::{Class, Difference, RowKey};
+use crate::model::filter::{STORED_TABLES, stored_column};
 use crate::model::finding::Severity;
 use crate::model::outcome::{Outcome, TableTally};
-use crate::model::rollups::{MinerStat, Rollup, SubnetStat};
+use crate::model::rollups::{ForecastStat, Rollup};
 use crate::model::value::Value;
 
 use crate::cli::output::Look;
 
 use super::headline::Standing;
+use super::impact::{WEIGHTED, changes};
 use super::patterns::{Found, Pattern};
 use super::table::Grid;
-use super::text::{counted, elapsed, grouped, magnitude, value};
+use super::text::{counted, elapsed, grouped, magnitude, off_by, value};
+use super::why::Topic;
+use super::{shape, why};
 
 /// Patterns shown; JSON has all.
 const PATTERNS_MAX: usize = 25;
 /// Worst differences shown; `recount diff --out` writes all.
-const WORST_MAX: usize = 10;
-/// Of them in a row from one column, where others have any.
-const WORST_OF_COLUMN: usize = 3;
+const WORST_MAX: usize = 12;
+/// Rows shown whose score or rank changes; JSON has all.
+const IMPACT_MAX: usize = 10;
 
 const BOLD: &str = "1";
 const RED: &str = "1;31";
@@ -45,10 +48,14 @@ pub fn headline(outcome: &Outcome, look: Look) -> String {
 /// The whole report.
 pub fn render(outcome: &Outcome, found: &Found<'_>, doing: &str, look: Look) -> String {
     let mut sections = vec![headline(outcome, look) + &provenance(outcome, doing)];
-    sections.extend(outcome.tables.iter().map(|(name, tally)| table(name, tally, look)));
     if !found.drift.is_empty() {
-        sections.push(patterns("Drift by pattern", &found.drift, look));
+        sections.push(reasons(&outcome.differences, look));
+    }
+    sections.push(outcome.tables.iter().map(|(name, tally)| table(name, tally, look)).collect());
+    sections.extend(impact(&outcome.differences, look));
+    if !found.drift.is_empty() {
         sections.push(worst(&outcome.differences, look));
+        sections.push(patterns("By pattern", &found.drift, look));
     }
     if !found.unproven.is_empty() {
         sections.push(patterns("Cannot be checked: what the cells rest on is gone", &found.unproven, look));
@@ -56,7 +63,9 @@ pub fn render(outcome: &Outcome, found: &Found<'_>, doing: &str, look: Look) -> 
     if !outcome.findings.is_empty() {
         sections.push(findings(outcome, look));
     }
+    sections.extend(next_steps(outcome, look));
     sections.push(closing(outcome));
+    sections.retain(|section| !section.is_empty());
     sections.join("\n")
 }
 
@@ -66,7 +75,30 @@ fn provenance(outcome: &Outcome, doing: &str) -> String {
     format!("{}: {}, as of {}, {rows} read; {doing}.\n", outcome.command, outcome.source, value(&Value::Time(outcome.taken_at)))
 }
 
-/// One rollup table: its rows by class, and its columns that drifted.
+/// What differs and why: by group of columns, and then what only follows from that.
+fn reasons(differences: &[Difference], look: Look) -> String {
+    let mut grid = Grid::new(&["differs", "cells", "why, and in which columns"], look).right([1]);
+    let reasons = why::reasons(differences);
+    for topic in Topic::ALL {
+        let roots: Vec<_> = reasons.iter().filter(|reason| reason.topic == topic && !reason.follows).collect();
+        if !roots.is_empty() {
+            let cells = roots.iter().map(|reason| reason.cells).sum();
+            let listed: Vec<String> = roots.iter().map(|reason| reason.listed()).collect();
+            grid.row([topic.name().to_owned(), grouped(cells), listed.join("; ")]);
+        }
+    }
+    let follow: Vec<_> = reasons.iter().filter(|reason| reason.follows).collect();
+    if !follow.is_empty() {
+        let cells = follow.iter().map(|reason| reason.cells).sum();
+        let groups: Vec<String> =
+            follow.iter().map(|reason| format!("{} {}", reason.topic.name(), grouped(reason.cells))).collect();
+        let text = format!("only by what they are made of: {}", groups.join(", "));
+        grid.row(["(follow)".to_owned(), grouped(cells), text]);
+    }
+    grid.to_string()
+}
+
+/// One rollup table: its rows by class.
 fn table(name: &str, tally: &TableTally, look: Look) -> String {
     let rows = tally.rows;
     let mut counts = vec![(rows.matching, "match"), (rows.drift, "drift"), (rows.missing, "missing"), (rows.extra, "extra")];
@@ -74,78 +106,79 @@ fn table(name: &str, tally: &TableTally, look: Look) -> String {
         counts.insert(2, (rows.unproven, "cannot be checked"));
     }
     let counts: Vec<_> = counts.into_iter().map(|(count, class)| format!("{} {class}", grouped(count))).collect();
-    let counts = counts.join(", ");
-    let mut text = format!("{}  rows: {counts}\n", look.paint(BOLD, name));
-    let mut drifted: Vec<_> = tally.columns.iter().filter(|(_, column)| column.drift > 0).collect();
-    if drifted.is_empty() {
-        return text;
-    }
-    drifted.sort_by_key(|(_, column)| Reverse(column.drift));
-    let mut grid = Grid::new(&["column", "drifted cells", "largest error"], look).right([1, 2]);
-    for (column, tally) in drifted {
-        let error = if tally.max_abs_diff > 0.0 { magnitude(tally.max_abs_diff) } else { String::new() };
-        grid.row([column.clone(), grouped(tally.drift), error]);
-    }
-    let _ = write!(text, "{grid}");
-    text
+    format!("{}  rows: {}\n", look.paint(BOLD, name), counts.join(", "))
 }
 
+/// Whose score or rank changes, the greatest change first.
+fn impact(differences: &[Difference], look: Look) -> Option<String> {
+    let changes = changes(differences);
+    let heads = ["run", "miner", WEIGHTED, "changes by", "miner_rank"];
+    let mut grid = Grid::new(&heads, look).right([0, 1, 3]).least([3]);
+    let pair = |pair: Option<(&Value<'static>, &Value<'static>)>| {
+        pair.map_or(String::new(), |(stored, right)| format!("{} → {}", value(stored), value(right)))
+    };
+    for change in changes.iter().take(IMPACT_MAX) {
+        let run = change.run.map_or_else(|| change.forecast_run_id.to_owned(), |run| run.to_string());
+        let by = if change.by() > 0.0 && change.by().is_finite() { magnitude(change.by()) } else { String::new() };
+        grid.row([run, change.miner.to_string(), pair(change.score), by, pair(change.rank)]);
+    }
+    let rest = changes.len().saturating_sub(IMPACT_MAX) as u64;
+    let rest = if rest > 0 { format!(" and {} more: see --format json\n", grouped(rest)) } else { String::new() };
+    let title = look.paint(BOLD, "Miners whose score or rank changes");
+    (!changes.is_empty()).then(|| format!("{title}\n{grid}{rest}"))
+}
+
+/// Patterns by table, so that names stand in full where the window is narrow.
 fn patterns(title: &str, patterns: &[Pattern<'_>], look: Look) -> String {
-    let mut grid = Grid::new(&["count", "table", "column", "stored → recomputed", "for example"], look).right([0]);
-    for pattern in patterns.iter().take(PATTERNS_MAX) {
-        let off_by = pattern.example.delta().map(|delta| format!(" (by {})", magnitude(delta))).unwrap_or_default();
-        let example = pattern.example.key.to_string() + &off_by;
-        grid.row([
-            grouped(pattern.count),
-            short(pattern.example.table).to_owned(),
-            pattern.column.to_owned(),
-            pattern.shape.clone(),
-            example,
-        ]);
+    let mut text = String::new();
+    let shown = &patterns[..patterns.len().min(PATTERNS_MAX)];
+    for name in STORED_TABLES.map(|(name, _)| name) {
+        let mut grid = Grid::new(&["cells", "column", "stored → recomputed", "for example"], look).right([0]).least([3]);
+        let of_table: Vec<_> = shown.iter().filter(|pattern| pattern.example.table == name).collect();
+        for pattern in &of_table {
+            let off_by = Some(off_by(pattern.example)).filter(|text| !text.is_empty());
+            let example = pattern.example.key.to_string() + &off_by.map(|text| format!(" ({text})")).unwrap_or_default();
+            grid.row([grouped(pattern.count), pattern.column.to_owned(), pattern.shape.clone(), example]);
+        }
+        if !of_table.is_empty() {
+            let gap = if text.is_empty() { "" } else { "\n" };
+            let _ = write!(text, "{gap}{}\n{grid}", look.paint(BOLD, &format!("{title}: {name}")));
+        }
     }
     let rest = patterns.len().saturating_sub(PATTERNS_MAX) as u64;
     let rest = if rest > 0 { format!(" and {} more: see --format json\n", grouped(rest)) } else { String::new() };
-    format!("{}\n{grid}{rest}", look.paint(BOLD, title))
+    text + &rest
 }
 
-/// The differences that matter most: large errors of scores, then of other numbers, whole rows, the rest.
+/// The worst root of each column: large errors of scores, then of other numbers, whole rows, the rest.
 fn worst(differences: &[Difference], look: Look) -> String {
-    let mut grid = Grid::new(&["table", "column", "row", "stored", "recomputed", "error"], look).right([5]).least([5, 0]);
+    let mut grid = Grid::new(&["column", "row", "stored → recomputed", "why"], look).least([3]);
     for difference in worst_first(differences).into_iter().take(WORST_MAX) {
         let (stored, recomputed) = match difference.class {
             Class::Missing => ("no row".to_owned(), "a row".to_owned()),
             Class::Extra => ("a row".to_owned(), "no evidence".to_owned()),
             _ => (value(&difference.stored), value(&difference.recomputed)),
         };
-        grid.row([
-            short(difference.table).to_owned(),
-            difference.column.clone().unwrap_or_else(|| format!("({})", difference.class.name())),
-            difference.key.to_string(),
-            stored,
-            recomputed,
-            difference.delta().map(magnitude).unwrap_or_default(),
-        ]);
+        let column = difference.column.clone().unwrap_or_else(|| difference.table.to_owned());
+        let why = difference.cause.filter(|cause| *cause != Cause::Unexplained);
+        let why = why.map_or_else(|| why::why(difference).to_owned(), |cause| cause.to_string());
+        let off_by = off_by(difference);
+        let why = if off_by.is_empty() { why } else { format!("{why} ({off_by})") };
+        grid.row([column, difference.key.to_string(), format!("{stored} → {recomputed}"), why]);
     }
-    format!("{}\n{grid}", look.paint(BOLD, "Worst differences"))
+    format!("{}\n{grid}", look.paint(BOLD, "The worst of each column"))
 }
 
-/// Large errors first, a few of each column at a time, so that one column does not hide the others.
-fn worst_first(differences: &[Difference]) -> Vec<&Difference> {
+/// Of each column and class the worst root, large errors first.
+pub fn worst_first(differences: &[Difference]) -> Vec<&Difference> {
     let by_size = |((a, small), _): &((u8, f64), _), ((b, large), _): &((u8, f64), _)| a.cmp(b).then(large.total_cmp(small));
-    let drifted = differences.iter().filter(|difference| difference.class != Class::Unproven);
-    let mut ranked: Vec<_> = drifted.map(|difference| (rank(difference), difference)).collect();
+    let roots = differences.iter().filter(|difference| why::is_wrong(difference) && !difference.follows());
+    let mut ranked: Vec<_> = roots.map(|difference| (rank(difference), difference)).collect();
     ranked.sort_by(by_size);
-    let mut seen = BTreeMap::new();
-    let mut rounds: Vec<_> = ranked
-        .into_iter()
-        .map(|((class, _), difference)| {
-            let seen = seen.entry((difference.table, &difference.column)).or_insert(0_usize);
-            *seen += 1;
-            (class, (*seen - 1) / WORST_OF_COLUMN, difference)
-        })
-        .collect();
-    rounds.sort_by_key(|(class, round, _)| (*class, *round));
-    rounds.into_iter().map(|(_, _, difference)| difference).collect()
+    let mut seen = BTreeSet::new();
+    let mut worst: Vec<&Difference> = ranked.into_iter().map(|(_, difference)| difference).collect();
+    worst.retain(|difference| seen.insert((difference.table, shape::column(difference), difference.class)));
+    worst
 }
 
 /// Class, then size within it. Scores are all of one size, so their errors compare; other numbers by their relative error.
@@ -168,15 +201,6 @@ fn size(value: &Value<'_>) -> f64 {
     }
 }
 
-/// Rollup tables by one word, where room is scarce.
-fn short(table: &str) -> &str {
-    match table {
-        MinerStat::TABLE => "miner",
-        SubnetStat::TABLE => "subnet",
-        _ => "forecast",
-    }
-}
-
 fn findings(outcome: &Outcome, look: Look) -> String {
     let mut grid = Grid::new(&["count", "severity", "finding"], look).right([0]);
     for severity in [Severity::Error, Severity::Warning, Severity::Info] {
@@ -185,6 +209,24 @@ fn findings(outcome: &Outcome, look: Look) -> String {
         }
     }
     format!("{}\n{grid}", look.paint(BOLD, "Findings in the evidence"))
+}
+
+/// What to do about it, as commands.
+fn next_steps(outcome: &Outcome, look: Look) -> Option<String> {
+    let source = &outcome.source;
+    let mut steps = Vec::new();
+    let explained = worst_first(&outcome.differences).into_iter().find(|found| found.table == ForecastStat::TABLE && found.class == Class::Drift);
+    if let Some(Difference { key: RowKey { run_id: Some(run), miner_uid: Some(miner), .. }, column: Some(column), .. }) = explained {
+        steps.push((format!("recount explain {source} --run {run} --miner {miner} --column {column}"), "why it is what it is"));
+    }
+    if !outcome.in_sync() && outcome.command == "reconcile" && source.starts_with("postgres") {
+        steps.push((format!("recount reconcile {source} --apply"), "correct all of it; `recount undo` takes it back"));
+    }
+    let mut text = look.paint(BOLD, "What to do") + "\n";
+    for (command, what) in &steps {
+        let _ = writeln!(text, " {command}\n   {what}");
+    }
+    (!steps.is_empty()).then_some(text)
 }
 
 fn closing(outcome: &Outcome) -> String {

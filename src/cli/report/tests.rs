@@ -91,6 +91,7 @@ fn drifted() -> Outcome {
     });
     let columns = [
         ("era5_combined_score", 1, 0.0042),
+        ("overall_forecast_score", 0, 0.0),
         ("era5_completeness", 3, 0.0),
         ("forecast_status", 2, 0.0),
         ("hosting_latency_ms", 1, 900.0),
@@ -111,48 +112,53 @@ fn drifted() -> Outcome {
 #[test]
 fn the_terminal_report_of_a_drifted_source() {
     insta::assert_snapshot!(render(&drifted(), Format::Terminal, false, LOOK).unwrap(), @r#"
-    DRIFT: 37 of 3,503 rows of weather_forecast_stats differ (1 missing); 1 of 7 rows of weather_subnet_stats differs.
+    DRIFT that reaches weights: overall_forecast_score is there too often or not at all in 1 of 3,504 rows. scores: 4 cells wrong in 4 rows; rows: 1 missing; ranks: 2; status: 2; errors: 1; hosting: 1.
     reconcile: data/sample, as of 2025-06-19T00:00:00Z, 41,286 rows read; nothing was changed.
 
+     differs   cells   why, and in which columns
+    ─────────────────────────────────────────────────────────────────────────────────────────────────
+     scores        4   not written: era5_completeness 3; another number: era5_combined_score 1
+     rows          1   not stored: (whole row) 1
+     ranks         2   nothing gives it: miner_rank 1; other keys or values: in weather_subnet_stats
+                       top_miners 1
+     status        2   another vocabulary: forecast_status 2
+     errors        1   errors kept or cleared otherwise: last_error_message 1
+     hosting       1   another number: hosting_latency_ms 1
+
     weather_forecast_stats  rows: 3,466 match, 37 drift, 1 missing, 0 extra
-     column                drifted cells   largest error
-    ─────────────────────────────────────────────────────
-     era5_completeness                 3
-     forecast_status                   2
-     era5_combined_score               1          0.0042
-     hosting_latency_ms                1             900
-
     weather_subnet_stats  rows: 6 match, 1 drift, 0 missing, 0 extra
-     column       drifted cells   largest error
-    ────────────────────────────────────────────
-     top_miners               1
 
-    Drift by pattern
-     count   table      column                stored → recomputed   for example
-    ───────────────────────────────────────────────────────────────────────────────────────────
-         3   forecast   era5_completeness     NULL → 0.0            run 5, miner 1
-         2   forecast   forecast_status       seeded → pending      run 5, miner 1
-         1   forecast   era5_combined_score   number ≈ 1e-3 apart   run 6, miner 1 (by 0.0042)
-         1   forecast   miner_rank            number → NULL         run 6, miner 2
-         1   forecast   hosting_latency_ms    number ≈ 100 apart    run 6, miner 3 (by -900)
-         1   forecast   last_error_message    text → NULL           run 6, miner 4
-         1   forecast   (whole row)           not stored            run 6, miner 9
-         1   subnet     top_miners            array → array         lifetime
-
-    Worst differences
-     table      column                row              stored                       recomputed    error
+    The worst of each column
+     column                   row              stored → recomputed                why
     ────────────────────────────────────────────────────────────────────────────────────────────────────
-     forecast   era5_combined_score   run 6, miner 1   0.5                          0.5042       0.0042
-     forecast   hosting_latency_ms    run 6, miner 3   1200                         300            -900
-     forecast   (missing)             run 6, miner 9   no row                       a row
-     forecast   era5_completeness     run 5, miner 1   NULL                         0.0
-     forecast   era5_completeness     run 5, miner 2   NULL                         0.0
-     forecast   era5_completeness     run 5, miner 3   NULL                         0.0
-     forecast   forecast_status       run 5, miner 1   seeded                       pending
-     forecast   forecast_status       run 5, miner 2   seeded                       pending
-     forecast   miner_rank            run 6, miner 2   4                            NULL
-     forecast   last_error_message    run 6, miner 4   GET [REDACTED] [0m failed    NULL
-                                                       after…
+     era5_combined_score      run 6, miner 1   0.5 → 0.5042                       another number (off
+                                                                                  by about 0.0042)
+     hosting_latency_ms       run 6, miner 3   1200 → 300                         another number (off
+                                                                                  by about 900)
+     weather_forecast_stats   run 6, miner 9   no row → a row                     not stored
+     era5_completeness        run 5, miner 1   NULL → 0.0                         not written
+     forecast_status          run 5, miner 1   seeded → pending                   another vocabulary
+     miner_rank               run 6, miner 2   4 → NULL                           nothing gives it
+     last_error_message       run 6, miner 4   GET [REDACTED] [0m failed after…   errors kept or
+                                               → NULL                             cleared otherwise
+     top_miners               lifetime         [] →                               other keys or values
+                                               [{"miner_uid":1,"rank":1,"score…
+
+    By pattern: weather_forecast_stats
+     cells   column                stored → recomputed   for example
+    ──────────────────────────────────────────────────────────────────────────────────────────
+         3   era5_completeness     NULL → 0.0            run 5, miner 1
+         2   forecast_status       seeded → pending      run 5, miner 1
+         1   era5_combined_score   off by about 0.001    run 6, miner 1 (off by about 0.0042)
+         1   miner_rank            number → NULL         run 6, miner 2
+         1   hosting_latency_ms    off by about 100      run 6, miner 3 (off by about 900)
+         1   last_error_message    text → NULL           run 6, miner 4
+         1   (whole row)           not stored            run 6, miner 9
+
+    By pattern: weather_subnet_stats
+     cells   column       stored → recomputed   for example
+    ────────────────────────────────────────────────────────
+         1   top_miners   array → array         lifetime
 
     Findings in the evidence
      count   severity   finding
@@ -160,6 +166,10 @@ fn the_terminal_report_of_a_drifted_source() {
          1   error      orphan_score
         12   warning    partial_lead
      1,480   info       duplicate_score
+
+    What to do
+     recount explain data/sample --run 6 --miner 1 --column era5_combined_score
+       why it is what it is
 
     note: miner_stats is not in the source and was not compared
     time: runs 1.2 s, total 1.3 s
@@ -183,7 +193,7 @@ fn the_terminal_report_of_a_source_in_sync() {
 #[test]
 fn quiet_is_the_headline() {
     let text = render(&drifted(), Format::Terminal, true, LOOK).unwrap();
-    insta::assert_snapshot!(text, @"DRIFT: 37 of 3,503 rows of weather_forecast_stats differ (1 missing); 1 of 7 rows of weather_subnet_stats differs.");
+    insta::assert_snapshot!(text, @"DRIFT that reaches weights: overall_forecast_score is there too often or not at all in 1 of 3,504 rows. scores: 4 cells wrong in 4 rows; rows: 1 missing; ranks: 2; status: 2; errors: 1; hosting: 1.");
 }
 
 #[test]
@@ -256,6 +266,11 @@ fn the_json_report_of_a_drifted_source() {
               "drift": 1,
               "unproven": 0,
               "max_abs_diff": 900.0
+            },
+            "overall_forecast_score": {
+              "drift": 0,
+              "unproven": 0,
+              "max_abs_diff": 0.0
             }
           }
         },
@@ -399,47 +414,39 @@ fn difference(line: &serde_json::Value) -> Difference {
     }
 }
 
+/// What the production validator stored, without the causes that evidence would tell: what the values themselves say fits a page.
 #[test]
 fn a_first_night_in_production_is_a_page() {
     let mut differences = production();
     differences.retain(|difference| difference.class != Class::Within);
     let outcome = Outcome { differences, ..drifted() };
-    let report = render(&outcome, Format::Terminal, false, LOOK).unwrap();
     assert!(outcome.differences.len() > 600);
+    let report = render(&outcome, Format::Terminal, false, Look { color: false, width: 80 }).unwrap();
     let lines: Vec<_> =
-        report.lines().skip_while(|line| *line != "Drift by pattern").take_while(|line| !line.is_empty()).collect();
-    insta::assert_snapshot!(lines.join("\n"), @r#"
-    Drift by pattern
-     count   table      column                                stored → recomputed     for example
-    ───────────────────────────────────────────────────────────────────────────────────────────────────
-       109   forecast   hosting_status                        NULL → accessible       run 4, miner 3
-       108   forecast   current_forecast_status               inference_complete →    run 4, miner 3
-                                                              completed
-        56   forecast   current_forecast_stage                completed → complete    run 4, miner 3
-        52   forecast   miner_rank                            number → NULL           run 4, miner 0
-        52   forecast   era5_completeness                     NULL → 0.0              run 4, miner 0
-        25   forecast   forecast_status                       seeded → pending        run 4, miner 0
-        25   forecast   current_forecast_stage                NULL → day1_scoring     run 4, miner 0
-        25   forecast   current_forecast_status               NULL → initialized      run 4, miner 0
-        20   miner      first_seen                            time → time             miner 3
-        20   miner      last_active                           time → time             miner 3
-        19   miner      hosting_successes                     0 → number              miner 3 (by 6)
-        19   miner      host_reliability_ratio                0.0 → number            miner 3 (by 1)
-        19   miner      last_successful_forecast              time → time             miner 3
-        17   forecast   forecast_status                       pending → day1_scored   run 4, miner 3
-        17   forecast   current_forecast_stage                pending →               run 4, miner 3
-                                                              day1_scoring
-        16   miner      consecutive_successes                 0 → number              miner 3 (by 3)
-         9   forecast   forecast_status                       seeded → failed         run 4, miner 95
-         6   forecast   last_error_message                    text → text             run 4, miner 95
-         6   forecast   forecast_error_msg                    NULL → object           run 4, miner 104
-         6   forecast   current_forecast_status               polling_for_inference   run 4, miner 150
-                                                              → in_progress
-         5   forecast   forecast_inference_duration_seconds   NULL → number           run 4, miner 150
-         5   forecast   hosting_status                        NULL → inaccessible     run 4, miner 150
-         5   miner      miner_rank                            number → NULL           miner 0
-         4   forecast   forecast_error_msg                    object → object         run 4, miner 95
-         4   forecast   last_error_message                    NULL → text             run 4, miner 104
-     and 30 more: see --format json
-    "#);
+        report.lines().skip_while(|line| !line.starts_with(" differs")).take_while(|line| !line.is_empty()).collect();
+    insta::assert_snapshot!(lines.join("\n"), @r"
+     differs    cells   why, and in which columns
+    ────────────────────────────────────────────────────────────────────────────────
+     scores        54   not written: era5_completeness 52; no number:
+                        forecast_score_initial 1, in miner_stats avg_day1_score 1
+     ranks         58   nothing gives it: miner_rank 52, in miner_stats miner_rank
+                        5; another number: in miner_stats miner_rank 1
+     status       320   another vocabulary: current_forecast_status 144,
+                        current_forecast_stage 98, forecast_status 53; not counted:
+                        retries_remaining 1, in miner_stats consecutive_successes
+                        16, consecutive_failures 4, failed_forecasts 4
+     errors        31   errors kept or cleared otherwise: forecast_error_msg 12,
+                        last_error_message 11, in miner_stats common_errors 4,
+                        error_rate_by_type 4
+     hosting      154   not written: hosting_status 114; not counted: in
+                        miner_stats host_reliability_ratio 19, hosting_successes
+                        19, hosting_failures 2
+     activity      89   another time: in miner_stats first_seen 24, last_active 24,
+                        last_successful_forecast 19; another number:
+                        forecast_inference_duration_seconds 3, in miner_stats
+                        avg_inference_time 4, total_inference_time 4; not written:
+                        forecast_inference_duration_seconds 5, in miner_stats
+                        last_failed_forecast 4, avg_inference_time 1; not counted:
+                        in miner_stats total_inference_time 1
+    ");
 }
