@@ -204,8 +204,9 @@ fn the_first_screen_of_production_answers_whether_weights_are_right() {
     let expected: Vec<serde_json::Value> = serde_json::from_str(&expected).unwrap();
     for column in expected.iter().filter(drifted).map(|found| found["column"].as_str().unwrap()) {
         // What only follows is told as a group.
-        let follows = screen.contains("only by what they are made of");
-        let of_errors_or_hosting = ["hosting_", "host_", "failed_", "last_failed", "common_", "error_rate", "consecutive_failures", "_inference_time"];
+        let follows = screen.contains("(follow)");
+        let of_errors_or_hosting =
+            ["hosting_", "host_", "failed_", "last_failed", "common_", "error_rate", "consecutive_failures", "_inference_time"];
         let named = screen.contains(column) || (follows && of_errors_or_hosting.iter().any(|part| column.contains(part)));
         assert!(named, "{column} is not on the first screen:\n{screen}");
     }

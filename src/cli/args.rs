@@ -16,6 +16,7 @@ use super::operator_args::{
 };
 use super::schema_args::{MIGRATE_EXAMPLES, Migrate, PHASE2_EXAMPLES, Phase2, Phase3, STEPS_EXAMPLES, Steps};
 use super::settings::Settings;
+use super::telling::Telling;
 use super::writing::{APPLY_EXAMPLES, Apply, JOBS_EXAMPLES, Jobs, Reconcile, UNDO_EXAMPLES, Undo};
 
 const ABOUT: &str = "\
@@ -40,6 +41,7 @@ Examples:
   recount reconcile data/sample --format json
   recount reconcile data/sample --columns scores,ranks --ignore weather_subnet_stats.top_miners
   recount reconcile data/sample --runs 120..140 --miner 17 --no-lifetime
+  recount reconcile data/sample --report tonight.json --report tonight.md --fail-on scores,ranks
   recount reconcile postgres://corrector@db.example/validator --apply --max-rows 500
   recount reconcile postgres://reader@db.example/validator --incremental --state state     (each night)
   recount reconcile postgres://reader@db.example/validator --full --state state            (each week)
@@ -330,8 +332,10 @@ pub enum QueryForm {
 pub struct Diff {
     #[command(flatten)]
     pub reading: Reading,
+    #[command(flatten)]
+    pub telling: Telling,
     /// Folder for differences.parquet
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", help_heading = "Reports")]
     pub out: Option<PathBuf>,
 }
 

@@ -4,15 +4,22 @@ use crate::error::Result;
 use crate::pipeline;
 
 use super::args::{Diff, Global};
-use super::{Status, compared, config, prepare, report};
+use super::progress::Monitor;
+use super::report::Report;
+use super::{Status, compared, config, report, resolve_layers};
 
 pub fn run(args: &Diff, global: &Global) -> Result<Status> {
-    let (settings, monitor) = prepare(global, &args.reading)?;
+    args.telling.check()?;
+    let reading = &args.reading;
+    let settings = resolve_layers(global, Some(reading), reading.source.as_deref(), args.telling.flags())?;
+    let monitor = Monitor::start(global.quiet)?;
     let (job, source) = (settings.job(), settings.open(false)?);
     let outcome = match &args.out {
         Some(out) => pipeline::diff(&job, &source, out, &config::scoring(&settings), &monitor)?,
         None => pipeline::reconcile("diff", &job, &source, &monitor)?,
     };
-    report(&outcome, global, &settings, monitor)?;
-    compared(&outcome)
+    let told = Report { outcome: &outcome, settings: config::scoring(&settings), applied: None, refused: None };
+    args.telling.write(&told)?;
+    report(&told, global, &settings, monitor)?;
+    compared(&outcome, &settings.fail_on)
 }

@@ -15,7 +15,7 @@ pub enum Place {
     Global,
     /// Commands that read; top level of the file.
     Reading,
-    /// `reconcile` alone, which lists the flag itself; top level of the file.
+    /// `reconcile` (and what else lists the flag itself); top level of the file.
     Reconcile,
     /// Commands that read; `[scoring]` in the file.
     Scoring,
@@ -63,6 +63,7 @@ pub const KEYS: &[Key] = &[
     key("updated-at", Reconcile, "ordered|now|keep", "What a correction makes of updated_at: ordered keeps who is newest of a miner, now moves it in every row, keep in none", |s| &mut s.updated_at),
     key("incremental", Reconcile, "BOOL", "reconcile reads only runs that are open or have changed", |s| &mut s.incremental),
     key("state", Reconcile, "DIR", "Folder for what reconcile keeps from job to job", |s| &mut s.state),
+    key("fail-on", Reconcile, "WHAT,…", "What makes the exit status 1: drift, missing, extra, unproven, within, a group, a cause, a finding's code or severity", |s| &mut s.fail_on),
     key("expected-leads", Scoring, "HOURS,…", "Lead times that a complete forecast has, ascending", |s| &mut s.scoring.expected_leads),
     key("expected-variables", Scoring, "NAME,…", "Variables that a scored lead has", |s| &mut s.scoring.expected_variables),
     key("era5-weight", Scoring, "X", "Weight of the ERA5 score; divided by the sum of both weights", |s| &mut s.scoring.era5_weight),

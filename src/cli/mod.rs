@@ -24,6 +24,7 @@ use args::{Cli, Command, Flags, Global, LogFormat, Reading};
 use output::Message;
 use progress::Monitor;
 use settings::{Layers, Settings};
+use telling::FailOn;
 use values::Format;
 
 mod afterwards;
@@ -59,6 +60,7 @@ pub mod report;
 mod schema_args;
 pub mod settings;
 mod steps;
+mod telling;
 pub mod values;
 mod verify;
 mod writing;
@@ -160,10 +162,10 @@ fn whole(command: &str, settings: &Settings) -> Result<Job> {
 }
 
 /// Prints a report once the progress bar is gone.
-fn report(outcome: &Outcome, global: &Global, settings: &Settings, monitor: Monitor) -> Result<()> {
+fn report(report: &report::Report<'_>, global: &Global, settings: &Settings, monitor: Monitor) -> Result<()> {
     monitor.finish();
     let look = output::Look::of(settings.color);
-    output::print(&report::render(outcome, settings.format, global.quiet, look)?)
+    output::print(&report.render(settings.format, global.quiet, look)?)
 }
 
 /// Prints a result once the progress bar is gone.
@@ -193,12 +195,12 @@ fn print_applied(text: &str, applied: &Applied, planned: bool) -> Result<()> {
 }
 
 /// How a comparison ended. One of nothing is an error: a nightly job must not take it for "in sync".
-fn compared(outcome: &Outcome) -> Result<Status> {
+fn compared(outcome: &Outcome, fail_on: &FailOn) -> Result<Status> {
     if outcome.tables.values().all(|table| table.columns.is_empty()) {
         return Err(Error::new(ErrorKind::Data, "comparing", "nothing was compared")
             .hint("see the report's notes: tables may be absent, or --columns and --ignore may leave nothing of them"));
     }
-    Ok(Status::done_if(outcome.in_sync()))
+    Ok(Status::done_if(!fail_on.is_met(outcome)))
 }
 
 fn resolve(global: &Global, reading: Option<&Reading>) -> Result<Settings> {

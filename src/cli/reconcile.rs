@@ -12,6 +12,7 @@ use super::args::Global;
 use super::config;
 use super::output::Look;
 use super::progress::Monitor;
+use super::report::Report;
 use super::settings::Settings;
 use super::writing::Reconcile;
 use super::{Status, compared, print_applied, report, resolve_layers};
@@ -28,33 +29,51 @@ fn run_for(args: &Reconcile, global: &Global, account: &mut Account) -> Result<S
         let detail = format!("{flag} is about corrections, but neither --apply nor --sql asks for any");
         return Err(Error::new(ErrorKind::Usage, "reading the command line", detail));
     }
+    args.telling.check()?;
     let reading = &args.reading;
     let settings = resolve_layers(
         global,
         Some(reading),
         reading.source.as_deref(),
-        args.keeping.flags().chain(args.correcting.beside.flags()),
+        args.keeping.flags().chain(args.correcting.beside.flags()).chain(args.telling.flags()),
     )?;
     let monitor = Monitor::start(global.quiet)?;
-    let (outcome, applied) = reconcile(args, &settings, account, &monitor)?;
-    let Some(applied) = applied else {
-        report(&outcome, global, &settings, monitor)?;
-        return compared(&outcome);
-    };
-    let (planned, look) = (args.correcting.sql.is_some(), Look::of(settings.color));
-    monitor.finish();
-    let told = super::report::render_corrected(&outcome, &applied, planned, settings.format, global.quiet, look)?;
-    print_applied(&told, &applied, planned)?;
-    Ok(Status::done_if(applied.is_complete()))
+    let (outcome, written) = reconcile(args, &settings, account, &monitor)?;
+    let told = Report { outcome: &outcome, settings: config::scoring(&settings), applied: None, refused: None };
+    match written {
+        Written::Nothing => {
+            args.telling.write(&told)?;
+            report(&told, global, &settings, monitor)?;
+            compared(&outcome, &settings.fail_on)
+        }
+        // What stopped the corrections is told with all that was found.
+        Written::Refused(error) => {
+            let told = Report { refused: Some(error.to_string()), ..told };
+            args.telling.write(&told)?;
+            report(&told, global, &settings, monitor)?;
+            Err(error)
+        }
+        Written::Applied(applied) => {
+            let planned = args.correcting.sql.is_some();
+            monitor.finish();
+            let told = Report { applied: Some((&applied, planned)), ..told };
+            print_applied(&told.render(settings.format, global.quiet, Look::of(settings.color))?, &applied, planned)?;
+            args.telling.write(&told)?;
+            Ok(Status::done_if(applied.is_complete()))
+        }
+    }
+}
+
+/// What was done about what was found.
+enum Written {
+    Nothing,
+    Applied(Applied),
+    /// A guard stopped it.
+    Refused(Error),
 }
 
 /// What was found, and what was done about it, where that is asked for.
-fn reconcile(
-    args: &Reconcile,
-    settings: &Settings,
-    account: &mut Account,
-    watch: &dyn Watch,
-) -> Result<(Outcome, Option<Applied>)> {
+fn reconcile(args: &Reconcile, settings: &Settings, account: &mut Account, watch: &dyn Watch) -> Result<(Outcome, Written)> {
     let job = &settings.job();
     let keeping = keeping(args, settings)?;
     if !args.corrects() {
@@ -68,7 +87,7 @@ fn reconcile(
         };
         account.found(&outcome);
         archive(args, job, source, &mut outcome, watch)?;
-        return Ok((outcome, None));
+        return Ok((outcome, Written::Nothing));
     }
     let url = super::correct::database(settings, HINT)?;
     super::correct::check_sql(&args.correcting)?;
@@ -81,13 +100,19 @@ fn reconcile(
     account.found(&outcome);
     // Its snapshot has served then; from here on it would only hold up the server's housekeeping.
     archive(args, job, source, &mut outcome, watch)?;
-    compared(&outcome)?;
+    compared(&outcome, &settings.fail_on)?;
     let applied = match &args.correcting.sql {
-        Some(path) => pipeline::write_sql(url, &corrections, &options, path, watch)?,
-        None => pipeline::apply(url, &corrections, &options, watch)?,
+        Some(path) => pipeline::write_sql(url, &corrections, &options, path, watch),
+        None => pipeline::apply(url, &corrections, &options, watch),
     };
-    account.corrected(&applied, args.correcting.sql.is_some());
-    Ok((outcome, Some(applied)))
+    match applied {
+        Ok(applied) => {
+            account.corrected(&applied, args.correcting.sql.is_some());
+            Ok((outcome, Written::Applied(applied)))
+        }
+        Err(error) if error.kind() == ErrorKind::Refused => Ok((outcome, Written::Refused(error))),
+        Err(error) => Err(error),
+    }
 }
 
 /// What is kept from job to job, where only what changed is to be read.

@@ -17,6 +17,7 @@ use crate::model::writing::UpdatedAt;
 use crate::pipeline::{self, Source, SourceOptions};
 
 use super::keys::{KEYS, Key, Place};
+use super::telling::FailOn;
 use super::values::{Color, Format};
 
 /// The file that is read where none is named.
@@ -72,6 +73,8 @@ pub struct Settings {
     /// `reconcile` reads only what has changed since the state in this folder.
     pub incremental: bool,
     pub state: Option<String>,
+    /// What makes the exit status of a comparison 1.
+    pub fail_on: FailOn,
     pub scoring: Scoring,
     /// Made from `columns` and `ignore`.
     pub filter: ColumnFilter,
@@ -102,6 +105,7 @@ impl Default for Settings {
             encoding: Encoding::default(),
             incremental: false,
             state: None,
+            fail_on: FailOn::default(),
             scoring: Scoring::default(),
             filter: ColumnFilter::default(),
             narrowing: Narrowing::default(),

@@ -12,6 +12,8 @@ use crate::model::settings::{MaxRetries, RankMethod};
 use crate::model::time::Micros;
 use crate::model::writing::UpdatedAt;
 
+use super::telling::FailOn;
+
 /// A value that can be set. The setters give false, and change nothing, where the input is not such a value.
 pub trait Setting {
     /// What is expected, in the words of an error message.
@@ -163,6 +165,26 @@ impl Setting for Vec<String> {
 
     fn show(&self) -> Json {
         json!(self)
+    }
+}
+
+impl Setting for FailOn {
+    fn expected(&self) -> &'static str {
+        "a list of drift, missing, extra, unproven, within, groups, causes, codes and severities of findings"
+    }
+
+    fn set_text(&mut self, text: &str) -> bool {
+        let words = parts(text).filter(|part| !part.is_empty()).map(str::to_owned).collect();
+        put(self, FailOn::of(words))
+    }
+
+    fn set_toml(&mut self, value: &toml::Value) -> bool {
+        let mut words = self.words().to_vec();
+        words.set_toml(value) && put(self, FailOn::of(words))
+    }
+
+    fn show(&self) -> Json {
+        json!(self.words())
     }
 }
 

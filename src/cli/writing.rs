@@ -10,6 +10,7 @@ use crate::model::writing::MaxAbsDiff;
 
 use super::args::Reading;
 use super::operator_args::Afterwards;
+use super::telling::Telling;
 use super::values::parse_duration;
 
 pub const APPLY_EXAMPLES: &str = "\
@@ -44,6 +45,8 @@ pub struct Reconcile {
     pub correcting: Limits,
     #[command(flatten)]
     pub keeping: StateArgs,
+    #[command(flatten)]
+    pub telling: Telling,
     /// Count runs that the database has deleted from this archive, so that lifetime rollups don't shrink
     #[arg(long, value_name = "DEST", help_heading = "Archives")]
     pub history: Option<String>,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::difference::Difference;
 use super::filter::ColumnFilter;
-use super::finding::Code;
+use super::finding::{Code, Finding};
 use super::job::Narrowing;
 use super::time::Micros;
 
@@ -57,6 +57,9 @@ pub struct TableTally {
     pub columns: BTreeMap<String, ColumnTally>,
 }
 
+/// Findings of one code that a report has with their rows.
+pub const FINDINGS_KEPT: usize = 20;
+
 /// The result of one job, ready to be shown.
 #[derive(Debug, Clone)]
 pub struct Outcome {
@@ -76,6 +79,8 @@ pub struct Outcome {
     /// The tables that were compared, by name. A table that the source lacks is not here but in `notes`.
     pub tables: BTreeMap<&'static str, TableTally>,
     pub findings: BTreeMap<Code, u64>,
+    /// The first of each code, at most [`FINDINGS_KEPT`], in their order.
+    pub finding_rows: Vec<Finding>,
     /// All that drifted, is unproven, is missing or is extra, in order of table and key. Cells within tolerance are only counted.
     pub differences: Vec<Difference>,
     /// Stages in order, with the time that passed in each.

@@ -15,8 +15,8 @@ use crate::model::rollups::{ForecastStat, MinerStat, Rollup, SubnetStat};
 use crate::model::serial;
 use crate::model::value::Value;
 use crate::rollup::cause::{MinerRows, Suspect, of_digits, rows_of, tells};
-use crate::rollup::stored::{StoredRow, stored_ranks, stored_run};
-use crate::rollup::{MinerRun, UnitFold, subnet_for_life, subnet_of_run};
+use crate::rollup::stored::{StoredRow, numbers_of, stored_ranks, stored_run, stored_subnet_for_life};
+use crate::rollup::{MinerRun, UnitFold, subnet_of_run};
 
 use super::pass::Pass;
 
@@ -103,11 +103,14 @@ impl Pass<'_> {
 
     /// Cells of scores that follow from nothing.
     fn explain_scores(&self, runs: &[RunEvidence], unequal: &Unequal<'_>, differences: &mut [Difference]) {
-        let of_scores = |difference: &&mut Difference| difference.class == Class::Drift && !difference.follows() && is_score(difference);
+        let of_scores =
+            |difference: &&mut Difference| difference.class == Class::Drift && !difference.follows() && is_score(difference);
         let mut suspects: BTreeMap<i32, BTreeSet<i32>> = BTreeMap::new();
         for difference in differences.iter_mut().filter(of_scores) {
             difference.cause = Some(Cause::Unexplained);
-            if let (Value::Float(_), Some(run), Some(miner)) = (&difference.stored, difference.key.run_id, difference.key.miner_uid) {
+            if let (Value::Float(_), Some(run), Some(miner)) =
+                (&difference.stored, difference.key.run_id, difference.key.miner_uid)
+            {
                 suspects.entry(run).or_default().insert(miner);
             }
         }
@@ -141,10 +144,15 @@ impl Pass<'_> {
             if self.is_archived(Some(right.run.0)) {
                 continue;
             }
-            let missing = || diff.differences.iter().any(|other| other.class == Class::Missing && other.key.miner_uid == Some(*miner));
+            let missing =
+                || diff.differences.iter().any(|other| other.class == Class::Missing && other.key.miner_uid == Some(*miner));
             match unequal.stored.get(miner) {
                 Some(stored) if some || miners.contains(&Some(*miner)) => {
-                    side.rows.push((right.run, right.miner, stored_run(&stored.row, Some(right)).map(|row| MinerRun { run: right.run, ..row })));
+                    side.rows.push((
+                        right.run,
+                        right.miner,
+                        stored_run(&stored.row, Some(right)).map(|row| MinerRun { run: right.run, ..row }),
+                    ));
                 }
                 None if miners.contains(&Some(*miner)) && missing() => side.rows.push((right.run, right.miner, None)),
                 _ => continue,
@@ -158,7 +166,13 @@ impl Pass<'_> {
     }
 
     /// Cells of the tables that are made of the run rows: those that M and N give over the stored ones.
-    pub(super) fn causes_of_whole(&self, compared: &mut [(TablePlan, TableDiff)], lives: &StoredLives, side: &BTreeMap<i32, SubnetStat>, rows: u64) {
+    pub(super) fn causes_of_whole(
+        &self,
+        compared: &mut [(TablePlan, TableDiff)],
+        lives: &StoredLives,
+        side: &BTreeMap<i32, SubnetStat>,
+        rows: u64,
+    ) {
         for (plan, diff) in compared {
             let drifted = |difference: &&mut Difference| difference.class == Class::Drift;
             match plan.table {
@@ -169,7 +183,7 @@ impl Pass<'_> {
                     }
                 }
                 _ => {
-                    let life = self.snapshot.stored_miners.as_deref().map(|miners| subnet_for_life(miners, rows));
+                    let life = self.snapshot.stored_miners.as_deref().map(|miners| stored_subnet_for_life(miners, rows));
                     for difference in diff.differences.iter_mut().filter(drifted) {
                         let derived = match difference.key.run_id {
                             Some(run) => side.get(&run),
@@ -220,10 +234,11 @@ impl Pass<'_> {
 
 /// N1 over the rows of a run as they are stored.
 fn stored_subnet(unequal: &Unequal<'_>, side: &StoredSide, run: RunId) -> SubnetStat {
-    let is_missing = |miner: Option<i32>| side.rows.iter().any(|(of, uid, row)| *of == run && Some(uid.0) == miner && row.is_none());
+    let is_missing =
+        |miner: Option<i32>| side.rows.iter().any(|(of, uid, row)| *of == run && Some(uid.0) == miner && row.is_none());
     let rows = unequal.of_run(run.0).filter(|(right, stored)| stored.is_some() || !is_missing(right.miner_uid));
-    let rows: Vec<&ForecastStat> = rows.map(|(right, stored)| stored.map_or(right, |stored| &stored.row)).collect();
-    subnet_of_run(run, &rows)
+    let rows: Vec<_> = rows.map(|(right, stored)| numbers_of(stored.map_or(right, |stored| &stored.row))).collect();
+    subnet_of_run(run, &rows.iter().map(AsRef::as_ref).collect::<Vec<_>>())
 }
 
 fn is_score(difference: &Difference) -> bool {

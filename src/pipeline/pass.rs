@@ -23,7 +23,7 @@ use crate::source::Source;
 
 use super::causes::{StoredLives, StoredSide};
 use super::incremental::Incremental;
-use super::sums::{Sums, counted, digest_of};
+use super::sums::{Sums, counted, digest_of, first_of_each};
 
 /// One unit, folded and compared.
 pub struct UnitResult {
@@ -327,6 +327,7 @@ impl<'j> Pass<'j> {
             digest: sum.hasher.finalize().to_hex().to_string(),
             tables,
             findings: counted(&sum.findings),
+            finding_rows: first_of_each(&sum.findings),
             differences,
             elapsed: Vec::new(),
             notes: self.notes(),

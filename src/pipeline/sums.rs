@@ -9,9 +9,10 @@ use crate::diff::{StatDiff, TableDiff};
 use crate::error::Result;
 use crate::model::difference::{Class, Difference};
 use crate::model::digest::feed;
+use crate::model::evidence::StoredStat;
 use crate::model::finding::{Code, Finding};
 use crate::model::miner_list::Named;
-use crate::model::evidence::StoredStat;
+use crate::model::outcome::FINDINGS_KEPT;
 use crate::model::rollups::SubnetStat;
 use crate::model::serial;
 use crate::model::unproven::Losses;
@@ -36,6 +37,11 @@ pub fn counted(findings: &[Finding]) -> BTreeMap<Code, u64> {
         *counts.entry(finding.code).or_default() += 1;
     }
     counts
+}
+
+/// Of each code the first findings, which are in order of their codes.
+pub fn first_of_each(findings: &[Finding]) -> Vec<Finding> {
+    findings.chunk_by(|a, b| a.code == b.code).flat_map(|alike| alike.iter().take(FINDINGS_KEPT)).cloned().collect()
 }
 
 /// The results of units, put together in order.

@@ -134,7 +134,14 @@ impl Suspect<'_> {
             (all.repeated, |choice| choice.repeated = true),
         ];
         for (_, leave_out) in rules.into_iter().filter(|(any, _)| *any) {
-            let more: Vec<Choice> = choices.iter().map(|choice| { let mut choice = *choice; leave_out(&mut choice); choice }).collect();
+            let more: Vec<Choice> = choices
+                .iter()
+                .map(|choice| {
+                    let mut choice = *choice;
+                    leave_out(&mut choice);
+                    choice
+                })
+                .collect();
             choices.extend(more);
         }
         let given = choices.into_iter().skip(1).any(|choice| self.gives(&rows.parts(choice, self.rules), column, stored));

@@ -50,7 +50,7 @@ pub use miner::{Again, FirstPass, Lifetime, MinerRun};
 pub use remains::{remains, stand_ins};
 pub use run::{PlacedStat, UnitFold, fold_unit};
 pub use scratch::{Scratch, ScratchPool};
-pub use subnet::{subnet_for_life, subnet_of_run};
+pub use subnet::subnet_of_run;
 
 use crate::model::ids::LeadHours;
 use crate::model::settings::Scoring;

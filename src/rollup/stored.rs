@@ -1,8 +1,10 @@
 //! The rules over *stored* rows: a wrong cell that they give is a consequence, wrong only by what it rests on.
 
+use std::borrow::Cow;
+
 use crate::model::evidence::StoredStat;
 use crate::model::ids::{LeadHours, MinerUid, RunId};
-use crate::model::rollups::ForecastStat;
+use crate::model::rollups::{ForecastStat, MinerStat, SubnetStat};
 use crate::model::value::Value;
 
 use super::exact::{output, sum};
@@ -10,6 +12,7 @@ use super::miner::MinerRun;
 use super::rank::ranks;
 use super::run::{COMPLETED, FAILED};
 use super::stage::Hosting;
+use super::subnet::subnet_for_life;
 use super::{Rules, run};
 
 /// A stored row of a run with the leads that its table has columns for.
@@ -65,8 +68,43 @@ fn combined(scored: &[f64], leads: usize) -> Option<f64> {
 
 /// R6 over the stored scores of a run, in the order given. What is no number has no rank.
 pub fn stored_ranks(scores: impl Iterator<Item = Option<f64>>, rules: &Rules) -> Vec<Option<i32>> {
-    let scores: Vec<Option<f64>> = scores.map(|score| score.filter(|score| score.is_finite())).collect();
+    let scores: Vec<Option<f64>> = scores.map(finite).collect();
     ranks(&scores, rules.scoring.rank_method)
+}
+
+/// The row with NULL for what is no number: no rule takes such a score (A6).
+pub fn numbers_of(row: &ForecastStat) -> Cow<'_, ForecastStat> {
+    let scores = |row: &ForecastStat| {
+        [row.era5_combined_score, row.era5_completeness, row.overall_forecast_score, row.forecast_score_initial]
+    };
+    if scores(row).into_iter().flatten().all(f64::is_finite) {
+        return Cow::Borrowed(row);
+    }
+    let [era5_combined_score, era5_completeness, overall_forecast_score, forecast_score_initial] = scores(row).map(finite);
+    Cow::Owned(ForecastStat {
+        era5_combined_score,
+        era5_completeness,
+        overall_forecast_score,
+        forecast_score_initial,
+        ..row.clone()
+    })
+}
+
+fn finite(score: Option<f64>) -> Option<f64> {
+    score.filter(|score| score.is_finite())
+}
+
+/// N1's row over everything, from stored rows of `miner_stats`; `rows` is the number of rollup rows.
+pub fn stored_subnet_for_life(miners: &[MinerStat], rows: u64) -> SubnetStat {
+    let number = |row: &MinerStat| MinerStat {
+        avg_forecast_score: finite(row.avg_forecast_score),
+        avg_day1_score: finite(row.avg_day1_score),
+        avg_era5_completeness: finite(row.avg_era5_completeness),
+        avg_hosting_latency_ms: finite(row.avg_hosting_latency_ms),
+        host_reliability_ratio: finite(row.host_reliability_ratio),
+        ..row.clone()
+    };
+    subnet_for_life(&miners.iter().map(number).collect::<Vec<_>>(), rows)
 }
 
 /// What the lifetime rules take of a stored row. What a row does not hold (M5, M9) is that of the recomputed one.
@@ -78,7 +116,6 @@ pub fn stored_run(row: &ForecastStat, recomputed: Option<&MinerRun>) -> Option<M
     };
     let hosting = [Hosting::Accessible, Hosting::Inaccessible, Hosting::Timeout, Hosting::Error];
     let kind = |error: &serde_json::Value| error.get("type").and_then(|kind| kind.as_str()).map(str::to_owned);
-    let finite = |score: Option<f64>| score.filter(|score| score.is_finite());
     Some(MinerRun {
         // Of a run that is gone; only its order among others needs it.
         run: row.run_id.map_or(RunId(0), RunId),

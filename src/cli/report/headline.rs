@@ -74,11 +74,16 @@ fn weights(outcome: &Outcome) -> String {
         return "DRIFT: ".to_owned();
     };
     let (rows, lone) = (table.rows.all(), table.rows.missing + table.rows.extra);
-    let wrong = column.drift + lone;
-    if wrong > 0 {
-        let what = if column.drift > 0 { "is wrong" } else { "is there too often or not at all" };
-        let rows = counted(rows, "row");
-        return format!("DRIFT that reaches weights: {WEIGHTED} {what} in {} of {rows}. ", grouped(wrong));
+    let lone_rows =
+        || format!("{} missing or extra", if lone == 1 { "1 row is".to_owned() } else { format!("{} rows are", grouped(lone)) });
+    let rows_in_all = counted(rows, "row");
+    match (column.drift, lone) {
+        (0, 0) => {}
+        (0, _) => return format!("DRIFT that reaches weights: of {rows_in_all} with {WEIGHTED} {}. ", lone_rows()),
+        (wrong, lone) => {
+            let lone = if lone > 0 { format!(", {}", lone_rows()) } else { String::new() };
+            return format!("DRIFT that reaches weights: {WEIGHTED} is wrong in {} of {rows_in_all}{lone}. ", grouped(wrong));
+        }
     }
     let checked = rows - column.unproven;
     format!("DRIFT, but not where weights are set from: {WEIGHTED} is right in all {}. ", counted(checked, "row"))
@@ -88,10 +93,13 @@ fn weights(outcome: &Outcome) -> String {
 fn groups(differences: &[Difference]) -> Vec<String> {
     let wrong: Vec<&Difference> = differences.iter().filter(|difference| is_wrong(difference)).collect();
     let of = |topic: Topic| wrong.iter().copied().filter(move |difference| Topic::of(difference) == topic);
-    let mut groups: Vec<String> = Topic::ALL.into_iter().filter_map(|topic| {
-        let roots: Vec<&Difference> = of(topic).filter(|difference| !difference.follows()).collect();
-        (!roots.is_empty()).then(|| group(topic, &roots, differences))
-    }).collect();
+    let mut groups: Vec<String> = Topic::ALL
+        .into_iter()
+        .filter_map(|topic| {
+            let roots: Vec<&Difference> = of(topic).filter(|difference| !difference.follows()).collect();
+            (!roots.is_empty()).then(|| group(topic, &roots, differences))
+        })
+        .collect();
     let follow = wrong.iter().filter(|difference| difference.follows()).count() as u64;
     groups.extend((follow > 0).then(|| match follow {
         1 => "1 cell follows from these".to_owned(),
@@ -119,7 +127,8 @@ fn group(topic: Topic, roots: &[&Difference], differences: &[Difference]) -> Str
 
 /// Miners that are in another place, where that follows from a wrong score.
 fn ranks_changed(differences: &[Difference]) -> String {
-    let moved: Vec<_> = changes(differences).into_iter().filter(|change| change.rank.is_some() && change.score.is_some()).collect();
+    let moved: Vec<_> =
+        changes(differences).into_iter().filter(|change| change.rank.is_some() && change.score.is_some()).collect();
     let runs: BTreeSet<_> = moved.iter().map(|change| change.forecast_run_id).collect();
     let verb = if moved.len() == 1 { "changes" } else { "change" };
     let miners = counted(moved.len() as u64, "miner");

@@ -1,30 +1,60 @@
 //! The report for programs: one object, whose form is a contract (`version`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 use serde_json::Value as Json;
 
+use crate::model::cause::Cause;
 use crate::model::difference::{Difference, RowKey};
-use crate::model::outcome::{ColumnTally, Outcome, TableTally};
+use crate::model::finding::Finding;
+use crate::model::outcome::{ColumnTally, FINDINGS_KEPT, Outcome, TableTally};
 use crate::model::time::Micros;
+use crate::model::value::Value;
 
+use super::impact::{self, changes};
 use super::patterns::{Found, Pattern};
+use super::terminal::worst_first;
+use super::why::{self, Topic};
 
 /// Raised when a field changes its meaning or goes away.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// Differences and rows that are listed; `recount diff --out` writes all.
+const LISTED_MAX: usize = 500;
 
 #[derive(Serialize)]
-struct Report<'a> {
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[cfg_attr(test, schemars(title = "The report of recount reconcile, diff and recompute"))]
+pub struct Report<'a> {
     version: u32,
+    /// The version of the program.
+    recount: &'a str,
+    /// What a person reads first.
+    headline: String,
+    in_sync: bool,
+    /// Why a guard stopped the corrections; null where none did.
+    refused: Option<&'a str>,
     command: &'a str,
     source: &'a str,
     snapshot: Snapshot<'a>,
     digest: &'a str,
     tables: BTreeMap<&'a str, Table<'a>>,
+    /// Drifted cells and whole rows by group of columns.
+    groups: BTreeMap<&'a str, Group>,
+    /// Drifted cells by cause.
+    causes: BTreeMap<&'a str, u64>,
+    /// Rows of runs whose score or rank changes, the greatest change first.
+    impact: Listed<Change<'a>>,
+    /// Of each column the worst difference that follows from no other.
+    worst: Vec<Worst<'a>>,
     findings: BTreeMap<&'a str, u64>,
+    /// The first findings of each code.
+    finding_rows: Listed<FindingRow<'a>>,
+    /// What the rules took (section 3).
+    settings: &'a Json,
     #[serde(serialize_with = "in_order")]
+    #[cfg_attr(test, schemars(with = "BTreeMap<String, u64>"))]
     elapsed_ms: &'a [(&'static str, Duration)],
     patterns: Vec<PatternLine<'a>>,
     unproven: Vec<PatternLine<'a>>,
@@ -37,15 +67,90 @@ struct Report<'a> {
     corrected: Option<Corrected>,
 }
 
+/// A list that is cut where it is long.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct Listed<T> {
+    /// How many there are.
+    count: u64,
+    /// Whether all of them are listed.
+    complete: bool,
+    rows: Vec<T>,
+}
+
+#[derive(Default, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct Group {
+    /// Wrong in themselves.
+    roots: u64,
+    /// Wrong only by the stored cells that they are made of.
+    follows: u64,
+    /// Rows with a root.
+    rows: u64,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct Change<'a> {
+    run_id: Option<i32>,
+    forecast_run_id: &'a str,
+    miner_uid: i32,
+    /// Null where it does not change.
+    overall_forecast_score: Option<FromTo>,
+    /// Null where it does not change.
+    miner_rank: Option<FromTo>,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct FromTo {
+    stored: Json,
+    recomputed: Json,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct Worst<'a> {
+    table: &'a str,
+    class: &'a str,
+    why: String,
+    /// Null where none was sought.
+    cause: Option<&'a str>,
+    #[serde(flatten)]
+    cell: Example<'a>,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct FindingRow<'a> {
+    code: &'a str,
+    severity: &'a str,
+    run_id: Option<i32>,
+    miner_uid: Option<i32>,
+    lead_hours: Option<i32>,
+    source_table: &'a str,
+    row_id: Option<i64>,
+    detail: &'a str,
+}
+
 /// Which part was compared, in words.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Compared {
     rows: Option<String>,
     columns: Option<String>,
 }
 
+/// What the report tells beside what was found.
+pub struct Told<'a> {
+    pub settings: &'a Json,
+    pub corrected: Option<Corrected>,
+    pub refused: Option<&'a str>,
+}
+
 /// What a job did about what it found.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Corrected {
     /// It was only written down.
     pub planned: bool,
@@ -53,12 +158,14 @@ pub struct Corrected {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Snapshot<'a> {
     taken_at: String,
     rows: &'a BTreeMap<&'static str, u64>,
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Table<'a> {
     rows: Rows,
     cells: Cells,
@@ -66,6 +173,7 @@ struct Table<'a> {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Rows {
     #[serde(rename = "match")]
     matching: u64,
@@ -76,6 +184,7 @@ struct Rows {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Cells {
     equal: u64,
     within: u64,
@@ -84,6 +193,7 @@ struct Cells {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Column {
     drift: u64,
     unproven: u64,
@@ -91,15 +201,18 @@ struct Column {
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct PatternLine<'a> {
     table: &'a str,
     column: &'a str,
+    why: &'a str,
     pattern: &'a str,
     count: u64,
     example: Example<'a>,
 }
 
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Example<'a> {
     key: Key<'a>,
     column: Option<&'a str>,
@@ -109,6 +222,7 @@ struct Example<'a> {
 
 /// The parts of a key that a table has.
 #[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Key<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     miner_uid: Option<i32>,
@@ -121,17 +235,32 @@ struct Key<'a> {
 }
 
 /// The object, ending in a line feed.
-pub fn render(outcome: &Outcome, found: &Found<'_>, corrected: Option<Corrected>) -> serde_json::Result<String> {
+pub fn render(outcome: &Outcome, found: &Found<'_>, told: Told<'_>) -> serde_json::Result<String> {
+    let Told { settings, corrected, refused } = told;
     let (narrowing, filter) = (&outcome.narrowing, &outcome.filter);
     let rows = narrowing.is_narrow().then(|| narrowing.to_string());
     let columns = filter.is_narrow().then(|| filter.to_string());
     let report = Report {
         version: VERSION,
+        recount: env!("CARGO_PKG_VERSION"),
+        headline: super::headline::headline(outcome).1,
+        in_sync: outcome.in_sync(),
+        refused,
         command: outcome.command,
         source: &outcome.source,
         snapshot: Snapshot { taken_at: outcome.taken_at.iso(), rows: &outcome.rows },
         digest: &outcome.digest,
         tables: outcome.tables.iter().map(|(name, tally)| (*name, tally.into())).collect(),
+        groups: groups(&outcome.differences),
+        causes: causes(&outcome.differences),
+        impact: Listed::of(changes(&outcome.differences).into_iter().map(Change::from).collect()),
+        worst: worst_first(&outcome.differences).into_iter().map(Worst::from).collect(),
+        finding_rows: Listed {
+            count: outcome.findings.values().sum(),
+            complete: outcome.findings.values().all(|count| *count <= FINDINGS_KEPT as u64),
+            rows: outcome.finding_rows.iter().map(FindingRow::from).collect(),
+        },
+        settings,
         findings: outcome.findings.iter().map(|(code, count)| (code.name(), *count)).collect(),
         elapsed_ms: &outcome.elapsed,
         patterns: found.drift.iter().map(PatternLine::from).collect(),
@@ -142,6 +271,81 @@ pub fn render(outcome: &Outcome, found: &Found<'_>, corrected: Option<Corrected>
         corrected,
     };
     serde_json::to_string_pretty(&report).map(|text| text + "\n")
+}
+
+fn groups(differences: &[Difference]) -> BTreeMap<&'static str, Group> {
+    let mut groups: BTreeMap<&'static str, Group> = BTreeMap::new();
+    let mut rows = BTreeSet::new();
+    for difference in differences.iter().filter(|difference| why::is_wrong(difference)) {
+        let topic = Topic::of(difference);
+        let group = groups.entry(topic.name()).or_default();
+        if difference.follows() {
+            group.follows += 1;
+            continue;
+        }
+        group.roots += 1;
+        group.rows += u64::from(rows.insert((topic, difference.table, &difference.key)));
+    }
+    groups
+}
+
+fn causes(differences: &[Difference]) -> BTreeMap<&'static str, u64> {
+    let mut causes = BTreeMap::new();
+    for cause in differences.iter().filter_map(|difference| difference.cause) {
+        *causes.entry(cause.name()).or_default() += 1;
+    }
+    causes
+}
+
+impl<T> Listed<T> {
+    fn of(mut rows: Vec<T>) -> Self {
+        let count = rows.len() as u64;
+        rows.truncate(LISTED_MAX);
+        Listed { count, complete: rows.len() as u64 == count, rows }
+    }
+}
+
+impl<'a> From<impact::Change<'a>> for Change<'a> {
+    fn from(change: impact::Change<'a>) -> Self {
+        let pair = |pair: Option<(&Value<'static>, &Value<'static>)>| {
+            pair.map(|(stored, recomputed)| FromTo { stored: stored.to_json(), recomputed: recomputed.to_json() })
+        };
+        Change {
+            run_id: change.run,
+            forecast_run_id: change.forecast_run_id,
+            miner_uid: change.miner,
+            overall_forecast_score: pair(change.score),
+            miner_rank: pair(change.rank),
+        }
+    }
+}
+
+impl<'a> From<&'a Difference> for Worst<'a> {
+    fn from(difference: &'a Difference) -> Self {
+        let cause = difference.cause.filter(|cause| *cause != Cause::Unexplained);
+        Worst {
+            table: difference.table,
+            class: difference.class.name(),
+            why: cause.map_or_else(|| why::why(difference).to_owned(), |cause| cause.to_string()),
+            cause: difference.cause.map(Cause::name),
+            cell: difference.into(),
+        }
+    }
+}
+
+impl<'a> From<&'a Finding> for FindingRow<'a> {
+    fn from(finding: &'a Finding) -> Self {
+        FindingRow {
+            code: finding.code.name(),
+            severity: finding.code.severity().name(),
+            run_id: finding.run.map(|run| run.0),
+            miner_uid: finding.miner.map(|miner| miner.0),
+            lead_hours: finding.lead.map(|lead| lead.0),
+            source_table: finding.table,
+            row_id: finding.row_id,
+            detail: &finding.detail,
+        }
+    }
 }
 
 impl<'a> From<&'a TableTally> for Table<'a> {
@@ -173,6 +377,7 @@ impl<'a> From<&'a Pattern<'_>> for PatternLine<'a> {
         PatternLine {
             table: pattern.example.table,
             column: pattern.column,
+            why: pattern.why,
             pattern: &pattern.shape,
             count: pattern.count,
             example,

@@ -1,6 +1,12 @@
-//! The result of a job, for people or for programs.
+//! The result of a job, for people or for programs, on stdout and in files.
 
-use crate::error::{Context, ErrorKind, Result};
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+
+use serde_json::Value as Json;
+
+use crate::error::{Context, Error, ErrorKind, Result};
 use crate::model::outcome::Outcome;
 use crate::model::writing::Applied;
 
@@ -21,40 +27,116 @@ mod why;
 
 pub(crate) use text::{counted, elapsed};
 
-/// The whole text for stdout.
-pub(crate) fn render(outcome: &Outcome, format: Format, quiet: bool, look: Look) -> Result<String> {
-    if format == Format::Terminal && quiet {
-        return Ok(terminal::headline(outcome, look));
+/// Columns of a report for people in a file.
+const FILE_LOOK: Look = Look { color: false, width: 120 };
+
+/// All that is told of a job.
+pub(crate) struct Report<'a> {
+    pub outcome: &'a Outcome,
+    /// What the rules took.
+    pub settings: Json,
+    /// What was done about it; `true`: it was only written down.
+    pub applied: Option<(&'a Applied, bool)>,
+    /// Why a guard stopped the corrections.
+    pub refused: Option<String>,
+}
+
+impl Report<'_> {
+    /// The whole text for stdout.
+    pub fn render(&self, format: Format, quiet: bool, look: Look) -> Result<String> {
+        match format {
+            Format::Json => self.as_json(),
+            Format::Terminal if quiet => Ok(self.done(look, true) + &terminal::headline(self.outcome, look)),
+            Format::Terminal => Ok(self.as_text(look)),
+        }
     }
-    let found = Found::of(&outcome.differences);
-    match format {
-        Format::Json => as_json(outcome, &found, None),
-        Format::Terminal => Ok(terminal::render(outcome, &found, "nothing was changed", look)),
+
+    fn as_json(&self) -> Result<String> {
+        let corrected = |(applied, planned)| json::Corrected { planned, corrections: correct::as_json(applied) };
+        let told =
+            json::Told { settings: &self.settings, corrected: self.applied.map(corrected), refused: self.refused.as_deref() };
+        json::render(self.outcome, &Found::of(&self.outcome.differences), told)
+            .doing(ErrorKind::Data, || "writing the report as JSON".to_owned())
+    }
+
+    /// What was done stands first; what was found is told as of before it.
+    fn as_text(&self, look: Look) -> String {
+        let doing = match (&self.applied, &self.refused) {
+            (Some(_), _) => "as it was before the corrections above",
+            (None, Some(_)) => "a guard stopped the corrections",
+            (None, None) => "nothing was changed",
+        };
+        let found = Found::of(&self.outcome.differences);
+        self.done(look, false) + &terminal::render(self.outcome, &found, doing, look)
+    }
+
+    /// What was done about it, and how to take it back.
+    fn done(&self, look: Look, quiet: bool) -> String {
+        let refused = self.refused.iter().map(|why| format!("REFUSED: {why}. Nothing was written.\n"));
+        let applied = self.applied.iter().map(|(applied, planned)| {
+            let told = correct::as_text(applied, *planned, look);
+            if quiet { told } else { told + "\n" }
+        });
+        refused.chain(applied).collect()
+    }
+
+    /// Writes the report to a file, whose ending says in which form. What was there before is there until all is written.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`] for another ending; [`ErrorKind::Io`] where it cannot be written.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let text = match form(path)? {
+            Form::Json => self.as_json()?,
+            Form::Text => self.as_text(FILE_LOOK),
+            Form::Markdown => format!("# recount {}\n\n```text\n{}```\n", self.outcome.command, self.as_text(FILE_LOOK)),
+        };
+        let doing = || format!("writing the report {}", path.display());
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let write = || {
+            let mut file = tempfile::NamedTempFile::new_in(folder)?;
+            file.write_all(text.as_bytes())?;
+            file.as_file().sync_all()?;
+            file.persist(path).map_err(|error| error.error)
+        };
+        write().map(|_| ()).doing(ErrorKind::Io, doing)
+    }
+
+    /// A set of all forms in a folder, named by the time of the snapshot, and the same as `latest`.
+    pub fn keep(&self, folder: &Path) -> Result<()> {
+        fs::create_dir_all(folder).doing(ErrorKind::Io, || format!("creating the folder {}", folder.display()))?;
+        let night = self.outcome.taken_at.iso().replace(':', "-");
+        for ending in ENDINGS {
+            for name in [night.as_str(), "latest"] {
+                self.save(&folder.join(format!("{name}.{ending}")))?;
+            }
+        }
+        Ok(())
     }
 }
 
-/// The report of a job that corrected what it found. What was found is told as of before the corrections.
-pub(crate) fn render_corrected(
-    outcome: &Outcome,
-    applied: &Applied,
-    planned: bool,
-    format: Format,
-    quiet: bool,
-    look: Look,
-) -> Result<String> {
-    let found = Found::of(&outcome.differences);
-    if format == Format::Json {
-        return as_json(outcome, &found, Some(json::Corrected { planned, corrections: correct::as_json(applied) }));
-    }
-    let report = match quiet {
-        true => terminal::headline(outcome, look),
-        false => terminal::render(outcome, &found, "the corrections are below", look),
-    };
-    Ok(report + "\n" + &correct::as_text(applied, planned, look))
+enum Form {
+    Text,
+    Json,
+    Markdown,
 }
 
-fn as_json(outcome: &Outcome, found: &Found<'_>, corrected: Option<json::Corrected>) -> Result<String> {
-    json::render(outcome, found, corrected).doing(ErrorKind::Data, || "writing the report as JSON".to_owned())
+const ENDINGS: [&str; 3] = ["txt", "json", "md"];
+
+fn form(path: &Path) -> Result<Form> {
+    match path.extension().and_then(|ending| ending.to_str()) {
+        Some("txt") => Ok(Form::Text),
+        Some("json") => Ok(Form::Json),
+        Some("md") => Ok(Form::Markdown),
+        _ => {
+            let detail = format!("--report {} ends in none of .{}", path.display(), ENDINGS.join(", ."));
+            Err(Error::new(ErrorKind::Usage, "reading the command line", detail))
+        }
+    }
+}
+
+/// Refuses a report file that could not be written, before anything is read.
+pub(crate) fn check_file(path: &Path) -> Result<()> {
+    form(path).map(|_| ())
 }
 
 #[cfg(test)]

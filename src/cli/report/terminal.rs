@@ -92,7 +92,7 @@ fn reasons(differences: &[Difference], look: Look) -> String {
         let cells = follow.iter().map(|reason| reason.cells).sum();
         let groups: Vec<String> =
             follow.iter().map(|reason| format!("{} {}", reason.topic.name(), grouped(reason.cells))).collect();
-        let text = format!("only by what they are made of: {}", groups.join(", "));
+        let text = format!("from these: {}", groups.join(", "));
         grid.row(["(follow)".to_owned(), grouped(cells), text]);
     }
     grid.to_string()
@@ -215,8 +215,12 @@ fn findings(outcome: &Outcome, look: Look) -> String {
 fn next_steps(outcome: &Outcome, look: Look) -> Option<String> {
     let source = &outcome.source;
     let mut steps = Vec::new();
-    let explained = worst_first(&outcome.differences).into_iter().find(|found| found.table == ForecastStat::TABLE && found.class == Class::Drift);
-    if let Some(Difference { key: RowKey { run_id: Some(run), miner_uid: Some(miner), .. }, column: Some(column), .. }) = explained {
+    let explained = worst_first(&outcome.differences)
+        .into_iter()
+        .find(|found| found.table == ForecastStat::TABLE && found.class == Class::Drift);
+    if let Some(Difference { key: RowKey { run_id: Some(run), miner_uid: Some(miner), .. }, column: Some(column), .. }) =
+        explained
+    {
         steps.push((format!("recount explain {source} --run {run} --miner {miner} --column {column}"), "why it is what it is"));
     }
     if !outcome.in_sync() && outcome.command == "reconcile" && source.starts_with("postgres") {

@@ -14,6 +14,11 @@ use crate::model::value::Value;
 
 use super::*;
 
+/// The report of what was found.
+fn render(outcome: &Outcome, format: Format, quiet: bool, look: Look) -> Result<String> {
+    Report { outcome, settings: serde_json::json!({}), applied: None, refused: None }.render(format, quiet, look)
+}
+
 const LOOK: Look = Look { color: false, width: 100 };
 
 fn forecast(run: i32, miner: i32, column: &str, stored: Value<'static>, recomputed: Value<'static>) -> Difference {
@@ -61,6 +66,7 @@ fn clean() -> Outcome {
         digest: "af1349b9f5f9a1a6a0404dea36dcc949".to_owned(),
         tables: BTreeMap::from([("weather_forecast_stats", tally([3504, 0, 0, 0], [70_000, 2, 0], &[("avg_rmse", 0, 1e-12)]))]),
         findings: BTreeMap::new(),
+        finding_rows: Vec::new(),
         differences: Vec::new(),
         elapsed: vec![("runs", Duration::from_millis(1234)), ("total", Duration::from_millis(1300))],
         notes: Vec::new(),
@@ -112,13 +118,13 @@ fn drifted() -> Outcome {
 #[test]
 fn the_terminal_report_of_a_drifted_source() {
     insta::assert_snapshot!(render(&drifted(), Format::Terminal, false, LOOK).unwrap(), @r#"
-    DRIFT that reaches weights: overall_forecast_score is there too often or not at all in 1 of 3,504 rows. scores: 4 cells wrong in 4 rows; rows: 1 missing; ranks: 2; status: 2; errors: 1; hosting: 1.
+    DRIFT that reaches weights: of 3,504 rows with overall_forecast_score 1 row is missing or extra. scores: 4 cells wrong in 4 rows; rows: 1 missing; ranks: 2; status: 2; errors: 1; hosting: 1.
     reconcile: data/sample, as of 2025-06-19T00:00:00Z, 41,286 rows read; nothing was changed.
 
      differs   cells   why, and in which columns
     ─────────────────────────────────────────────────────────────────────────────────────────────────
      scores        4   not written: era5_completeness 3; another number: era5_combined_score 1
-     rows          1   not stored: (whole row) 1
+     rows          1   not stored: weather_forecast_stats 1
      ranks         2   nothing gives it: miner_rank 1; other keys or values: in weather_subnet_stats
                        top_miners 1
      status        2   another vocabulary: forecast_status 2
@@ -193,7 +199,7 @@ fn the_terminal_report_of_a_source_in_sync() {
 #[test]
 fn quiet_is_the_headline() {
     let text = render(&drifted(), Format::Terminal, true, LOOK).unwrap();
-    insta::assert_snapshot!(text, @"DRIFT that reaches weights: overall_forecast_score is there too often or not at all in 1 of 3,504 rows. scores: 4 cells wrong in 4 rows; rows: 1 missing; ranks: 2; status: 2; errors: 1; hosting: 1.");
+    insta::assert_snapshot!(text, @"DRIFT that reaches weights: of 3,504 rows with overall_forecast_score 1 row is missing or extra. scores: 4 cells wrong in 4 rows; rows: 1 missing; ranks: 2; status: 2; errors: 1; hosting: 1.");
 }
 
 #[test]
@@ -215,7 +221,11 @@ fn the_json_report_of_a_drifted_source() {
     let outcome = Outcome { differences: drifted().differences.split_off(8), ..drifted() };
     insta::assert_snapshot!(render(&outcome, Format::Json, true, LOOK).unwrap(), @r#"
     {
-      "version": 1,
+      "version": 2,
+      "recount": "0.1.0",
+      "headline": "DRIFT that reaches weights: of 3,504 rows with overall_forecast_score 1 row is missing or extra. rows: 1 missing; ranks: 1; errors: 1.",
+      "in_sync": false,
+      "refused": null,
       "command": "reconcile",
       "source": "data/sample",
       "snapshot": {
@@ -297,11 +307,88 @@ fn the_json_report_of_a_drifted_source() {
           }
         }
       },
+      "groups": {
+        "errors": {
+          "roots": 1,
+          "follows": 0,
+          "rows": 1
+        },
+        "ranks": {
+          "roots": 1,
+          "follows": 0,
+          "rows": 1
+        },
+        "rows": {
+          "roots": 1,
+          "follows": 0,
+          "rows": 1
+        }
+      },
+      "causes": {},
+      "impact": {
+        "count": 0,
+        "complete": true,
+        "rows": []
+      },
+      "worst": [
+        {
+          "table": "weather_forecast_stats",
+          "class": "missing",
+          "why": "not stored",
+          "cause": null,
+          "key": {
+            "miner_uid": 9,
+            "forecast_run_id": "forecast_20250606_18_to_20250606_18",
+            "run_id": 6
+          },
+          "column": null,
+          "stored": null,
+          "recomputed": null
+        },
+        {
+          "table": "weather_forecast_stats",
+          "class": "drift",
+          "why": "errors kept or cleared otherwise",
+          "cause": null,
+          "key": {
+            "miner_uid": 4,
+            "forecast_run_id": "forecast_20250606_18_to_20250606_18",
+            "run_id": 6
+          },
+          "column": "last_error_message",
+          "stored": "GET [REDACTED]\u001b[0m failed after three attempts",
+          "recomputed": null
+        },
+        {
+          "table": "weather_subnet_stats",
+          "class": "drift",
+          "why": "other keys or values",
+          "cause": null,
+          "key": {
+            "scope": "lifetime"
+          },
+          "column": "top_miners",
+          "stored": [],
+          "recomputed": [
+            {
+              "miner_uid": 1,
+              "rank": 1,
+              "score": 0.75
+            }
+          ]
+        }
+      ],
       "findings": {
         "duplicate_score": 1480,
         "orphan_score": 1,
         "partial_lead": 12
       },
+      "finding_rows": {
+        "count": 1493,
+        "complete": false,
+        "rows": []
+      },
+      "settings": {},
       "elapsed_ms": {
         "runs": 1234,
         "total": 1300
@@ -310,6 +397,7 @@ fn the_json_report_of_a_drifted_source() {
         {
           "table": "weather_forecast_stats",
           "column": "last_error_message",
+          "why": "errors kept or cleared otherwise",
           "pattern": "text → NULL",
           "count": 1,
           "example": {
@@ -326,6 +414,7 @@ fn the_json_report_of_a_drifted_source() {
         {
           "table": "weather_forecast_stats",
           "column": "(whole row)",
+          "why": "not stored",
           "pattern": "not stored",
           "count": 1,
           "example": {
@@ -342,6 +431,7 @@ fn the_json_report_of_a_drifted_source() {
         {
           "table": "weather_subnet_stats",
           "column": "top_miners",
+          "why": "other keys or values",
           "pattern": "array → array",
           "count": 1,
           "example": {
@@ -443,10 +533,19 @@ fn a_first_night_in_production_is_a_page() {
                         19, hosting_failures 2
      activity      89   another time: in miner_stats first_seen 24, last_active 24,
                         last_successful_forecast 19; another number:
-                        forecast_inference_duration_seconds 3, in miner_stats
-                        avg_inference_time 4, total_inference_time 4; not written:
-                        forecast_inference_duration_seconds 5, in miner_stats
-                        last_failed_forecast 4, avg_inference_time 1; not counted:
-                        in miner_stats total_inference_time 1
+                        forecast_inference_duration_seconds 8, in miner_stats
+                        avg_inference_time 5, total_inference_time 5; not written:
+                        in miner_stats last_failed_forecast 4
     ");
+}
+
+/// The schema is made from the structs that write the report. RECOUNT_WRITE_DOCS=1 writes it anew.
+#[test]
+fn the_schema_of_the_json_report_is_in_the_docs() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/report.schema.json");
+    let schema = format!("{:#}\n", serde_json::to_value(schemars::schema_for!(json::Report<'_>)).unwrap());
+    if std::env::var_os("RECOUNT_WRITE_DOCS").is_some() {
+        std::fs::write(path, &schema).unwrap();
+    }
+    assert!(std::fs::read_to_string(path).is_ok_and(|text| text == schema), "docs/report.schema.json is not what the report is");
 }

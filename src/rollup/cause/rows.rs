@@ -227,7 +227,9 @@ impl MinerRows {
     /// Which rules set any row aside.
     pub fn aside(&self, rules: &Rules) -> Choice {
         let measures = |of: fn(Option<i32>, Option<usize>, &Rules) -> bool| {
-            self.scores.iter().any(|score| matches!(score.measure, Measure::Lead { lead, variable, .. } if of(lead, variable, rules)))
+            self.scores
+                .iter()
+                .any(|score| matches!(score.measure, Measure::Lead { lead, variable, .. } if of(lead, variable, rules)))
         };
         let [variables, leads] = [
             measures(|_, variable, _| variable.is_none()),
@@ -301,7 +303,9 @@ impl Made {
     fn takes(self, measure: Measure) -> bool {
         match (self, measure) {
             (Made::Lead(hours), Measure::Lead { lead, .. }) => lead == Some(hours),
-            (Made::Combined | Made::Completeness, Measure::Lead { .. }) | (Made::Day1, Measure::Day1) | (Made::Overall, _) => true,
+            (Made::Combined | Made::Completeness, Measure::Lead { .. }) | (Made::Day1, Measure::Day1) | (Made::Overall, _) => {
+                true
+            }
             _ => false,
         }
     }

@@ -107,7 +107,11 @@ id | response_id | miner_uid | score_type              | lead_hours | calculatio
 ";
     assert_eq!(cause(aside, "era5_score_24h", (0.4 + 0.9) / 2.0), Cause::SetAside, "I2: an orphan");
     assert_eq!(cause(aside, "era5_combined_score", (0.4 + 0.3) / 2.0), Cause::SetAside, "I5: an unexpected lead");
-    assert_eq!(cause(aside, "era5_combined_score", (0.4 + 0.7) / 2.0), Cause::SetAside, "I5 and L1: a variable, of a lead that is partial");
+    assert_eq!(
+        cause(aside, "era5_combined_score", (0.4 + 0.7) / 2.0),
+        Cause::SetAside,
+        "I5 and L1: a variable, of a lead that is partial"
+    );
     assert_eq!(cause(aside, "forecast_score_initial", 0.35), Cause::SetAside, "I2: an orphan");
     let two = |scoring: &mut Scoring| scoring.expected_variables.push("10u".into());
     assert_eq!(cause_with(PLAIN, "era5_score_24h", 0.4, two), Cause::SetAside, "L1: a partial lead");

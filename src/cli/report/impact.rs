@@ -1,0 +1,63 @@
+//! Who is affected: miners whose score or rank changes.
+
+use std::collections::BTreeMap;
+
+use crate::model::difference::{Class, Difference};
+use crate::model::rollups::{ForecastStat, Rollup};
+use crate::model::value::Value;
+
+/// The column that weights are set from.
+pub const WEIGHTED: &str = "overall_forecast_score";
+
+/// A row whose score or rank is wrong.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change<'a> {
+    pub run: Option<i32>,
+    pub forecast_run_id: &'a str,
+    pub miner: i32,
+    /// `overall_forecast_score`, stored and recomputed.
+    pub score: Option<(&'a Value<'static>, &'a Value<'static>)>,
+    /// `miner_rank`, stored and recomputed.
+    pub rank: Option<(&'a Value<'static>, &'a Value<'static>)>,
+}
+
+impl Change<'_> {
+    /// By how much the score changes; infinite where one side is no number.
+    pub fn by(&self) -> f64 {
+        match self.score {
+            Some((Value::Float(stored), Value::Float(right))) if stored.is_finite() => (right - stored).abs(),
+            Some(_) => f64::INFINITY,
+            None => 0.0,
+        }
+    }
+
+    /// Places up or down.
+    pub fn places(&self) -> i64 {
+        match self.rank {
+            Some((Value::Int(stored), Value::Int(right))) => (right - stored).abs(),
+            Some(_) => i64::MAX,
+            None => 0,
+        }
+    }
+}
+
+/// The rows of runs whose score or rank changes: the greatest change of a score first, then of a rank. A rank that only goes, since its
+/// row has no score, changes nobody's place.
+pub fn changes(differences: &[Difference]) -> Vec<Change<'_>> {
+    let mut rows: BTreeMap<(&str, i32), Change<'_>> = BTreeMap::new();
+    let drifted = |difference: &&Difference| difference.class == Class::Drift && difference.table == ForecastStat::TABLE;
+    for difference in differences.iter().filter(drifted) {
+        let (Some(miner), Some(id)) = (difference.key.miner_uid, &difference.key.forecast_run_id) else { continue };
+        let values = Some((&difference.stored, &difference.recomputed));
+        let row = || Change { run: difference.key.run_id, forecast_run_id: id, miner, score: None, rank: None };
+        match difference.column.as_deref() {
+            Some(WEIGHTED) => rows.entry((id, miner)).or_insert_with(row).score = values,
+            Some("miner_rank") => rows.entry((id, miner)).or_insert_with(row).rank = values,
+            _ => {}
+        }
+    }
+    let mut changes: Vec<Change<'_>> = rows.into_values().collect();
+    changes.retain(|change| change.score.is_some() || change.places() < i64::MAX);
+    changes.sort_by(|a, b| b.by().total_cmp(&a.by()).then(b.places().cmp(&a.places())));
+    changes
+}
