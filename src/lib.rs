@@ -50,9 +50,10 @@ mod sink;
 mod source;
 
 pub use error::{Error, ErrorKind, Result};
+pub use model::cause::Cause;
 pub use model::difference::{Class, Difference, RowKey, Tolerance};
 pub use model::filter::ColumnFilter;
-pub use model::finding::{Code, Severity};
+pub use model::finding::{Code, Finding, Severity};
 pub use model::ids::{LeadHours, MinerUid, RunId};
 pub use model::job::{Job, Location, Narrowing, RunRange, Watch};
 pub use model::outcome::{CellCounts, ColumnTally, Outcome, RowCounts, TableTally};

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType};
+use recount::Cause;
 use recount::LeadHours;
 use recount::Outcome;
 use recount::Scoring;
@@ -17,7 +18,7 @@ use recount::internals::model::rollups::{MinerStat, Rollup, SubnetStat};
 use recount::internals::model::sanitize::error_of;
 use recount::internals::pipeline;
 use recount::internals::source::{Options, Source};
-use recount::{Class, Difference};
+use recount::{Class, Difference, Value};
 use recount::{ErrorKind, Result};
 use recount::{Job, Location};
 use serde_json::{Value as Json, json};
@@ -325,5 +326,47 @@ fn clean_evidence_has_nothing_to_report_and_messy_evidence_has_everything() {
     let messy = found("messy", &Plan { messy: true, drift: 200, ..clean });
     for code in Code::ALL {
         assert!(messy.contains(code), "{} is not among {messy:?}", code.name());
+    }
+}
+
+/// Scores drift as faulty writers make them: nine in ten or more of the causes are named rightly, and none wrongly. What drifts by
+/// chance has no cause.
+#[test]
+fn the_cause_of_each_planted_score_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    for (messy, causes, seed) in [(false, true, 5), (true, true, 6), (true, false, 7)] {
+        let plan = Plan { runs: 9, miners: 32, seed, messy, causes, drift: 250, ..Plan::default() };
+        let path = folder.path().join(seed.to_string());
+        let planted = into_folder(&path, &plan).planted;
+        let found = reconcile(&path, &plan).differences;
+        let row = |found: &Difference| (found.key.miner_uid, found.key.forecast_run_id.clone());
+        let of_scores = |planted: &&Difference| match causes {
+            true => planted.cause.is_some(),
+            false => {
+                planted.table == "weather_forecast_stats"
+                    && matches!(planted.stored, Value::Float(_))
+                    && planted.class == Class::Drift
+            }
+        };
+        let cells: Vec<&Difference> = planted.iter().filter(of_scores).collect();
+        let (mut unexplained, mut wrong) = (0, Vec::new());
+        for &planted in &cells {
+            // The run of a stored row may be planted too.
+            let of_cell = |found: &&Difference| row(found) == row(planted) && found.column == planted.column;
+            let found = found.iter().find(of_cell).unwrap_or_else(|| panic!("{planted:?} is not found"));
+            let [expected, cause] = [planted, found].map(|difference| difference.cause.map(Cause::name));
+            // A score that a neighbour's row gives, beside another of that row, rightly follows from it.
+            let rows = cells.iter().filter(|other| row(other) == row(planted)).count();
+            if cause == Some("unexplained") {
+                unexplained += 1;
+            } else if cause != expected && (rows < 2 || cause != Some("follows")) {
+                wrong.push(format!("planted {expected:?}, found {:?}: {found:?}", found.cause));
+            }
+        }
+        assert!(cells.len() > 60, "{} cells", cells.len());
+        assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), cells.len(), wrong.join("\n"));
+        if causes {
+            assert!(unexplained * 20 <= cells.len(), "{unexplained} of {} are unexplained", cells.len());
+        }
     }
 }

@@ -387,6 +387,9 @@ pub struct Generate {
     /// Plant this many differences in the stored rollups
     #[arg(long, value_name = "K", default_value_t = 0)]
     pub drift: u32,
+    /// Let scores drift as those of faulty writers do: stale, rounded, counted twice, of another miner, …
+    #[arg(long, requires = "drift")]
+    pub causes: bool,
     /// Add what production has: duplicates, orphans, unknown types, invalid scores
     #[arg(long)]
     pub messy: bool,

@@ -128,7 +128,7 @@ fn headline(applied: &Applied, planned: bool) -> String {
             format!("Nothing to do: job {job} has done this already. Nothing was written.")
         }
         _ if planned => format!("Written down, not applied: {done}."),
-        Some(job) => format!("Corrected {done}, in {}; job {job}.", elapsed(applied.elapsed)),
+        Some(job) => format!("Corrected {done}, in {}; job {job}. `recount undo {job}` takes it back.", elapsed(applied.elapsed)),
         None => "Nothing to correct: nothing was written.".to_owned(),
     }
 }

@@ -47,6 +47,7 @@ fn plan(generate: &Generate) -> Plan {
         messy: generate.messy,
         complete: generate.complete,
         drift: generate.drift as usize,
+        causes: generate.causes,
         components: !generate.no_components,
         variables: plan.variables,
         start: plan.start,

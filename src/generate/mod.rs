@@ -23,6 +23,7 @@ mod stored;
 mod story;
 #[cfg(test)]
 mod tests;
+mod wrong;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -47,6 +48,7 @@ use scores::{Author, ScoreTypes};
 use sink::Part;
 pub use sink::Target;
 use story::{Story, StoryBuilder};
+pub use wrong::WrongWriters;
 
 /// What was generated.
 #[derive(Debug)]
@@ -79,7 +81,11 @@ pub fn generate(plan: &Plan, target: &Target, watch: &dyn Watch) -> Result<Summa
         let fold = fold_unit(&evidence, &rules, &mut scratch);
         lifetime.absorb(fold.history);
         let right = fold.stats.into_iter().map(|placed| placed.stat).collect();
-        let stored = planter.unit(place, unit, right)?;
+        let wrong = match plan.causes {
+            true => WrongWriters::of(&generator, &raw, &rules, &mut scratch),
+            false => WrongWriters::none(),
+        };
+        let stored = planter.unit(place, unit, right, &wrong)?;
         count(&mut rows, &evidence, &stored);
         sink.unit(Part { rows: raw, evidence, stored })?;
         watch.progress("runs", place as u64 + 1, units.len() as u64);

@@ -39,6 +39,8 @@ pub struct Plan {
     pub complete: bool,
     /// Real differences between the stored rollups and the right ones.
     pub drift: usize,
+    /// Scores drift as those of faulty writers do, each with its cause, and not by chance.
+    pub causes: bool,
     /// Whether there are component rows: they are two thirds of all rows.
     pub components: bool,
     /// GFS initialisation of the first run.
@@ -57,6 +59,7 @@ impl Default for Plan {
             messy: false,
             complete: false,
             drift: 0,
+            causes: false,
             components: true,
             start: Micros(1_735_689_600_000_000), // 2025-01-01T00:00:00Z
         }

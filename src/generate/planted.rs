@@ -7,6 +7,7 @@ use std::collections::HashSet;
 
 use crate::diff::classify;
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::cause::Cause;
 use crate::model::columns::{Column, Group, Type};
 use crate::model::difference::{CellClass, Class, Difference, RowKey, Tolerance};
 use crate::model::evidence::Unit;
@@ -19,6 +20,7 @@ use super::alter::{drifted, within};
 use super::chance::{Chance, Stream};
 use super::plan::Plan;
 use super::stored::{StoredRow, placed, sanitized_error, spread_wide, wide_leads};
+use super::wrong::WrongWriters;
 
 /// One cell of noise for so many real differences.
 const DRIFT_PER_NOISE: usize = 4;
@@ -163,13 +165,22 @@ impl Planter {
     }
 
     /// The stored rows of the unit at `place` among the units, from what is right.
-    pub fn unit(&mut self, place: usize, unit: &Unit, right: Vec<ForecastStat>) -> Result<StoredUnit> {
+    pub fn unit(&mut self, place: usize, unit: &Unit, right: Vec<ForecastStat>, wrong: &WrongWriters) -> Result<StoredUnit> {
         let mut rows = placed(right);
         rows.iter_mut().for_each(|row| spread_wide(&self.plan, row));
         let mut chance = Chance::new(self.plan.seed, Stream::Planted(place));
         let share = &self.shares[place];
         let templates = rows.clone();
-        let found = plant(&mut rows, &self.forecast_columns, share, self.plan.messy, &mut chance)?;
+        let columns = &self.forecast_columns;
+        let cell = |row: &ForecastStat, at: usize, chance: &mut Chance| {
+            let of = |row: &ForecastStat| match at.checked_sub(ForecastStat::COLUMNS.len()) {
+                // A writer that has no leads to give has no column of theirs.
+                Some(wide) => row.wide.get(wide).copied().flatten().map_or(Value::Null, Value::Float),
+                None => row.cell(at).into_owned(),
+            };
+            (columns[at].group == Group::Scores).then(|| wrong.cell(row, of, chance)).flatten()
+        };
+        let found = plant(&mut rows, columns, share, self.plan.messy, cell, &mut chance)?;
         self.planted.extend(found);
         let (mut stored, mut strays) = (rows, Vec::new());
         let mut idle = self.plan.idle_uids().into_iter();
@@ -194,7 +205,7 @@ impl Planter {
     pub fn miners(&mut self, mut rows: Vec<MinerStat>) -> Result<Vec<MinerStat>> {
         let mut chance = Chance::new(self.plan.seed, Stream::Planted(self.shares.len()));
         let template = rows.first().cloned().unwrap_or_default();
-        let found = plant(&mut rows, MinerStat::COLUMNS, &self.lifetime, false, &mut chance)?;
+        let found = plant(&mut rows, MinerStat::COLUMNS, &self.lifetime, false, |_, _, _| None, &mut chance)?;
         self.planted.extend(found);
         for uid in self.plan.idle_uids().into_iter().take(self.lifetime.extra) {
             rows.push(self.extra(MinerStat { miner_uid: Some(uid), ..template.clone() }));
@@ -249,6 +260,7 @@ fn plant<R: Stored>(
     columns: &[Column],
     share: &Share,
     raw_texts: bool,
+    wrong: impl Fn(&R, usize, &mut Chance) -> Option<(Cause, Value<'static>)>,
     chance: &mut Chance,
 ) -> Result<Vec<Difference>> {
     if share.missing + share.cells.len() > rows.len() {
@@ -277,14 +289,20 @@ fn plant<R: Stored>(
         let nullable = !R::NOT_NULL.contains(&column.name.as_ref());
         let before = row.cell(at).into_owned();
         let raw = raw_texts && column.name == "last_error_message" && chance.yes(0.5);
-        let after = if raw { Value::Text(RAW_TEXT.into()) } else { drifted(column, nullable, &before, chance) };
+        let caused = wrong(row, at, chance);
+        let cause = caused.as_ref().map(|(cause, _)| *cause);
+        let after = match caused {
+            Some((_, value)) => value,
+            None if raw => Value::Text(RAW_TEXT.into()),
+            None => drifted(column, nullable, &before, chance),
+        };
         assert_eq!(
             classify(&after, &before, Tolerance::default()),
             CellClass::Drift,
             "what was planted in {} is a difference",
             column.name
         );
-        planted.push(change(row, at, column, Class::Drift, before, after));
+        planted.push(Difference { cause, ..change(row, at, column, Class::Drift, before, after) });
     }
     for &at in &share.noise {
         let start = chance.below(kept.len().max(1));

@@ -203,6 +203,8 @@ rollup! {
         stored: Text Status,
         recomputed: Text Status,
         delta: Float64 Status,
+        cause: Text Status,
+        why: Text Status,
     }
 }
 
@@ -291,6 +293,8 @@ impl From<&Difference> for DifferenceRow {
             stored: difference.stored.to_text(),
             recomputed: difference.recomputed.to_text(),
             delta: difference.delta().filter(|delta| delta.is_finite()),
+            cause: difference.cause.map(|cause| cause.name().to_owned()),
+            why: difference.cause.map(|cause| cause.to_string()),
         }
     }
 }

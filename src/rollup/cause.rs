@@ -169,6 +169,10 @@ impl Suspect<'_> {
     }
 
     fn other_miner(&self, column: Made, stored: f64) -> Option<Cause> {
+        // It has no more values than there are leads: that many miners have the same.
+        if column == Made::Completeness {
+            return None;
+        }
         let others = self.run.iter().filter(|row| row.miner_uid != self.right.miner_uid);
         let same = |row: &&&ForecastStat| value(row, column, self.rules).is_some_and(|value| near(value, stored));
         others.into_iter().find(same).and_then(|row| row.miner_uid).map(|miner| Cause::OtherMiner { miner })

@@ -1,12 +1,12 @@
 //! The result of a job, for people or for programs, on stdout and in files.
 
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 
 use serde_json::Value as Json;
 
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::files::replace::replace;
 use crate::model::outcome::Outcome;
 use crate::model::writing::Applied;
 
@@ -90,15 +90,7 @@ impl Report<'_> {
             Form::Text => self.as_text(FILE_LOOK),
             Form::Markdown => format!("# recount {}\n\n```text\n{}```\n", self.outcome.command, self.as_text(FILE_LOOK)),
         };
-        let doing = || format!("writing the report {}", path.display());
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let write = || {
-            let mut file = tempfile::NamedTempFile::new_in(folder)?;
-            file.write_all(text.as_bytes())?;
-            file.as_file().sync_all()?;
-            file.persist(path).map_err(|error| error.error)
-        };
-        write().map(|_| ()).doing(ErrorKind::Io, doing)
+        replace(path, &text)
     }
 
     /// A set of all forms in a folder, named by the time of the snapshot, and the same as `latest`.
