@@ -124,26 +124,7 @@ impl Suspect<'_> {
 
     /// The rules without I2, I5 or L1, each and together, as far as they set any row of the miner aside.
     fn set_aside(&self, rows: &MinerRows, column: Made, stored: f64) -> Option<Cause> {
-        let all = rows.aside(self.rules);
-        let mut choices = vec![Choice::default()];
-        let rules: [(bool, fn(&mut Choice)); 5] = [
-            (all.partial, |choice| choice.partial = true),
-            (all.variables, |choice| choice.variables = true),
-            (all.leads, |choice| choice.leads = true),
-            (all.orphans, |choice| choice.orphans = true),
-            (all.repeated, |choice| choice.repeated = true),
-        ];
-        for (_, leave_out) in rules.into_iter().filter(|(any, _)| *any) {
-            let more: Vec<Choice> = choices
-                .iter()
-                .map(|choice| {
-                    let mut choice = *choice;
-                    leave_out(&mut choice);
-                    choice
-                })
-                .collect();
-            choices.extend(more);
-        }
+        let choices = rows.aside(self.rules).subsets();
         let given = choices.into_iter().skip(1).any(|choice| self.gives(&rows.parts(choice, self.rules), column, stored));
         let aside = || column == Made::Day1 && rows.day1_aside().any(|value| near(value, stored));
         (given || aside()).then_some(Cause::SetAside)

@@ -69,7 +69,7 @@ fn outcome(plan: &Plan) -> Outcome {
     let (mut rights, mut stored, mut strays) = (vec![], vec![], vec![]);
     for (place, unit) in units.iter().enumerate() {
         let mut rows = placed(right(plan, unit));
-        let unit = planter.unit(place, unit, rows.clone()).unwrap();
+        let unit = planter.unit(place, unit, rows.clone(), &WrongWriters::none()).unwrap();
         stored.extend(unit.rows);
         strays.extend(unit.strays);
         rows.iter_mut().for_each(|row| spread_wide(plan, row));

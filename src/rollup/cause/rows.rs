@@ -69,6 +69,26 @@ pub struct Choice {
     pub partial: bool,
 }
 
+impl Choice {
+    /// What the rules say, and then every choice that leaves out one or more of those left out here.
+    pub fn subsets(self) -> Vec<Choice> {
+        let mut choices = vec![Choice::default()];
+        let mut leave_out = |any: bool, rule: fn(&mut Choice) -> &mut bool| {
+            let more: Vec<Choice> = choices.iter().filter(|_| any).copied().collect();
+            choices.extend(more.into_iter().map(|mut choice| {
+                *rule(&mut choice) = true;
+                choice
+            }));
+        };
+        leave_out(self.partial, |choice| &mut choice.partial);
+        leave_out(self.variables, |choice| &mut choice.variables);
+        leave_out(self.leads, |choice| &mut choice.leads);
+        leave_out(self.orphans, |choice| &mut choice.orphans);
+        leave_out(self.repeated, |choice| &mut choice.repeated);
+        choices
+    }
+}
+
 /// What the columns of a row are made of.
 #[derive(Debug, Default, PartialEq)]
 pub struct Parts {
