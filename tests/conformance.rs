@@ -212,6 +212,38 @@ fn the_first_screen_of_production_answers_whether_weights_are_right() {
     }
 }
 
+/// All that differs in the set is habit of the validator's code; what is planted on top is not.
+#[test]
+fn with_the_profile_of_its_validator_production_has_no_drift_but_what_is_planted() {
+    let database = support::database();
+    conformance::load(&database, "production");
+    let reconcile = |more: &[&str]| {
+        let args = [&["reconcile", &database.url(), "--profile", "gaia-2.9", "--format", "json"], more].concat();
+        recount(args).file("recount.toml", &settings("production")).run()
+    };
+    let report = reconcile(&[]).succeeds().json();
+    let cells = |report: &serde_json::Value, class: &str| -> u64 {
+        let tables = report["tables"].as_object().unwrap();
+        tables.values().map(|table| table["cells"][class].as_u64().unwrap()).sum()
+    };
+    assert_eq!(cells(&report, "drift"), 0, "{report:#}");
+    assert!(cells(&report, "habit") > 600);
+    assert!(report["headline"].as_str().unwrap().contains("as the validator stores them by habit"), "{report:#}");
+    reconcile(&["--fail-on", "habit"]).ends_with(1);
+
+    database.execute(
+        "UPDATE weather_forecast_stats SET overall_forecast_score = overall_forecast_score + 0.01 WHERE run_id = 1 AND miner_uid = 3;
+         UPDATE weather_forecast_stats SET forecast_status = 'failed' WHERE run_id = 2 AND miner_uid = 3;
+         UPDATE weather_forecast_stats SET era5_completeness = 0.55 WHERE run_id = 1 AND miner_uid = 7;
+         UPDATE miner_stats SET best_forecast_score = 0.999 WHERE miner_uid = 7",
+    );
+    let report = reconcile(&[]).ends_with(1).json();
+    let roots = |group: &str| report["groups"][group]["roots"].as_u64().unwrap_or(0);
+    assert_eq!((roots("scores"), roots("status")), (3, 1), "{:#}", report["groups"]);
+    let others = ["ranks", "errors", "hosting", "activity", "rows"].map(roots);
+    assert_eq!(others, [0; 5], "{:#}", report["patterns"]);
+}
+
 /// tests/conformance/production/README.md: these columns were written by the production validator's own code, and agree.
 #[test]
 fn every_score_column_agrees_with_the_production_validator() {

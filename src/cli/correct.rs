@@ -22,7 +22,12 @@ const LEFT_MAX: usize = 10;
 pub fn options(args: &Limits, settings: &Settings, command: &'static str) -> Correcting {
     let max_fraction = args.max_fraction.unwrap_or(Guards::default().max_fraction);
     Correcting {
-        selection: Selection { exact: args.exact, prune_extra: args.prune_extra, clear_unproven: args.clear_unproven },
+        selection: Selection {
+            exact: args.exact,
+            prune_extra: args.prune_extra,
+            clear_unproven: args.clear_unproven,
+            habits: args.correct_habits,
+        },
         guards: Guards { max_rows: args.max_rows, max_fraction, max_abs_diff: args.max_abs_diff.clone() },
         min_age: args.min_age.unwrap_or_default(),
         validator_hotkey: settings.validator_hotkey.clone(),

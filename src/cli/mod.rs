@@ -48,6 +48,7 @@ mod output;
 mod pages;
 mod phase2;
 mod phase3;
+mod profile;
 mod progress;
 #[cfg(feature = "query")]
 mod query;

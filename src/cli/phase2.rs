@@ -145,7 +145,7 @@ fn options(args: &WayArgs) -> Options {
 fn check(url: &str, options: &Options, settings: &Settings, global: &Global) -> Result<Proof> {
     let baseline = interruptible(phase2::prepare(url, &settings.scoring))?;
     let monitor = Monitor::start(global.quiet)?;
-    let job = Job { filter: ColumnFilter::default(), ..settings.job() };
+    let job = Job { filter: ColumnFilter::default(), profile: None, ..settings.job() };
     let mut source = settings.open(false)?;
     let (outcome, kept) = match options.keep {
         Keep::Nowhere => (pipeline::reconcile(COMMAND, &job, &source, &monitor)?, Vec::new()),

@@ -6,17 +6,20 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::model::difference::Tolerance;
 use crate::model::filter::ColumnFilter;
+use crate::model::habit::Profile;
 use crate::model::job::{Encoding, Job, Location, Narrowing, redact};
 use crate::model::settings::Scoring;
 use crate::model::writing::UpdatedAt;
 use crate::pipeline::{self, Source, SourceOptions};
 
 use super::keys::{KEYS, Key, Place};
+use super::profile;
 use super::telling::FailOn;
 use super::values::{Color, Format};
 
@@ -73,9 +76,13 @@ pub struct Settings {
     /// `reconcile` reads only what has changed since the state in this folder.
     pub incremental: bool,
     pub state: Option<String>,
+    /// What the validator stores by habit.
+    pub profile: Option<String>,
     /// What makes the exit status of a comparison 1.
     pub fail_on: FailOn,
     pub scoring: Scoring,
+    /// Made from `profile`.
+    pub habits: Option<Arc<Profile>>,
     /// Made from `columns` and `ignore`.
     pub filter: ColumnFilter,
     /// Only ever typed: in a file, it would quietly hide drift.
@@ -105,8 +112,10 @@ impl Default for Settings {
             encoding: Encoding::default(),
             incremental: false,
             state: None,
+            profile: None,
             fail_on: FailOn::default(),
             scoring: Scoring::default(),
+            habits: None,
             filter: ColumnFilter::default(),
             narrowing: Narrowing::default(),
             warnings: Vec::new(),
@@ -139,6 +148,7 @@ impl Settings {
         settings.bound();
         settings.validate()?;
         settings.filter = ColumnFilter::parse(&settings.columns, &settings.ignore).map_err(|e| settings.blame(e))?;
+        settings.habits = settings.profile.as_deref().map(profile::load).transpose().map_err(|e| settings.blame(e))?;
         Ok(settings)
     }
 
@@ -229,6 +239,7 @@ impl Settings {
             threads: self.threads.get(),
             filter: self.filter.clone(),
             narrowing: self.narrowing.clone(),
+            profile: self.habits.clone(),
             encoding: self.encoding,
         }
     }

@@ -24,16 +24,20 @@ pub struct Telling {
     /// Keep the report of each night in DIR in every form, and the last one as latest
     #[arg(long, value_name = "DIR")]
     pub reports: Option<PathBuf>,
-    /// What makes the exit status 1: drift, missing, extra, unproven, within, a group (scores, …), a cause (stale, …), a finding's code
+    /// What makes the exit status 1: drift, missing, extra, unproven, habit, within, a group (scores, …), a cause (stale, …), a finding's code
     /// or severity [default: drift,missing,extra]
     #[arg(long, value_name = "WHAT,…")]
     pub fail_on: Option<String>,
+    /// Count what the validator's own code stores by habit apart from drift: gaia-2.9, or a .toml file
+    #[arg(long, value_name = "NAME|FILE")]
+    pub profile: Option<String>,
 }
 
 impl Telling {
     /// What was typed, by the names of its settings.
     pub fn flags(&self) -> impl Iterator<Item = (&'static str, String)> {
-        self.fail_on.clone().map(|what| ("fail-on", what)).into_iter()
+        let profile = self.profile.clone().map(|profile| ("profile", profile));
+        self.fail_on.clone().map(|what| ("fail-on", what)).into_iter().chain(profile)
     }
 
     /// Refuses, before anything is read, what could not be written.
@@ -58,7 +62,7 @@ impl Default for FailOn {
     }
 }
 
-const CLASSES: [Class; 5] = [Class::Drift, Class::Missing, Class::Extra, Class::Unproven, Class::Within];
+const CLASSES: [Class; 6] = [Class::Drift, Class::Missing, Class::Extra, Class::Unproven, Class::Habit, Class::Within];
 
 impl FailOn {
     /// `None` where a word means nothing.
@@ -94,6 +98,7 @@ fn found(word: &str, outcome: &Outcome) -> bool {
         "missing" => tables().any(|table| table.rows.missing > 0),
         "extra" => tables().any(|table| table.rows.extra > 0),
         "unproven" => tables().any(|table| table.cells.unproven > 0),
+        "habit" => tables().any(|table| table.cells.habit > 0),
         "within" => tables().any(|table| table.cells.within > 0),
         _ => {
             outcome.findings.keys().any(|code| code.name() == word || code.severity().name() == word)

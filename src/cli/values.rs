@@ -170,7 +170,7 @@ impl Setting for Vec<String> {
 
 impl Setting for FailOn {
     fn expected(&self) -> &'static str {
-        "a list of drift, missing, extra, unproven, within, groups, causes, codes and severities of findings"
+        "a list of drift, missing, extra, unproven, habit, within, groups, causes, codes and severities of findings"
     }
 
     fn set_text(&mut self, text: &str) -> bool {

@@ -123,6 +123,9 @@ pub struct Limits {
     /// Overwrite cells whose evidence is gone, mostly with NULL: the stored value is the last copy
     #[arg(long)]
     pub clear_unproven: bool,
+    /// Correct cells too that the validator stores so by habit (--profile): it will store them so again
+    #[arg(long)]
+    pub correct_habits: bool,
     /// Leave alone runs initialised less than this ago: 6h, 2d
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub min_age: Option<Duration>,
@@ -146,6 +149,7 @@ impl Limits {
             (self.exact, "--exact"),
             (self.prune_extra, "--prune-extra"),
             (self.clear_unproven, "--clear-unproven"),
+            (self.correct_habits, "--correct-habits"),
             (self.min_age.is_some(), "--min-age"),
             (self.max_rows.is_some(), "--max-rows"),
             (self.max_fraction.is_some(), "--max-fraction"),

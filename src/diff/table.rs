@@ -101,7 +101,7 @@ impl TablePlan {
             *of_column += 1;
             has_drift |= class == Class::Drift;
             has_unproven |= class == Class::Unproven;
-            if class != Class::Unproven {
+            if class == Class::Drift {
                 tally.max_abs_diff = tally.max_abs_diff.max(difference.delta().map_or(0.0, f64::abs));
             }
             diff.differences.push(difference);
@@ -118,7 +118,7 @@ impl TablePlan {
         match class {
             Class::Missing => diff.rows.missing += 1,
             Class::Extra => diff.rows.extra += 1,
-            Class::Within | Class::Drift | Class::Unproven => {
+            Class::Within | Class::Drift | Class::Unproven | Class::Habit => {
                 unreachable!("invariant: only a row of one side alone is counted here")
             }
         }
@@ -195,19 +195,56 @@ impl TableDiff {
         self.rows.matching += other.rows.matching;
         self.rows.drift += other.rows.drift;
         self.rows.unproven += other.rows.unproven;
+        self.rows.habit += other.rows.habit;
         self.rows.missing += other.rows.missing;
         self.rows.extra += other.rows.extra;
         self.cells.equal += other.cells.equal;
         self.cells.within += other.cells.within;
         self.cells.drift += other.cells.drift;
         self.cells.unproven += other.cells.unproven;
+        self.cells.habit += other.cells.habit;
         for (mine, theirs) in self.columns.iter_mut().zip(&other.columns) {
             mine.drift += theirs.drift;
             mine.unproven += theirs.unproven;
             mine.within += theirs.within;
+            mine.habit += theirs.habit;
             mine.max_abs_diff = mine.max_abs_diff.max(theirs.max_abs_diff);
         }
         self.differences.extend(other.differences);
+    }
+
+    /// Takes the drifted cells of habit out of the drift, and rows without any other drift with them.
+    pub fn set_habits_apart(&mut self, plan: &TablePlan, is_habit: impl Fn(&Difference) -> bool) {
+        for row in self.differences.chunk_by_mut(|a, b| a.key == b.key) {
+            let drifted = row.iter().filter(|cell| cell.class == Class::Drift && cell.column.is_some()).count();
+            let mut habits = 0;
+            for cell in row.iter_mut().filter(|cell| cell.class == Class::Drift) {
+                if !is_habit(cell) {
+                    continue;
+                }
+                cell.class = Class::Habit;
+                habits += 1;
+                let of_column = plan.columns.iter().position(|column| Some(column.name.as_ref()) == cell.column.as_deref());
+                if let Some(tally) = of_column.and_then(|at| self.columns.get_mut(at)) {
+                    tally.drift -= 1;
+                    tally.habit += 1;
+                }
+            }
+            self.cells.drift -= habits;
+            self.cells.habit += habits;
+            if habits > 0 && habits == drifted as u64 {
+                let unproven = row.iter().any(|cell| cell.class == Class::Unproven);
+                self.rows.drift -= 1;
+                *(if unproven { &mut self.rows.unproven } else { &mut self.rows.habit }) += 1;
+            }
+        }
+        for (at, tally) in self.columns.iter_mut().enumerate() {
+            let of_column = |cell: &&Difference| cell.column.as_deref() == Some(plan.columns[at].name.as_ref());
+            if tally.habit > 0 {
+                let drifted = self.differences.iter().filter(|cell| cell.class == Class::Drift).filter(of_column);
+                tally.max_abs_diff = drifted.filter_map(Difference::delta).map(f64::abs).fold(0.0, f64::max);
+            }
+        }
     }
 
     pub fn tally(&self, plan: &TablePlan) -> TableTally {

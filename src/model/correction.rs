@@ -124,17 +124,20 @@ pub struct Selection {
     pub prune_extra: bool,
     /// Cells whose evidence is gone (D6) get what is recomputed without it.
     pub clear_unproven: bool,
+    /// Cells that the validator stores so by habit are corrected.
+    pub habits: bool,
 }
 
 impl Selection {
     /// Everything that can be corrected: what a diff folder holds.
-    pub const ALL: Selection = Selection { exact: true, prune_extra: true, clear_unproven: true };
+    pub const ALL: Selection = Selection { exact: true, prune_extra: true, clear_unproven: true, habits: true };
 
     fn includes(self, class: Class) -> bool {
         match class {
             Class::Drift | Class::Missing => true,
             Class::Within => self.exact,
             Class::Unproven => self.clear_unproven,
+            Class::Habit => self.habits,
             Class::Extra => self.prune_extra,
         }
     }
@@ -274,7 +277,7 @@ pub fn corrections_from(rows: &[CorrectionRow], table: impl Fn(&str) -> Option<&
         let last = corrections.last_mut().filter(|last| last.table == table && last.key == key);
         let change = match (row.change.as_deref()?, last) {
             ("update", last) => {
-                let class = [Class::Within, Class::Drift, Class::Unproven]
+                let class = [Class::Within, Class::Drift, Class::Unproven, Class::Habit]
                     .into_iter()
                     .find(|class| Some(class.name()) == row.class.as_deref());
                 let stored = value(row.stored_int, row.stored_float, &row.stored_text)?;

@@ -25,6 +25,9 @@ pub enum Class {
     Drift,
     /// A drifted cell whose evidence is gone (D6): it is reported on its own, and corrected only where that is asked for.
     Unproven,
+    /// A drifted cell that the validator's own code stores so by habit ([`super::habit`]): no news, and corrected only where that is
+    /// asked for.
+    Habit,
     /// A row recomputed, not stored.
     Missing,
     /// A row stored, without evidence left.
@@ -37,6 +40,7 @@ impl Class {
             Class::Within => "within",
             Class::Drift => "drift",
             Class::Unproven => "unproven",
+            Class::Habit => "habit",
             Class::Missing => "missing",
             Class::Extra => "extra",
         }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use chrono::{NaiveDate, NaiveTime};
 
@@ -9,6 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 use super::difference::Tolerance;
 use super::filter::ColumnFilter;
+use super::habit::Profile;
 use super::settings::Scoring;
 use super::time::Micros;
 
@@ -22,6 +24,8 @@ pub struct Job {
     pub threads: usize,
     pub filter: ColumnFilter,
     pub narrowing: Narrowing,
+    /// What is no news.
+    pub profile: Option<Arc<Profile>>,
     /// Of what the pass writes as Parquet.
     pub encoding: Encoding,
 }
@@ -45,6 +49,7 @@ impl Default for Job {
             threads: std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get),
             filter: ColumnFilter::default(),
             narrowing: Narrowing::default(),
+            profile: None,
             encoding: Encoding::default(),
         }
     }

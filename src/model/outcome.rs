@@ -18,6 +18,8 @@ pub struct RowCounts {
     pub drift: u64,
     /// No cell drifted, but some cell's evidence is gone (D6).
     pub unproven: u64,
+    /// No cell drifted or is unproven, but some is as it is by habit.
+    pub habit: u64,
     pub missing: u64,
     pub extra: u64,
 }
@@ -25,7 +27,7 @@ pub struct RowCounts {
 impl RowCounts {
     /// All rows that either side has.
     pub fn all(&self) -> u64 {
-        self.matching + self.drift + self.unproven + self.missing + self.extra
+        self.matching + self.drift + self.unproven + self.habit + self.missing + self.extra
     }
 }
 
@@ -36,6 +38,7 @@ pub struct CellCounts {
     pub within: u64,
     pub drift: u64,
     pub unproven: u64,
+    pub habit: u64,
 }
 
 /// One column's drift.
@@ -44,6 +47,7 @@ pub struct ColumnTally {
     pub within: u64,
     pub drift: u64,
     pub unproven: u64,
+    pub habit: u64,
     /// Largest `|recomputed - stored|` of two finite numbers, drifted or within.
     pub max_abs_diff: f64,
 }

@@ -59,6 +59,7 @@ impl Pass<'_> {
             StoredRef::Rows(stored) => {
                 let (mut diff, fresh_until) = self.compare_rows(runs, stored, recomputed, plan)?;
                 let side = self.causes(runs, stored, fold, &mut diff.table);
+                self.set_habits_apart(&mut diff.table, &plan.table);
                 return Ok((diff, side, fresh_until));
             }
             StoredRef::Columns(columns) => columns,
@@ -68,8 +69,16 @@ impl Pass<'_> {
         let stored = stats_from_batch(&others, &self.snapshot.wide_leads)?;
         let (mut diff, fresh_until) = self.compare_rows(runs, &stored, recomputed, plan)?;
         let side = self.causes(runs, &stored, fold, &mut diff.table);
+        self.set_habits_apart(&mut diff.table, &plan.table);
         diff.table.add(plan.alike(alike.len()));
         Ok((diff, side, fresh_until))
+    }
+
+    /// With the profile of the validator, what it stores by habit is no drift.
+    pub(super) fn set_habits_apart(&self, diff: &mut TableDiff, plan: &TablePlan) {
+        if let Some(profile) = &self.job.profile {
+            diff.set_habits_apart(plan, |difference| profile.habit(difference).is_some());
+        }
     }
 
     /// Rows of a unit, narrowed only after it is known what is lost (D6).

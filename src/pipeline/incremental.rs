@@ -267,6 +267,7 @@ fn kept(unit: &Unit, result: &UnitResult, bytes: usize) -> KeptUnit {
         fresh_until: result.fold.fresh_until,
         differs: has(&[Class::Drift, Class::Missing, Class::Extra]),
         unproven: has(&[Class::Unproven]),
+        habit: has(&[Class::Habit]),
         within: has(&[Class::Within]),
         evidence: !result.evidence.is_empty(),
         bytes: bytes as u64,
@@ -290,7 +291,7 @@ fn missed_note(missed: &[String]) -> Option<String> {
 fn settings(job: &Job) -> [u8; 32] {
     let scoring = Scoring { snapshot_time: None, ..job.scoring.clone() };
     // Numbers are written with the digits that read back to their bits.
-    let text = format!("{scoring:?} {:?} {:?} {:?}", job.tolerance, job.filter, job.narrowing);
+    let text = format!("{scoring:?} {:?} {:?} {:?} {:?}", job.tolerance, job.filter, job.narrowing, job.profile);
     *blake3::hash(text.as_bytes()).as_bytes()
 }
 
@@ -365,6 +366,8 @@ fn is_open(unit: &Unit, job: &Job, now: Micros) -> bool {
 
 /// Corrections are made from evidence: a unit that has any is read again.
 fn serves(kept: &KeptUnit, correcting: Option<Selection>) -> bool {
-    let asked = |selection: Selection| (selection.exact && kept.within) || (selection.clear_unproven && kept.unproven);
+    let asked = |selection: Selection| {
+        (selection.exact && kept.within) || (selection.clear_unproven && kept.unproven) || (selection.habits && kept.habit)
+    };
     correcting.is_none_or(|selection| kept.evidence && !kept.differs && !asked(selection))
 }

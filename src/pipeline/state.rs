@@ -54,6 +54,8 @@ pub struct KeptUnit {
     pub differs: bool,
     /// A cell cannot be checked (D6).
     pub unproven: bool,
+    /// A cell is as it is by habit.
+    pub habit: bool,
     /// Something is within tolerance.
     pub within: bool,
     /// Fingerprints of the evidence are kept, as corrections need them.

@@ -40,8 +40,11 @@ fn found(outcome: &Outcome) -> (Standing, String) {
     let rows: u64 = outcome.tables.values().map(|table| table.rows.all()).sum();
     let within: u64 = outcome.tables.values().map(|table| table.cells.within).sum();
     let unproven: u64 = outcome.tables.values().map(|table| table.rows.unproven).sum();
+    let habits: u64 = outcome.tables.values().map(|table| table.cells.habit).sum();
+    let habits = (habits > 0).then(|| format!("{} as the validator stores them by habit", counted(habits, "cell")));
     if !outcome.in_sync() {
         let mut groups = groups(&outcome.differences);
+        groups.extend(habits);
         groups.extend((unproven > 0).then(|| unproven_rows(unproven)));
         return (Standing::Drift, format!("{}{}.", weights(outcome), groups.join("; ")));
     }
@@ -59,10 +62,10 @@ fn found(outcome: &Outcome) -> (Standing, String) {
         cells => format!(" ({} within tolerance, not equal to the bit)", counted(cells, "cell")),
     };
     let tables = counted(outcome.tables.len() as u64, "table");
-    if unproven > 0 {
+    if unproven > 0 || habits.is_some() {
         let kept = counted(rows - unproven, "compared row");
-        let unproven = unproven_rows(unproven);
-        return (Standing::Good, format!("In sync: {kept} of {tables} match{within}; {unproven}."));
+        let besides: Vec<String> = habits.into_iter().chain((unproven > 0).then(|| unproven_rows(unproven))).collect();
+        return (Standing::Good, format!("In sync: {kept} of {tables} match{within}; {}.", besides.join("; ")));
     }
     (Standing::Good, format!("In sync: all {} of {tables} match{within}.", counted(rows, "compared row")))
 }

@@ -58,6 +58,8 @@ pub struct Report<'a> {
     elapsed_ms: &'a [(&'static str, Duration)],
     patterns: Vec<PatternLine<'a>>,
     unproven: Vec<PatternLine<'a>>,
+    /// As `patterns`, of cells that the validator stores so by habit.
+    habits: Vec<PatternLine<'a>>,
     /// Null where everything was compared.
     compared: Option<Compared>,
     replay_of: Option<String>,
@@ -179,6 +181,7 @@ struct Rows {
     matching: u64,
     drift: u64,
     unproven: u64,
+    habit: u64,
     missing: u64,
     extra: u64,
 }
@@ -190,6 +193,7 @@ struct Cells {
     within: u64,
     drift: u64,
     unproven: u64,
+    habit: u64,
 }
 
 #[derive(Serialize)]
@@ -197,6 +201,7 @@ struct Cells {
 struct Column {
     drift: u64,
     unproven: u64,
+    habit: u64,
     max_abs_diff: f64,
 }
 
@@ -265,6 +270,7 @@ pub fn render(outcome: &Outcome, found: &Found<'_>, told: Told<'_>) -> serde_jso
         elapsed_ms: &outcome.elapsed,
         patterns: found.drift.iter().map(PatternLine::from).collect(),
         unproven: found.unproven.iter().map(PatternLine::from).collect(),
+        habits: found.habits.iter().map(PatternLine::from).collect(),
         compared: (rows.is_some() || columns.is_some()).then_some(Compared { rows, columns }),
         replay_of: outcome.replay_of.map(Micros::iso),
         notes: &outcome.notes,
@@ -356,10 +362,17 @@ impl<'a> From<&'a TableTally> for Table<'a> {
                 matching: rows.matching,
                 drift: rows.drift,
                 unproven: rows.unproven,
+                habit: rows.habit,
                 missing: rows.missing,
                 extra: rows.extra,
             },
-            cells: Cells { equal: cells.equal, within: cells.within, drift: cells.drift, unproven: cells.unproven },
+            cells: Cells {
+                equal: cells.equal,
+                within: cells.within,
+                drift: cells.drift,
+                unproven: cells.unproven,
+                habit: cells.habit,
+            },
             columns: tally.columns.iter().map(|(name, column)| (name.as_str(), column.into())).collect(),
         }
     }
@@ -367,7 +380,7 @@ impl<'a> From<&'a TableTally> for Table<'a> {
 
 impl From<&ColumnTally> for Column {
     fn from(column: &ColumnTally) -> Self {
-        Column { drift: column.drift, unproven: column.unproven, max_abs_diff: column.max_abs_diff }
+        Column { drift: column.drift, unproven: column.unproven, habit: column.habit, max_abs_diff: column.max_abs_diff }
     }
 }
 

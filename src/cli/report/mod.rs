@@ -19,7 +19,6 @@ mod headline;
 mod impact;
 mod json;
 mod patterns;
-mod shape;
 pub(crate) mod table;
 mod terminal;
 pub mod text;

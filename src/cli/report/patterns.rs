@@ -5,9 +5,9 @@ use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use crate::model::difference::{Class, Difference};
+use crate::model::shape;
 
-use super::shape;
-use super::why::why;
+use super::why::{is_wrong, why};
 
 /// Differences of one column with one shape.
 #[derive(Debug, PartialEq)]
@@ -27,12 +27,14 @@ pub struct Found<'a> {
     pub drift: Vec<Pattern<'a>>,
     /// D6: of cells that cannot be checked.
     pub unproven: Vec<Pattern<'a>>,
+    pub habits: Vec<Pattern<'a>>,
 }
 
 impl Found<'_> {
     pub fn of(differences: &[Difference]) -> Found<'_> {
-        let (unproven, drift): (Vec<_>, Vec<_>) = differences.iter().partition(|found| found.class == Class::Unproven);
-        Found { drift: patterns(drift), unproven: patterns(unproven) }
+        let of = |class: Class| differences.iter().filter(move |found| found.class == class);
+        let drift = differences.iter().filter(|found| is_wrong(found));
+        Found { drift: patterns(drift), unproven: patterns(of(Class::Unproven)), habits: patterns(of(Class::Habit)) }
     }
 }
 

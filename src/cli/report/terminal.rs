@@ -10,6 +10,7 @@ use crate::model::filter::{STORED_TABLES, stored_column};
 use crate::model::finding::Severity;
 use crate::model::outcome::{Outcome, TableTally};
 use crate::model::rollups::{ForecastStat, Rollup};
+use crate::model::shape;
 use crate::model::value::Value;
 
 use crate::cli::output::Look;
@@ -19,8 +20,8 @@ use super::impact::{WEIGHTED, changes};
 use super::patterns::{Found, Pattern};
 use super::table::Grid;
 use super::text::{counted, elapsed, grouped, magnitude, off_by, value};
+use super::why;
 use super::why::Topic;
-use super::{shape, why};
 
 /// Patterns shown; JSON has all.
 const PATTERNS_MAX: usize = 25;
@@ -56,6 +57,9 @@ pub fn render(outcome: &Outcome, found: &Found<'_>, doing: &str, look: Look) -> 
     if !found.drift.is_empty() {
         sections.push(worst(&outcome.differences, look));
         sections.push(patterns("By pattern", &found.drift, look));
+    }
+    if !found.habits.is_empty() {
+        sections.push(patterns("By habit of the validator", &found.habits, look));
     }
     if !found.unproven.is_empty() {
         sections.push(patterns("Cannot be checked: what the cells rest on is gone", &found.unproven, look));
@@ -104,6 +108,9 @@ fn table(name: &str, tally: &TableTally, look: Look) -> String {
     let mut counts = vec![(rows.matching, "match"), (rows.drift, "drift"), (rows.missing, "missing"), (rows.extra, "extra")];
     if rows.unproven > 0 {
         counts.insert(2, (rows.unproven, "cannot be checked"));
+    }
+    if rows.habit > 0 {
+        counts.insert(2, (rows.habit, "only by habit"));
     }
     let counts: Vec<_> = counts.into_iter().map(|(count, class)| format!("{} {class}", grouped(count))).collect();
     format!("{}  rows: {}\n", look.paint(BOLD, name), counts.join(", "))

@@ -43,8 +43,8 @@ fn tally(rows: [u64; 4], cells: [u64; 3], columns: &[(&str, u64, f64)]) -> Table
         (name.to_owned(), ColumnTally { drift, max_abs_diff, ..ColumnTally::default() })
     };
     TableTally {
-        rows: RowCounts { matching: rows[0], drift: rows[1], unproven: 0, missing: rows[2], extra: rows[3] },
-        cells: CellCounts { equal: cells[0], within: cells[1], drift: cells[2], unproven: 0 },
+        rows: RowCounts { matching: rows[0], drift: rows[1], missing: rows[2], extra: rows[3], ..RowCounts::default() },
+        cells: CellCounts { equal: cells[0], within: cells[1], drift: cells[2], ..CellCounts::default() },
         columns: columns.iter().map(column).collect(),
     }
 }
@@ -242,6 +242,7 @@ fn the_json_report_of_a_drifted_source() {
             "match": 3466,
             "drift": 37,
             "unproven": 0,
+            "habit": 0,
             "missing": 1,
             "extra": 0
           },
@@ -249,37 +250,44 @@ fn the_json_report_of_a_drifted_source() {
             "equal": 70000,
             "within": 0,
             "drift": 9,
-            "unproven": 0
+            "unproven": 0,
+            "habit": 0
           },
           "columns": {
             "avg_acc": {
               "drift": 0,
               "unproven": 0,
+              "habit": 0,
               "max_abs_diff": 0.0
             },
             "era5_combined_score": {
               "drift": 1,
               "unproven": 0,
+              "habit": 0,
               "max_abs_diff": 0.0042
             },
             "era5_completeness": {
               "drift": 3,
               "unproven": 0,
+              "habit": 0,
               "max_abs_diff": 0.0
             },
             "forecast_status": {
               "drift": 2,
               "unproven": 0,
+              "habit": 0,
               "max_abs_diff": 0.0
             },
             "hosting_latency_ms": {
               "drift": 1,
               "unproven": 0,
+              "habit": 0,
               "max_abs_diff": 900.0
             },
             "overall_forecast_score": {
               "drift": 0,
               "unproven": 0,
+              "habit": 0,
               "max_abs_diff": 0.0
             }
           }
@@ -289,6 +297,7 @@ fn the_json_report_of_a_drifted_source() {
             "match": 6,
             "drift": 1,
             "unproven": 0,
+            "habit": 0,
             "missing": 0,
             "extra": 0
           },
@@ -296,12 +305,14 @@ fn the_json_report_of_a_drifted_source() {
             "equal": 132,
             "within": 0,
             "drift": 1,
-            "unproven": 0
+            "unproven": 0,
+            "habit": 0
           },
           "columns": {
             "top_miners": {
               "drift": 1,
               "unproven": 0,
+              "habit": 0,
               "max_abs_diff": 0.0
             }
           }
@@ -451,6 +462,7 @@ fn the_json_report_of_a_drifted_source() {
         }
       ],
       "unproven": [],
+      "habits": [],
       "compared": null,
       "replay_of": null,
       "notes": [

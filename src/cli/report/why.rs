@@ -8,9 +8,9 @@ use crate::model::columns::{Group, Type};
 use crate::model::difference::{Class, Difference};
 use crate::model::filter::stored_column;
 use crate::model::rollups::{ForecastStat, Rollup};
+use crate::model::shape;
 use crate::model::value::Value;
 
-use super::shape;
 use super::text::grouped;
 
 /// What a difference is about. Worst first.

@@ -121,6 +121,7 @@ fn check_rollups(place: Place, manifest: Manifest, threads: usize, watch: &dyn W
         threads,
         filter: ColumnFilter::default(),
         narrowing: Narrowing::default(),
+        profile: None,
         encoding: Encoding::default(),
     };
     let source = Source::Archive(Box::new(Archive::of(place, manifest)?));

@@ -57,7 +57,12 @@ fn find(jobs: &[Earlier], undoes: Option<&str>, diff: Option<&str>, correction: 
 fn covers(earlier: Option<&str>, diff: Option<&str>, correction: &Json) -> bool {
     let Some(Ok(earlier)) = earlier.map(serde_json::from_str::<Json>) else { return false };
     let chose = |key: &str| earlier[key] == true || correction[key] != true;
-    diff.is_some() && earlier["diff"].as_str() == diff && chose("exact") && chose("prune_extra") && chose("clear_unproven")
+    diff.is_some()
+        && earlier["diff"].as_str() == diff
+        && chose("exact")
+        && chose("prune_extra")
+        && chose("clear_unproven")
+        && chose("habits")
 }
 
 /// Whether the job was not taken back, or only by jobs that were taken back themselves.

@@ -243,6 +243,7 @@ fn settings(corrections: &Corrections, options: &Correcting) -> Json {
             "exact": options.selection.exact,
             "prune_extra": options.selection.prune_extra,
             "clear_unproven": options.selection.clear_unproven,
+            "habits": options.selection.habits,
             "updated_at": options.updated_at.name(),
             "diff": corrections.origin.diff,
         });

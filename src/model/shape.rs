@@ -1,10 +1,10 @@
 //! The shape of a difference: what thousands of differences with one cause have in common.
 
-use crate::model::columns::Group;
-use crate::model::difference::{Class, Difference};
-use crate::model::filter::{is_wide, stored_column};
-use crate::model::time::Micros;
-use crate::model::value::Value;
+use super::columns::Group;
+use super::difference::{Class, Difference};
+use super::filter::{is_wide, stored_column};
+use super::time::Micros;
+use super::value::Value;
 
 /// Longest text that is taken for a status.
 const STATUS_CHARS_MAX: usize = 40;
@@ -40,7 +40,7 @@ pub fn shape(difference: &Difference) -> String {
 }
 
 /// Whether the column holds words of a small vocabulary, which are shown as they are.
-fn is_status(difference: &Difference) -> bool {
+pub fn is_status(difference: &Difference) -> bool {
     let column = difference.column.as_deref().and_then(|name| stored_column(difference.table, name));
     column.is_some_and(|column| matches!(column.group, Group::Status | Group::Hosting))
 }
@@ -60,8 +60,8 @@ fn magnitude(delta: f64) -> String {
     }
 }
 
-/// One side of a pattern.
-fn side(value: &Value<'_>, literal: bool) -> String {
+/// One side of a pattern: `NULL`, `0`, `0.0`, `number`, `time`, `text`, `object`, …; `literal`: a word of a status stands for itself.
+pub fn side(value: &Value<'_>, literal: bool) -> String {
     let word = match value {
         Value::Null => "NULL",
         Value::Bool(true) => "true",
