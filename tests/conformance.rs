@@ -218,7 +218,8 @@ fn with_the_profile_of_its_validator_production_has_no_drift_but_what_is_planted
     let database = support::database();
     conformance::load(&database, "production");
     let reconcile = |more: &[&str]| {
-        let args = [&["reconcile", &database.url(), "--profile", "gaia-2.9", "--format", "json"], more].concat();
+        let url = database.url();
+        let args = [&["reconcile", &url, "--profile", "gaia-2.9", "--format", "json"], more].concat();
         recount(args).file("recount.toml", &settings("production")).run()
     };
     let report = reconcile(&[]).succeeds().json();

@@ -16,7 +16,6 @@ use crate::pipeline::archive::verify::Verified;
 
 use super::operator_args::Afterwards;
 use super::output::{self, Look, Message};
-use super::values::Format;
 use super::{Status, correct, metrics, report};
 
 /// What a job has come to, as far as it came.
@@ -29,6 +28,9 @@ pub struct Account {
     pub read: BTreeMap<&'static str, u64>,
     /// The tables that were compared.
     pub tables: BTreeMap<&'static str, TableTally>,
+    /// Drifted cells that follow from no other, by group of columns.
+    pub groups: BTreeMap<&'static str, u64>,
+    pub causes: BTreeMap<&'static str, u64>,
     /// None where the job did not come so far as to find any.
     pub findings: Option<BTreeMap<Code, u64>>,
     /// Cells that were corrected, by table; none where nobody asked for it.
@@ -59,8 +61,9 @@ impl Account {
         self.read = outcome.rows.clone();
         self.tables = outcome.tables.clone();
         self.findings = Some(outcome.findings.clone());
-        let headline = report::render(outcome, Format::Terminal, true, PLAIN);
-        self.headline = headline.unwrap_or_default().trim_end().to_owned();
+        self.headline = report::headline(outcome);
+        self.groups = report::roots_by_group(outcome);
+        self.causes = report::by_cause(outcome);
     }
 
     /// What was done about it. `planned`: it was only written down.

@@ -155,7 +155,7 @@ pub enum LogFormat {
 pub enum Command {
     /// Recompute everything and compare it with what is stored, in one pass; read-only without --apply
     #[command(after_help = RECONCILE_EXAMPLES)]
-    Reconcile(Reconcile),
+    Reconcile(Box<Reconcile>),
     /// Compare as reconcile does, and write differences.parquet
     #[command(after_help = DIFF_EXAMPLES)]
     Diff(Diff),

@@ -98,6 +98,7 @@ mod tests {
          format                             terminal                                                                                                           --format
          color                              never                                                                                                              --color
          allow_cleartext_password           false                                                                                                              default
+         password_file                      -                                                                                                                  default
          connections                        2                                                                                                                  default
          statement_timeout                  3600                                                                                                               default
          threads                            3                                                                                                                  --threads

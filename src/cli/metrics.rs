@@ -169,6 +169,12 @@ impl Page {
     }
 
     fn of_tables(&self, account: &Account) {
+        let help = "Stored cells that differ and follow from no other, by group of columns; whole rows in the group rows.";
+        let groups = account.groups.iter().map(|(group, cells)| (*group, *cells as f64));
+        self.many("recount_drifted_cells_by_group", help, "group", groups);
+        let help = "Drifted cells for which a cause was sought, by cause.";
+        let causes = account.causes.iter().map(|(cause, cells)| (*cause, *cells as f64));
+        self.many("recount_drifted_cells_by_cause", help, "cause", causes);
         let rows = self.family("recount_rows", "Stored rows held against their recomputation, by class.", &["table", "class"]);
         let drift = self.family("recount_drifted_cells", "Stored cells that differ beyond tolerance.", &["table", "column"]);
         let unproven = self.family("recount_unproven_cells", "Stored cells whose evidence is gone.", &["table", "column"]);
@@ -178,6 +184,7 @@ impl Page {
                 ("match", counts.matching),
                 ("drift", counts.drift),
                 ("unproven", counts.unproven),
+                ("habit", counts.habit),
                 ("missing", counts.missing),
                 ("extra", counts.extra),
             ];

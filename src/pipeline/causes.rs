@@ -141,7 +141,7 @@ impl Pass<'_> {
         let mut side = StoredSide::default();
         let mut runs = BTreeSet::new();
         for (miner, right) in &history {
-            if self.is_archived(Some(right.run.0)) {
+            if self.source.is_archived(right.run) {
                 continue;
             }
             let missing =

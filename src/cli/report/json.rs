@@ -82,9 +82,9 @@ struct Listed<T> {
 
 #[derive(Default, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-struct Group {
+pub struct Group {
     /// Wrong in themselves.
-    roots: u64,
+    pub roots: u64,
     /// Wrong only by the stored cells that they are made of.
     follows: u64,
     /// Rows with a root.
@@ -279,7 +279,7 @@ pub fn render(outcome: &Outcome, found: &Found<'_>, told: Told<'_>) -> serde_jso
     serde_json::to_string_pretty(&report).map(|text| text + "\n")
 }
 
-fn groups(differences: &[Difference]) -> BTreeMap<&'static str, Group> {
+pub fn groups(differences: &[Difference]) -> BTreeMap<&'static str, Group> {
     let mut groups: BTreeMap<&'static str, Group> = BTreeMap::new();
     let mut rows = BTreeSet::new();
     for difference in differences.iter().filter(|difference| why::is_wrong(difference)) {
@@ -295,7 +295,7 @@ fn groups(differences: &[Difference]) -> BTreeMap<&'static str, Group> {
     groups
 }
 
-fn causes(differences: &[Difference]) -> BTreeMap<&'static str, u64> {
+pub fn causes(differences: &[Difference]) -> BTreeMap<&'static str, u64> {
     let mut causes = BTreeMap::new();
     for cause in differences.iter().filter_map(|difference| difference.cause) {
         *causes.entry(cause.name()).or_default() += 1;

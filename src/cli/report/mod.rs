@@ -1,5 +1,6 @@
 //! The result of a job, for people or for programs, on stdout and in files.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -7,6 +8,7 @@ use serde_json::Value as Json;
 
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::files::replace::replace;
+use crate::model::cause::Cause;
 use crate::model::outcome::Outcome;
 use crate::model::writing::Applied;
 
@@ -28,6 +30,23 @@ pub(crate) use text::{counted, elapsed};
 
 /// Columns of a report for people in a file.
 const FILE_LOOK: Look = Look { color: false, width: 120 };
+
+/// The first line, plain.
+pub(crate) fn headline(outcome: &Outcome) -> String {
+    headline::headline(outcome).1
+}
+
+/// Drifted cells and whole rows that follow from no other, by group of columns; every group is there.
+pub(crate) fn roots_by_group(outcome: &Outcome) -> BTreeMap<&'static str, u64> {
+    let groups = json::groups(&outcome.differences);
+    why::Topic::ALL.iter().map(|topic| (topic.name(), groups.get(topic.name()).map_or(0, |group| group.roots))).collect()
+}
+
+/// Drifted cells by cause; every cause is there.
+pub(crate) fn by_cause(outcome: &Outcome) -> BTreeMap<&'static str, u64> {
+    let causes = json::causes(&outcome.differences);
+    Cause::NAMES.iter().map(|name| (*name, causes.get(name).copied().unwrap_or_default())).collect()
+}
 
 /// All that is told of a job.
 pub(crate) struct Report<'a> {
