@@ -281,7 +281,7 @@ mod tests {
     use parquet::file::reader::{FileReader, SerializedFileReader};
 
     use super::*;
-    use crate::archive::tables::{COMPONENTS_TABLE, LEAD_SCORES, SCORES_TABLE, STATS};
+    use crate::archive::tables::{COMPONENTS_TABLE, LEAD_SCORES, SCORES_TABLE, STATS, with_keys};
     use crate::files::parquet::Finished;
     use crate::model::rollups::{ForecastStat, LeadScore};
     use crate::model::rows::batch_of;
@@ -303,7 +303,7 @@ mod tests {
                 ..LeadScore::default()
             })
             .collect();
-        batch_of(&rows)
+        with_keys(&LEAD_SCORES, &batch_of(&rows))
     }
 
     fn file_of(table: &Table, groups: Vec<RowGroup>) -> (Bytes, Finished) {
@@ -369,18 +369,14 @@ mod tests {
     fn a_file_says_what_it_is_and_lets_engines_skip() {
         let row =
             ForecastStat { run_id: Some(1), miner_uid: Some(2), miner_hotkey: Some("5F".to_owned()), ..ForecastStat::default() };
-        let batch = batch_of(&[row]);
-        let placed: ArrayRef = Arc::new(arrow_array::BooleanArray::from(vec![true]));
-        let columns = batch.columns().iter().cloned().chain([placed]).collect();
-        let schema = STATS.schema(&[]);
-        let batch = RecordBatch::try_new(schema.clone(), columns).unwrap();
+        let (schema, batch) = (STATS.schema(&[]), with_keys(&STATS, &batch_of(&[row])));
         let (content, _) = file_of(&STATS, row_groups(&STATS, &schema, &batch, Encoding::Plain).unwrap());
         let reader = SerializedFileReader::new(content.clone()).unwrap();
         let file = reader.metadata().file_metadata();
         let told = |key: &str| {
             file.key_value_metadata().unwrap().iter().find(|pair| pair.key == key).and_then(|pair| pair.value.clone())
         };
-        assert_eq!((told(VERSION_KEY).as_deref(), told(TABLE_KEY).as_deref()), (Some("2"), Some("weather_forecast_stats")));
+        assert_eq!((told(VERSION_KEY).as_deref(), told(TABLE_KEY).as_deref()), (Some("3"), Some("weather_forecast_stats")));
         let group = reader.metadata().row_group(0);
         assert_eq!(group.sorting_columns().map(|columns| columns.len()), Some(2));
         let filtered = |name: &str| {
@@ -422,7 +418,7 @@ mod tests {
                 ..LeadScore::default()
             };
             let rows: Vec<LeadScore> = scores.iter().enumerate().map(lead).collect();
-            let groups = row_groups(&LEAD_SCORES, &schema, &batch_of(&rows), doubles).unwrap();
+            let groups = row_groups(&LEAD_SCORES, &schema, &with_keys(&LEAD_SCORES, &batch_of(&rows)), doubles).unwrap();
             let reader = SerializedFileReader::new(file_of(&LEAD_SCORES, groups).0).unwrap();
             let group = reader.metadata().row_group(0).clone();
             ["acc", "skill", "run_id"].map(|name| {

@@ -329,3 +329,16 @@ pub fn findings_batch(rows: &[FindingRow]) -> RecordBatch {
 pub fn differences_batch(rows: &[DifferenceRow]) -> RecordBatch {
     batch_without_words(rows)
 }
+
+/// A rollup's rows as the table has them: its further columns are NULL, and all have the place.
+#[cfg(test)]
+pub fn with_keys(table: &Table, batch: &arrow_array::RecordBatch) -> arrow_array::RecordBatch {
+    let schema = table.schema(&[]);
+    let column = |field: &std::sync::Arc<arrow_schema::Field>| match batch.column_by_name(field.name()) {
+        Some(column) => column.clone(),
+        None if field.name() == PLACED => std::sync::Arc::new(arrow_array::BooleanArray::from(vec![true; batch.num_rows()])),
+        None => arrow_array::new_null_array(field.data_type(), batch.num_rows()),
+    };
+    let columns = schema.fields().iter().map(column).collect();
+    arrow_array::RecordBatch::try_new(schema, columns).expect("a batch of the table")
+}

@@ -262,14 +262,16 @@ mod tests {
     use super::*;
     use crate::archive::encoding::{MAX_FILE_BYTES, row_groups};
     use crate::archive::read::Reader;
-    use crate::archive::tables::LEAD_SCORES;
+    use crate::archive::tables::{LEAD_SCORES, with_keys};
     use crate::model::rollups::LeadScore;
     use crate::model::rows::batch_of;
     use crate::model::settings::Scoring;
 
     fn run(id: i32) -> RowGroup {
         let row = LeadScore { run_id: Some(id), miner_uid: Some(1), lead_hours: Some(24), ..LeadScore::default() };
-        row_groups(&LEAD_SCORES, &LEAD_SCORES.schema(&[]), &batch_of(&[row]), Encoding::Plain).unwrap().remove(0)
+        row_groups(&LEAD_SCORES, &LEAD_SCORES.schema(&[]), &with_keys(&LEAD_SCORES, &batch_of(&[row])), Encoding::Plain)
+            .unwrap()
+            .remove(0)
     }
 
     fn archive(dest: &str, groups: Vec<RowGroup>) -> Published {
