@@ -84,7 +84,7 @@ fn reading(command: &Command) -> Option<&Reading> {
         Command::Diff(diff) => Some(&diff.reading),
         Command::Recompute(with_out) | Command::Export(with_out) => Some(&with_out.reading),
         Command::Archive(archive) => Some(&archive.reading),
-        Command::Verify(_) | Command::Query(_) | Command::Explain(_) => None,
+        Command::Verify(_) | Command::Query(_) | Command::Explain(_) | Command::Show(_) => None,
         Command::Generate(_)
         | Command::Migrate(_)
         | Command::Apply(_)
@@ -108,6 +108,8 @@ fn needs_no_server(command: &Command) -> bool {
         // What an earlier command of the page has archived.
         Command::Verify(verify) => verify.dest == "archive",
         Command::Query(query) => query.dest == "archive",
+        // What an earlier command of the page has written.
+        Command::Show(show) => show.path.starts_with("tonight") || show.path == Path::new("tonight.json"),
         Command::Explain(explain) => explain.source.as_deref().is_some_and(|source| source.starts_with("data/")),
         Command::Archive(Archive { action: Some(ArchiveAction::Ls { dest }), .. }) => dest == "archive",
         Command::Migrate(_)

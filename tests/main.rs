@@ -26,6 +26,7 @@ mod properties;
 mod rules_in_sql;
 mod schema;
 mod shapes;
+mod show;
 mod source;
 mod step_log;
 mod steps;

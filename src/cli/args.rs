@@ -16,6 +16,7 @@ use super::operator_args::{
 };
 use super::schema_args::{MIGRATE_EXAMPLES, Migrate, PHASE2_EXAMPLES, Phase2, Phase3, STEPS_EXAMPLES, Steps};
 use super::settings::Settings;
+use super::show::Show;
 use super::telling::Telling;
 use super::writing::{APPLY_EXAMPLES, Apply, JOBS_EXAMPLES, Jobs, Reconcile, UNDO_EXAMPLES, Undo};
 
@@ -64,6 +65,14 @@ Examples:
   recount explain postgres://reader@db.example/validator --run 812 --miner 17 --column overall_forecast_score --format json
 
 Exit status: 0 the row is explained, whether it is in sync or not; 2 error or bad usage, 130 interrupted.";
+
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  recount show tonight --miner 7
+  recount show tonight --column overall_forecast_score --cause stale --format json
+  recount show reports/latest.json --findings orphan_score
+
+Exit status: 0 whatever is listed, 2 error or bad usage.";
 
 const RECOMPUTE_EXAMPLES: &str = "\
 Examples:
@@ -162,6 +171,9 @@ pub enum Command {
     /// Tell why a row of weather_forecast_stats is what it is: rule by rule, down to the rows behind each value
     #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain(Explain),
+    /// List what a diff folder or a saved report holds, row by row
+    #[command(after_help = SHOW_EXAMPLES)]
+    Show(Show),
     /// Write the recomputed rollups and the findings as Parquet files
     #[command(after_help = RECOMPUTE_EXAMPLES)]
     Recompute(WithOut),

@@ -60,6 +60,7 @@ mod reconcile;
 pub mod report;
 mod schema_args;
 pub mod settings;
+mod show;
 mod steps;
 mod telling;
 pub mod values;
@@ -126,6 +127,7 @@ fn execute(command: &Command, global: &Global) -> Result<Status> {
         Command::Reconcile(args) => reconcile::run(args, global),
         Command::Diff(args) => diff::run(args, global),
         Command::Explain(args) => explain::run(args, global),
+        Command::Show(args) => show::run(args, global),
         Command::Recompute(args) => recompute::run(args, global),
         Command::Export(args) => export::run(args, global),
         Command::Archive(args) => archive::run(args, global),

@@ -18,7 +18,7 @@ use super::report::{self, Report};
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Reports")]
 pub struct Telling {
-    /// Write the report to FILE as well: .txt, .md or .json; may be given several times
+    /// Write the report to FILE as well: .txt, .md, .json or .html; may be given several times
     #[arg(long, value_name = "FILE")]
     pub report: Vec<PathBuf>,
     /// Keep the report of each night in DIR in every form, and the last one as latest

@@ -28,7 +28,7 @@ pub use crate::source::{Options as SourceOptions, Source};
 
 /// What writes: the stage itself, for the commands that do nothing else.
 pub use crate::sink::correct::{apply, jobs, prunable, prune, show, sql_file_exists, undo, write_sql};
-pub use crate::sink::folder::read as read_diff;
+pub use crate::sink::folder::{differences as diff_rows, read as read_diff};
 pub use correct::{corrections, diff};
 pub use explain::{EvidenceRow, Explained, Explanation, explain};
 pub use incremental::{Incremental, Keeping};

@@ -164,6 +164,16 @@ fn rows_in<R: Rollup>(file: File, bytes: u64) -> std::result::Result<Vec<R>, Box
     Ok(rows)
 }
 
+/// The differences of a folder, as they were written; refuses one that is not ours, damaged or edited.
+pub fn differences(folder: &Path) -> Result<Vec<DifferenceRow>> {
+    let manifest = read_manifest(folder)?;
+    let name = FILES[0];
+    if manifest.files.get(name) != Some(&hash_of(folder, name)?) {
+        return Err(refused(folder, format!("{name} is not as it was written: its BLAKE3 is another than {MANIFEST} says")));
+    }
+    rows_of(folder, name)
+}
+
 fn evidence_row((whose, print): (&Whose, &Fingerprint)) -> EvidenceRow {
     let id = |id: i32| (id != Whose::ALL).then_some(id);
     EvidenceRow {

@@ -20,6 +20,7 @@ use patterns::Found;
 mod headline;
 mod impact;
 mod json;
+mod page;
 mod patterns;
 pub(crate) mod table;
 mod terminal;
@@ -106,6 +107,7 @@ impl Report<'_> {
         let text = match form(path)? {
             Form::Json => self.as_json()?,
             Form::Text => self.as_text(FILE_LOOK),
+            Form::Page => page::render(self),
             Form::Markdown => format!("# recount {}\n\n```text\n{}```\n", self.outcome.command, self.as_text(FILE_LOOK)),
         };
         replace(path, &text)
@@ -128,15 +130,17 @@ enum Form {
     Text,
     Json,
     Markdown,
+    Page,
 }
 
-const ENDINGS: [&str; 3] = ["txt", "json", "md"];
+const ENDINGS: [&str; 4] = ["txt", "json", "md", "html"];
 
 fn form(path: &Path) -> Result<Form> {
     match path.extension().and_then(|ending| ending.to_str()) {
         Some("txt") => Ok(Form::Text),
         Some("json") => Ok(Form::Json),
         Some("md") => Ok(Form::Markdown),
+        Some("html") => Ok(Form::Page),
         _ => {
             let detail = format!("--report {} ends in none of .{}", path.display(), ENDINGS.join(", ."));
             Err(Error::new(ErrorKind::Usage, "reading the command line", detail))

@@ -561,3 +561,35 @@ fn the_schema_of_the_json_report_is_in_the_docs() {
     }
     assert!(std::fs::read_to_string(path).is_ok_and(|text| text == schema), "docs/report.schema.json is not what the report is");
 }
+
+/// A page is one file: nothing of it comes from elsewhere, and no text of a database is more than text in it.
+#[test]
+fn the_page_takes_nothing_from_elsewhere_and_texts_stay_texts() {
+    let evil = "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>";
+    let mut outcome = drifted();
+    outcome.source = evil.to_owned();
+    outcome.notes.push(evil.to_owned());
+    outcome.differences.push(forecast(7, 1, "last_error_message", text(evil), text("<b>right</b>")));
+    outcome.finding_rows.push(crate::model::finding::Finding {
+        code: Code::OrphanScore,
+        run: None,
+        miner: None,
+        lead: None,
+        table: "weather_miner_scores",
+        row_id: Some(1),
+        detail: evil.to_owned(),
+    });
+    let report = Report {
+        outcome: &outcome,
+        settings: serde_json::json!({"forecast_type": evil}),
+        applied: None,
+        refused: Some(evil.to_owned()),
+    };
+    let page = page::render(&report);
+    assert_eq!(page.matches("<script").count(), 1, "our own");
+    assert!(!page.contains("<img") && !page.contains("<b>right") && page.contains("&lt;script&gt;"), "{page}");
+    for elsewhere in ["http:", "https:", "src=\"", "href", "url(", "@import"] {
+        assert!(!page.replace("&quot;", "").contains(elsewhere), "{elsewhere}");
+    }
+    assert!(page.starts_with("<!DOCTYPE html>") && page.contains("DRIFT") && page.contains("<svg"));
+}

@@ -130,11 +130,11 @@ pub fn night(manifest: &Manifest, outcome: &Outcome) -> RecordBatch {
     };
     let rows = |tally: &TableTally| {
         let rows = tally.rows;
-        json!({"match": rows.matching, "drift": rows.drift, "unproven": rows.unproven, "missing": rows.missing, "extra": rows.extra})
+        json!({"match": rows.matching, "drift": rows.drift, "unproven": rows.unproven, "habit": rows.habit, "missing": rows.missing, "extra": rows.extra})
     };
     let cells = |tally: &TableTally| {
         let cells = tally.cells;
-        json!({"equal": cells.equal, "within": cells.within, "drift": cells.drift, "unproven": cells.unproven})
+        json!({"equal": cells.equal, "within": cells.within, "drift": cells.drift, "unproven": cells.unproven, "habit": cells.habit})
     };
     let findings: serde_json::Map<_, _> =
         outcome.findings.iter().map(|(code, count)| (code.name().to_owned(), (*count).into())).collect();
