@@ -18,8 +18,8 @@ use rows::{Choice, Made, Parts};
 const LAST_BITS: f64 = 1e-12;
 /// Moments at which a value is looked for.
 const MOMENTS_MAX: usize = 256;
-/// Divisors that are looked for.
-const LEADS_MAX: f64 = 64.0;
+/// The divisor of validators that count on ten leads whatever their settings say.
+const USUAL_LEADS: usize = 10;
 /// Weights of ERA5 that validators have run with; that of the Day-1 score is the rest.
 const ERA5_WEIGHTS: [f64; 8] = [0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.5, 1.0];
 
@@ -83,26 +83,16 @@ impl Suspect<'_> {
         parts.cell(column, self.leads(), self.rules).is_some_and(|value| near(value, stored))
     }
 
-    /// R3 over the right leads, with another divisor.
+    /// R3 over the right leads, divided by the scored ones, or by ten.
     fn denominator(&self, column: Made, stored: f64) -> Option<Cause> {
         let parts = parts_of(self.right, self.rules);
-        let sum = parts.sum()?;
-        let combined = match column {
-            Made::Combined => stored,
-            // R4 turned round, as far as it tells which divisor to try.
-            Made::Overall => {
-                let (era5, _) = self.rules.scoring.weights();
-                let passed = super::run::overall(None, parts.day1, self.rules).unwrap_or(0.0);
-                (stored - passed) / era5
-            }
-            _ => return None,
-        };
-        let leads = (sum / combined).round();
-        if !(1.0..=LEADS_MAX).contains(&leads) || leads as usize == self.leads() {
-            return None;
-        }
-        let given = parts.cell(column, leads as usize, self.rules).is_some_and(|value| near(value, stored));
-        given.then_some(Cause::Denominator { leads: leads as u16 })
+        // Of other numbers any value could be made.
+        let divisors = [parts.leads.len(), USUAL_LEADS].into_iter().filter(|leads| *leads > 0 && *leads != self.leads());
+        let given = |leads: &usize| parts.cell(column, *leads, self.rules).is_some_and(|value| near(value, stored));
+        matches!(column, Made::Combined | Made::Overall)
+            .then(|| divisors.into_iter().find(given))
+            .flatten()
+            .map(|leads| Cause::Denominator { leads: u16::try_from(leads).unwrap_or(u16::MAX) })
     }
 
     /// The rules over what had come at some moment.

@@ -344,13 +344,9 @@ impl Parts {
         }
     }
 
-    /// The numerator of R3.
-    pub fn sum(&self) -> Option<f64> {
-        let scores: Vec<f64> = self.leads.values().copied().collect();
-        (!scores.is_empty()).then(|| sum(&scores))
-    }
-
+    /// R3
     fn combined(&self, leads: usize) -> Option<f64> {
-        self.sum().and_then(|sum| output(sum / leads as f64))
+        let scores: Vec<f64> = self.leads.values().copied().collect();
+        (!scores.is_empty()).then(|| sum(&scores) / leads as f64).and_then(output)
     }
 }
