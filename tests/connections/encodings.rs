@@ -45,7 +45,9 @@ fn a_statement_timeout_of_the_database_does_not_rule() {
     database.execute(&format!("ALTER DATABASE {} SET statement_timeout = '3ms'", database.name()));
     let run = recount(["reconcile", "-q", &url, "--apply", "--max-fraction", "1"]).run();
     assert!(!run.stderr.contains("statement timeout") && !run.stdout.contains("statement timeout"), "{run}");
-    assert_eq!(database.rows("SELECT count(*)::text FROM rollup_jobs"), [[Some("1".to_owned())]]);
+    // Our own look is not to be held to three milliseconds, on a busy machine.
+    let jobs = "SET statement_timeout = 0; SELECT count(*)::text FROM rollup_jobs";
+    assert_eq!(database.rows(jobs), [[Some("1".to_owned())]]);
     for command in [&["steps", "backfill", "--apply"][..], &["steps", "recover", "--apply"], &["phase3", "refresh"]] {
         let args = command.iter().copied().chain(["--database-url", &url]);
         recount(args).run().succeeds();
