@@ -30,6 +30,7 @@ mod show;
 mod source;
 mod step_log;
 mod steps;
+mod telling;
 mod terminal;
 mod tidy;
 mod unproven;

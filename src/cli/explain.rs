@@ -6,6 +6,7 @@ use std::fmt::Write;
 use serde_json::{Map, Value as Json, json};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::cause::Cause;
 use crate::model::columns::Column;
 use crate::model::difference::Class;
 use crate::model::ids::{MinerUid, RunId};
@@ -76,6 +77,12 @@ fn class(row: &Explanation, column: &str) -> Option<Class> {
     row.differences.iter().find(|difference| difference.column.as_deref() == Some(column)).map(|difference| difference.class)
 }
 
+/// Why the stored value differs, where that is known.
+fn cause(row: &Explanation, column: &str) -> Option<Cause> {
+    let difference = row.differences.iter().find(|difference| difference.column.as_deref() == Some(column))?;
+    difference.cause.filter(|cause| *cause != Cause::Unexplained)
+}
+
 /// Columns of the row that are made from this one.
 fn rested_on_by<'r>(row: &'r Explanation, column: &str) -> Vec<&'r str> {
     let on = row.columns.iter().filter(|other| other.rests_on.iter().any(|name| name == column));
@@ -89,6 +96,8 @@ fn as_json(row: &Explanation) -> Json {
         let mut object = node(column);
         object.insert("stored".into(), stored(row, &column.name).map_or(Json::Null, |value| value.to_json()));
         object.insert("class".into(), class(row, &column.name).map_or(Json::Null, |class| class.name().into()));
+        object.insert("cause".into(), cause(row, &column.name).map_or(Json::Null, |cause| cause.name().into()));
+        object.insert("why".into(), cause(row, &column.name).map_or(Json::Null, |cause| cause.to_string().into()));
         object.insert("rested_on_by".into(), rested_on_by(row, &column.name).into());
         Json::Object(object)
     });
@@ -148,7 +157,8 @@ fn as_text(row: &Explanation, depth: u32) -> String {
     for column in &row.columns {
         let mut line = format!("{} = {} ({})", column.name, shown(&column.value), column.rule);
         if let (Some(class), Some(stored)) = (class(row, &column.name), stored(row, &column.name)) {
-            let _ = write!(line, ", stored {}: {}", shown(&stored), class.name());
+            let cause = cause(row, &column.name).map_or(String::new(), |cause| format!(", {cause}"));
+            let _ = write!(line, ", stored {}: {}{cause}", shown(&stored), class.name());
         }
         text += &format!("{line}\n");
         if depth > 1 {
