@@ -29,7 +29,10 @@ fn a_command_hears_status_and_headline() {
     let job = run(&["reconcile", sample, "--format", "json"]).ends_with(1).stderr_has("to-stdout");
     assert_eq!(job.json()["command"], "reconcile", "stdout has the report and nothing else");
     let (status, headline) = told(folder.path());
-    assert!(status == "1" && headline.starts_with("DRIFT: 2 of 8 rows of miner_stats differ"), "{status} {headline}");
+    assert!(
+        status == "1" && headline.starts_with("DRIFT that reaches weights: overall_forecast_score is wrong in 1 of 65 rows"),
+        "{status} {headline}"
+    );
     let text = recount(["reconcile", sample, "-q"]).run().ends_with(1).stdout;
     assert_eq!(headline, text.trim_end(), "the headline of the report");
 
@@ -56,7 +59,10 @@ fn a_correction_is_told_with_what_it_did() {
     assert!(status == "3" && headline.contains("--max-rows"), "{status} {headline}");
     job(&["--max-fraction", "1"]).succeeds();
     let (status, headline) = told(folder.path());
-    assert!(status == "0" && headline.starts_with("DRIFT: ") && headline.contains(" Corrected "), "{status} {headline}");
+    assert!(
+        status == "0" && headline.starts_with("DRIFT that reaches weights: ") && headline.contains(" Corrected "),
+        "{status} {headline}"
+    );
 }
 
 #[test]

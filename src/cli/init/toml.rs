@@ -13,7 +13,7 @@ const HEAD: &str = "\
 ";
 
 /// What stands for a default that is none, or that is another on the next machine.
-const EXAMPLES: [(&str, &str); 8] = [
+const EXAMPLES: [(&str, &str); 9] = [
     ("source", "\"postgres://recount_reader@db.example/validator\""),
     ("password-file", "\"/etc/recount/password\""),
     ("threads", "4"),
@@ -21,6 +21,7 @@ const EXAMPLES: [(&str, &str); 8] = [
     ("ignore", "[\"era5_completeness\"]"),
     ("validator-hotkey", "\"5F…\""),
     ("state", "\"state\""),
+    ("profile", "\"gaia-2.9\""),
     ("snapshot-time", "2025-01-31T06:00:00Z"),
 ];
 
