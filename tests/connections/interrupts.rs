@@ -51,7 +51,8 @@ fn a_job_that_waits_is_interrupted_in_the_server() {
     }
 }
 
-/// Passes everything on, and holds the answer to the first COMMIT back until the child has had its signal; gives its port.
+/// Passes everything on, and holds the answer to the COMMIT that ends the change back until the child has had its signal; gives its port.
+/// Other transactions of the command end with a COMMIT too: what they have read is no change, and an interrupt after them ends it.
 fn slow_commit(server: u16, seen: std::sync::mpsc::Sender<()>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -63,8 +64,11 @@ fn slow_commit(server: u16, seen: std::sync::mpsc::Sender<()>) -> u16 {
             let (holds, seen) = (held.clone(), seen.clone());
             thread::spawn(move || {
                 let mut buffer = [0; 1 << 16];
+                let mut changed = false;
                 while let Ok(length @ 1..) = client.read(&mut buffer) {
-                    if buffer[..length].windows(6).any(|part| part == b"COMMIT") {
+                    let sends = |text: &[u8]| buffer[..length].windows(text.len()).any(|part| part == text);
+                    changed |= sends(b"SET finished_at");
+                    if changed && sends(b"COMMIT\0") {
                         holds.store(true, Ordering::SeqCst);
                     }
                     if server.write_all(&buffer[..length]).is_err() {
