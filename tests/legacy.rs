@@ -47,7 +47,7 @@ fn a_kept_value_counts_wherever_it_is_read_from() {
     let url = db.url();
     assert!(drifted(&reconcile(&[&url])) > 0, "without its scores the lead is missing (L1)");
     phase2(&db, &["check", "--keep-wide-in", "TABLE"]).succeeds().stdout_has("they are kept");
-    assert_eq!(db.psql("SELECT count(*), count(run_id) FROM weather_legacy_lead_scores"), format!("{alone}|{alone}"));
+    assert_eq!(db.psql("SELECT count(*), count(run_id) FROM recount.weather_legacy_lead_scores"), format!("{alone}|{alone}"));
 
     let report = reconcile(&[&url]);
     assert_eq!(drifted(&report), 0, "every rollup is what it was made of when the scores were there");
@@ -88,7 +88,7 @@ fn what_was_measured_always_wins() {
     let digest = reconcile(&[&url])["digest"].clone();
     // A legacy score beside scores is not looked at, nor one of a lead that nobody expects, nor one that is no number.
     db.execute(
-        "INSERT INTO weather_legacy_lead_scores (run_id, miner_uid, forecast_run_id, lead_hours, era5_score)
+        "INSERT INTO recount.weather_legacy_lead_scores (run_id, miner_uid, forecast_run_id, lead_hours, era5_score)
          SELECT s.run_id, s.miner_uid, s.forecast_run_id, v.lead, v.score FROM weather_forecast_stats s,
              (VALUES (24, 0.123), (7, 0.5), (72, 'NaN')) AS v (lead, score)
          WHERE s.run_id = 1 AND s.era5_score_24h IS NOT NULL AND s.era5_score_72h IS NOT NULL",
@@ -118,7 +118,7 @@ fn an_archive_keeps_them_as_well() {
     // It was begun before; what it has stays.
     recount(["archive", &url, "--to", &dest]).run().succeeds();
     phase2(&db, &["check", "--keep-wide-in", &dest]).succeeds().stdout_has("they are kept");
-    assert_eq!(db.psql("SELECT count(*) FROM weather_legacy_lead_scores"), "0");
+    assert_eq!(db.psql("SELECT count(*) FROM recount.weather_legacy_lead_scores"), "0");
     if cfg!(feature = "query") {
         let latest = "SELECT count(*) AS kept, count(run_id) AS of_runs FROM legacy_lead_scores";
         recount(["query", &dest, latest, "--as", "csv"]).run().succeeds().stdout_has(&format!("{},{alone}", alone + 1));

@@ -19,6 +19,7 @@ mod legacy;
 mod living;
 mod names;
 mod operator;
+mod ours;
 mod peers;
 mod phase2;
 mod phase3;

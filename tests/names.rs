@@ -32,11 +32,11 @@ const COMMANDS: [&[&str]; 18] = [
     &["jobs"],
 ];
 
-/// What schemas hold, but for the server's own.
+/// What schemas hold, but for the server's own and recount's.
 fn places(db: &Database) -> String {
     db.psql(
-        "SELECT DISTINCT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname !~ '^(pg_|information_schema)'
-         UNION SELECT n.nspname FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname !~ '^(pg_|information_schema)'",
+        "SELECT DISTINCT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname !~ '^(pg_|information_schema|recount$)'
+         UNION SELECT n.nspname FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname !~ '^(pg_|information_schema|recount$)'",
     )
 }
 
@@ -45,19 +45,19 @@ fn a_schema_of_the_roles_own_name_gets_nothing() {
     let db = validator("61");
     let role = format!("dba_{}", db.name());
     db.execute(&format!("CREATE ROLE {role} SUPERUSER LOGIN PASSWORD '{PASSWORD}'; CREATE SCHEMA {role} AUTHORIZATION {role}"));
-    let url = db.url().replace("//recount:", &format!("//{role}:"));
+    let url = db.url().replace("//validator:", &format!("//{role}:"));
     let kind = || db.psql("SELECT relkind FROM pg_class WHERE oid = to_regclass('public.weather_forecast_stats')");
     for command in COMMANDS {
         let run = on(&url, command).succeeds();
         assert_eq!(places(&db), "public", "{command:?}");
         match command {
-            ["phase2", "plan", ..] => drop(run.stdout_has("SET LOCAL search_path = \"public\", pg_temp;")),
+            ["phase2", "plan", ..] => drop(run.stdout_has("SET LOCAL search_path = public, recount, pg_temp;")),
             ["phase2", "apply", "--option", "view"] => assert_eq!(kind(), "m"),
             ["phase2", "revert"] => assert_eq!(kind(), "r"),
             _ => {}
         }
     }
-    db.execute(&format!("REASSIGN OWNED BY {role} TO recount; DROP OWNED BY {role}; DROP ROLE {role}"));
+    db.execute(&format!("REASSIGN OWNED BY {role} TO validator; DROP OWNED BY {role}; DROP ROLE {role}"));
 }
 
 /// An operator of exact types stands above the server's own, wherever it is; a function likewise; a table of our names would be taken for ours.
@@ -175,7 +175,7 @@ fn settings_for_other_work_change_nothing() {
     assert_eq!(told(&odd), told(&plain));
     let sanitized = "SELECT recount_sanitize('GET https://ann:pw@db.example:5432/a failed from 10.1.2.3')";
     assert_eq!(odd.psql(sanitized), plain.psql(sanitized));
-    odd.execute(&format!("REASSIGN OWNED BY {quoted} TO recount; DROP OWNED BY {quoted}; DROP ROLE {quoted}"));
+    odd.execute(&format!("REASSIGN OWNED BY {quoted} TO validator; DROP OWNED BY {quoted}; DROP ROLE {quoted}"));
 }
 
 /// Who may read the stored rollups may ask where the database stands; who may not change it is told so in plain words.
@@ -185,7 +185,7 @@ fn a_reader_is_told_where_a_database_stands() {
     on(&db.url(), &["phase2", "check", "--writers-moved"]).succeeds();
     let role = format!("reader_{}", db.name());
     db.execute(&format!("CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}'; GRANT SELECT ON weather_forecast_stats TO {role}"));
-    let url = db.url().replace("//recount:", &format!("//{role}:"));
+    let url = db.url().replace("//validator:", &format!("//{role}:"));
     let hidden = on(&url, &["migrate", "status"]).ends_with(2).stderr_has("permission denied for table recount_migrations");
     hidden.stderr_has("the role needs SELECT on the tables").never_says("error returned from database").never_says("at line");
     on(&db.url(), &["phase3", "apply"]).succeeds();

@@ -147,7 +147,7 @@ fn finish_is_final() {
         finish(&["--yes"]).ends_with(3).stderr_has("--min-age");
         let said = finish(&["--min-age", "0m"]).ends_with(3).stderr_has("for good").stderr_has("--yes");
         assert!(said.stderr.contains("45 rows"), "{said}");
-        assert_eq!(db.psql("SELECT finished_at IS NULL FROM rollup_phase2_changes"), "t");
+        assert_eq!(db.psql("SELECT finished_at IS NULL FROM recount.rollup_phase2_changes"), "t");
         phase2(&db, &["finish"]).succeeds();
         phase2(&db, &["revert"]).ends_with(3).stderr_has("finished");
         phase2(&db, &["check"]).ends_with(3);
@@ -215,11 +215,11 @@ fn a_proof_must_be_there_young_and_about_this_very_table() {
     phase2(&db, &["check"]).succeeds();
     phase2(&db, &["apply", "--option", "view"]).ends_with(3).stderr_has("no proof for option view");
     phase2(&db, &["apply", "--keep-wide-in", "TABLE"]).ends_with(3).stderr_has("--keep-wide-in");
-    db.execute("UPDATE rollup_phase2_proofs SET proved_at = proved_at - interval '2 hours'");
+    db.execute("UPDATE recount.rollup_phase2_proofs SET proved_at = proved_at - interval '2 hours'");
     phase2(&db, &["apply", "--proof-max-age", "1h"]).ends_with(3).stderr_has("--proof-max-age");
     db.execute("UPDATE weather_forecast_stats SET era5_score_24h = 0.25 WHERE era5_score_24h IS NOT NULL");
     phase2(&db, &["apply"]).ends_with(3).stderr_has("written to since proof");
-    assert_eq!(db.psql("SELECT count(*) FROM rollup_phase2_changes"), "0");
+    assert_eq!(db.psql("SELECT count(*) FROM recount.rollup_phase2_changes"), "0");
 }
 
 #[test]
@@ -238,7 +238,7 @@ fn legacy_values_are_kept_where_asked() {
     phase2(&db, &["check", "--keep-wide-in", "TABLE"]).succeeds().stdout_has("they are kept");
     let old_rows = db.rows(STATS);
     phase2(&db, &["apply", "--keep-wide-in", "TABLE"]).succeeds();
-    assert_eq!(db.psql("SELECT count(*) FROM weather_legacy_lead_scores"), lost.to_string());
+    assert_eq!(db.psql("SELECT count(*) FROM recount.weather_legacy_lead_scores"), lost.to_string());
     assert_old_answers(&db, &old_rows);
 }
 
@@ -350,7 +350,7 @@ fn a_killed_change_is_all_or_nothing() {
         let _ = child.kill();
         child.wait().unwrap();
         wait_for_backends(&db);
-        let applied = db.psql("SELECT count(*) FROM rollup_phase2_changes WHERE reverted_at IS NULL") == "1";
+        let applied = db.psql("SELECT count(*) FROM recount.rollup_phase2_changes WHERE reverted_at IS NULL") == "1";
         outcomes[usize::from(applied)] += 1;
         if applied {
             assert_eq!(db.psql("SELECT to_regclass('weather_forecast_stats_wide') IS NOT NULL"), "t");
@@ -434,7 +434,7 @@ fn a_table_in_use_is_waited_for_and_left_alone() {
         let status = tokio::task::spawn_blocking(move || child.wait().unwrap()).await.unwrap();
         assert_eq!(status.code(), Some(0));
     });
-    assert_eq!(db.psql("SELECT count(*) FROM rollup_phase2_changes"), "1");
+    assert_eq!(db.psql("SELECT count(*) FROM recount.rollup_phase2_changes"), "1");
 }
 
 /// A server of its own, started with the extension: whoever still names a column is told of, and a role that cannot see it cannot prove.
@@ -459,9 +459,9 @@ fn statements_that_name_a_column_are_told() {
 
     // Who owns the tables, and may not see what others ask.
     db.execute(&format!(
-        "CREATE ROLE plain LOGIN PASSWORD '{PASSWORD}'; GRANT CREATE ON SCHEMA public TO plain;
+        "CREATE ROLE plain LOGIN PASSWORD '{PASSWORD}'; GRANT CREATE ON SCHEMA public TO plain; ALTER SCHEMA recount OWNER TO plain;
          DO $$ DECLARE t record; BEGIN
-             FOR t IN SELECT c.oid::regclass AS name FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' LOOP
+             FOR t IN SELECT c.oid::regclass AS name FROM pg_class c WHERE c.relnamespace IN ('public'::regnamespace, 'recount'::regnamespace) AND c.relkind = 'r' LOOP
                  EXECUTE format('ALTER TABLE %s OWNER TO plain', t.name);
              END LOOP;
              FOR t IN SELECT c.oid::regclass AS name FROM pg_class c
@@ -470,7 +470,7 @@ fn statements_that_name_a_column_are_told() {
              END LOOP;
          END $$"
     ));
-    let url = db.url().replace("recount:", "plain:");
+    let url = db.url().replace("validator:", "plain:");
     let check = || recount(["phase2", "check", "--writers-moved", "--database-url", &url]).run();
     check().ends_with(1).stdout_has("statements_unknown").stdout_has("pg_read_all_stats");
     db.execute("GRANT pg_read_all_stats TO plain");

@@ -19,7 +19,7 @@ fn a_second_run_finds_nothing_to_do_and_each_file_can_be_run_twice() {
     let db = loaded("small");
     db.execute("UPDATE weather_retry_policies SET max_retries = 9 WHERE step_name = 'era5'");
     recount(["phase3", "apply", "--database-url", &db.url()]).run().succeeds().never_says("applied now");
-    db.execute("DELETE FROM recount_migrations");
+    db.execute("DELETE FROM recount.recount_migrations");
     phase3(&db);
     assert_eq!(db.psql("SELECT max_retries FROM weather_retry_policies WHERE step_name = 'era5'"), "9", "the operator's own");
     let status = recount(["migrate", "status", "--database-url", &db.url(), "--format", "json"]).run().succeeds().json();

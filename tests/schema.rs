@@ -91,7 +91,7 @@ fn an_empty_database_gets_the_tables_as_they_are_described() {
         ]
     );
     // The indexes of the steps came with their table.
-    assert_eq!(applied(&report), with(key().needed, &[101, 102, 103, 104, 106, 111, 112, 120, 121, 122, 123]));
+    assert_eq!(applied(&report), with(key().needed, &[101, 102, 103, 104, 106, 111, 112, 120, 121, 122, 123, 124]));
     assert_eq!(versions(&report, |o| *o == Outcome::NotNeeded), with(key().not_needed, &[108, 109, 110]));
 }
 
@@ -153,7 +153,7 @@ fn a_lost_history_does_no_harm() {
     let db = database();
     conformance::load(&db, "production");
     migrate(&db);
-    db.execute("DROP TABLE recount_migrations");
+    db.execute("DROP TABLE recount.recount_migrations");
     let before = (catalogue::columns(&db), catalogue::constraints(&db), catalogue::indexes(&db));
     migrate(&db);
     assert_eq!((catalogue::columns(&db), catalogue::constraints(&db), catalogue::indexes(&db)), before);
@@ -229,8 +229,8 @@ fn status_tells_what_is_pending_and_changes_nothing() {
     assert!(phases[0].migrations.iter().all(|m| matches!(m.state, State::Applied { .. })), "{phases:?}");
     assert!(phases[1..].iter().flat_map(|p| &p.migrations).all(|m| m.state == State::Pending), "{phases:?}");
 
-    db.execute("UPDATE recount_migrations SET checksum = 'other' WHERE version = 103");
-    db.execute("DELETE FROM recount_migrations WHERE version > 109");
+    db.execute("UPDATE recount.recount_migrations SET checksum = 'other' WHERE version = 103");
+    db.execute("DELETE FROM recount.recount_migrations WHERE version > 109");
     let phases = block_on(schema::status(&db.url())).unwrap();
     assert!(matches!(phases[0].migrations[2].state, State::Changed { .. }));
     assert_eq!(phases[0].migrations[10].state, State::Pending);
@@ -249,7 +249,7 @@ fn several_runs_at_once_do_each_thing_once() {
     let reports = block_on(async { tokio::join!(run(), run(), run()) });
     let mut done: Vec<_> = [reports.0, reports.1, reports.2].iter().flat_map(|r| applied(r.as_ref().unwrap())).collect();
     done.sort_unstable();
-    assert_eq!(done, with(key().needed, &[101, 102, 103, 104, 106, 111, 112, 120, 121, 122, 123]));
+    assert_eq!(done, with(key().needed, &[101, 102, 103, 104, 106, 111, 112, 120, 121, 122, 123, 124]));
 }
 
 #[test]
@@ -270,7 +270,7 @@ fn a_table_that_is_locked_is_waited_for_only_briefly() {
     assert!(error.hint_text().unwrap().contains("another session holds a lock"), "{error:?}");
     assert!(!format!("{error:?}").contains(cluster::PASSWORD));
     assert_eq!(db.psql("SELECT max(version) FROM recount_migrations"), "102");
-    assert_eq!(applied(&migrate(&db)), with(key().needed, &[103, 104, 106, 111, 112, 120, 121, 122, 123]));
+    assert_eq!(applied(&migrate(&db)), with(key().needed, &[103, 104, 106, 111, 112, 120, 121, 122, 123, 124]));
 }
 
 #[test]
@@ -314,7 +314,7 @@ fn who_may_not_change_the_tables_is_told_so() {
     conformance::create_tables(&db);
     let user = format!("reader_{}", db.name());
     db.execute(&format!("CREATE ROLE {user} LOGIN PASSWORD 'p'; GRANT CREATE ON SCHEMA public TO {user}"));
-    let error = refused(&db.url().replace(&format!("recount:{}", cluster::PASSWORD), &format!("{user}:p")));
+    let error = refused(&db.url().replace(&format!("validator:{}", cluster::PASSWORD), &format!("{user}:p")));
     db.execute(&format!("DROP OWNED BY {user}; DROP ROLE {user}"));
     assert!(error.to_string().starts_with("applying migration 103 (one row per step): "), "{error}");
     assert_eq!(error.hint_text(), Some("connect as the owner of the validator's tables"));

@@ -243,14 +243,14 @@ fn what_was_left_behind_is_recovered_audited_and_taken_back() {
     let dry = steps(&db, &["recover"]).ends_with(1);
     let expected = ["0 era5 24 retry_scheduled 2", "2 day1 null failed 3", "4 verify 0 not scheduled 1", "7 verify 0 failed 0"];
     assert_eq!(found(&dry), expected);
-    assert_eq!((db.psql(LOG), db.psql("SELECT count(*) FROM rollup_jobs")), (before.clone(), "0".to_owned()));
+    assert_eq!((db.psql(LOG), db.psql("SELECT count(*) FROM recount.rollup_jobs")), (before.clone(), "0".to_owned()));
     let done = steps(&db, &["recover", "--apply"]).succeeds();
     assert_eq!(found(&done), expected);
     let at = "SELECT next_retry_time BETWEEN '2025-01-12 01:00Z' AND '2025-01-12 01:06Z' FROM weather_forecast_steps WHERE miner_uid = 0";
     assert_eq!(db.psql(at), "t", "the second delay of era5 is an hour, with a little jitter");
     assert!(db.psql("SELECT error_json FROM weather_forecast_steps WHERE miner_uid = 2").contains("used up"));
     steps(&db, &["recover", "--apply"]).succeeds();
-    assert_eq!(db.psql("SELECT count(*) FROM rollup_jobs"), "1", "a second run finds nothing");
+    assert_eq!(db.psql("SELECT count(*) FROM recount.rollup_jobs"), "1", "a second run finds nothing");
     steps(&db, &["undo", &job(&done)]).succeeds();
     assert_eq!(db.psql(LOG), before);
     steps(&db, &["undo", &job(&done)]).ends_with(3);

@@ -62,7 +62,7 @@ fn a_guard_that_stops_the_corrections_gives_the_whole_report() {
     assert!(report["patterns"].as_array().unwrap().len() > 3, "{run}");
     let told = std::fs::read_to_string(run.folder().join("tonight.txt")).unwrap();
     assert!(told.starts_with("REFUSED: ") && told.contains("DRIFT"), "{told}");
-    assert_eq!(database.rows("SELECT count(*)::text FROM rollup_jobs"), [[Some("0".to_owned())]]);
+    assert_eq!(database.rows("SELECT count(*)::text FROM recount.rollup_jobs"), [[Some("0".to_owned())]]);
 }
 
 /// M2 over the stored rows of the runs, by PostgreSQL's own arithmetic: such cells follow from the one that is wrong.

@@ -24,8 +24,8 @@ fn remarks(run: &Run, code: &str) -> Vec<(String, bool)> {
 /// Puts the beginning of the watch, and what it noted, into the past.
 fn days_pass(db: &Database, days: u32) {
     db.execute(&format!(
-        "UPDATE rollup_phase2_watch SET started_at = started_at - interval '{days} days';
-         UPDATE rollup_phase2_writes SET at = at - interval '{days} days'"
+        "UPDATE recount.rollup_phase2_watch SET started_at = started_at - interval '{days} days';
+         UPDATE recount.rollup_phase2_writes SET at = at - interval '{days} days'"
     ));
 }
 
@@ -43,9 +43,9 @@ fn nobody_is_ready_who_was_not_watched_for_long() {
     check(&["--writers-moved=validator"]).ends_with(1);
 
     on(&db, &["phase2", "watch"]).succeeds().stdout_has("watching since");
-    let since = db.psql("SELECT started_at FROM rollup_phase2_watch");
+    let since = db.psql("SELECT started_at FROM recount.rollup_phase2_watch");
     on(&db, &["phase2", "watch"]).succeeds();
-    assert_eq!(db.psql("SELECT started_at FROM rollup_phase2_watch"), since, "a second one goes on with the first");
+    assert_eq!(db.psql("SELECT started_at FROM recount.rollup_phase2_watch"), since, "a second one goes on with the first");
     assert_eq!(remarks(&check(&[]).ends_with(1), "not_watched").len(), 1);
     days_pass(&db, 8);
     assert_eq!(remarks(&check(&[]).succeeds(), "not_watched"), []);
@@ -112,22 +112,26 @@ fn a_living_writer_is_in_the_way() {
         ));
     };
     for (statement, wide, kind) in STATEMENTS {
-        db.execute("DELETE FROM rollup_phase2_writes");
+        db.execute("DELETE FROM recount.rollup_phase2_writes");
         write(statement);
-        let noted = db.psql("SELECT DISTINCT statement, role, application FROM rollup_phase2_writes WHERE wide");
+        let noted = db.psql("SELECT DISTINCT statement, role, application FROM recount.rollup_phase2_writes WHERE wide");
         // An upsert whose SET list names a column is noted as the INSERT that it is, and as the UPDATE.
         assert_eq!(noted.lines().any(|line| line == format!("{kind}|{role}|gaia")), wide, "{statement}: {noted}");
         assert_eq!(noted.is_empty(), !wide, "{statement}: {noted}");
-        let any = db.psql(&format!("SELECT count(*) > 0 FROM rollup_phase2_writes WHERE statement = '{kind}'"));
+        let any = db.psql(&format!("SELECT count(*) > 0 FROM recount.rollup_phase2_writes WHERE statement = '{kind}'"));
         assert_eq!(any, "t", "{statement}");
         db.execute("DELETE FROM weather_forecast_stats WHERE forecast_run_id = 'x'");
     }
     // A busy writer is noted now and then.
-    db.execute("DELETE FROM rollup_phase2_writes");
+    db.execute("DELETE FROM recount.rollup_phase2_writes");
     for _ in 0..20 {
         write("UPDATE weather_forecast_stats SET era5_score_24h = era5_score_24h");
     }
-    assert_eq!(db.psql("SELECT count(*) FROM rollup_phase2_writes"), "2", "as one that writes, and one that names a column");
+    assert_eq!(
+        db.psql("SELECT count(*) FROM recount.rollup_phase2_writes"),
+        "2",
+        "as one that writes, and one that names a column"
+    );
 
     let check = |more: &[&str]| on(&db, &[&["phase2", "check", "--format", "json"], more].concat());
     let writer = format!("{role} (gaia)");
@@ -139,7 +143,7 @@ fn a_living_writer_is_in_the_way() {
     on(&db, &["phase2", "watch"]).succeeds().stdout_has("gaia").stdout_has("named");
 
     // A word that does not hold: it wrote again after the proof.
-    db.execute("DELETE FROM rollup_phase2_writes");
+    db.execute("DELETE FROM recount.rollup_phase2_writes");
     write("UPDATE weather_forecast_stats SET era5_score_24h = era5_score_24h");
     on(&db, &["phase2", "apply"]).ends_with(3).stderr_has(&writer).stderr_has("after proof");
 
@@ -157,9 +161,11 @@ fn a_living_writer_is_in_the_way() {
 fn recount_itself_is_not_noted() {
     let db = validator("43");
     on(&db, &["phase2", "watch"]).succeeds();
-    db.execute("UPDATE weather_forecast_stats SET era5_score_24h = era5_score_24h + 0.01; DELETE FROM rollup_phase2_writes");
+    db.execute(
+        "UPDATE weather_forecast_stats SET era5_score_24h = era5_score_24h + 0.01; DELETE FROM recount.rollup_phase2_writes",
+    );
     recount(["reconcile", &db.url(), "--apply", "--max-fraction", "1"]).run().stdout_has("Corrected");
-    assert_eq!(db.psql("SELECT count(*) FROM rollup_phase2_writes"), "0");
+    assert_eq!(db.psql("SELECT count(*) FROM recount.rollup_phase2_writes"), "0");
 }
 
 /// What a validator does all day, moved to the narrow shape: it seeds a run, polls, scores lead by lead, and puts the rollups right, each in a
@@ -276,7 +282,7 @@ fn a_reader_reads_what_stands_beside_its_tables() {
     let db = validator("45");
     let role = format!("reader_{}", db.name());
     db.execute(&format!("CREATE ROLE {role} LOGIN PASSWORD 'p'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}"));
-    let url = db.url().replace(&format!("recount:{}", crate::support::cluster::PASSWORD), &format!("{role}:p"));
+    let url = db.url().replace(&format!("validator:{}", crate::support::cluster::PASSWORD), &format!("{role}:p"));
     let night = || recount(["reconcile", &url]).run();
     night().succeeds();
     on(&db, &["phase3", "apply"]).succeeds();

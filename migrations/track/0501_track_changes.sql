@@ -18,43 +18,43 @@ BEGIN
     SELECT n.nspname, pg_get_userbyid(c.relowner) INTO STRICT place, owner
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = 'weather_miner_scores'::regclass;
 
-    IF to_regclass(format('%I.recount_tracking', place)) IS NULL THEN
+    IF to_regclass('recount_tracking') IS NULL THEN
         EXECUTE format($create$
             -- One stamp for each transaction and run: more would only repeat it.
-            CREATE TABLE %1$I.recount_touched_runs (
+            CREATE TABLE recount.recount_touched_runs (
                 xid xid8 NOT NULL,
                 run_id bigint NOT NULL,
                 at timestamptz NOT NULL DEFAULT now(),
                 PRIMARY KEY (xid, run_id)
             );
             -- The same for stored rows. No more than the beginning of a name, which bounds what the index has to hold.
-            CREATE TABLE %1$I.recount_touched_units (
+            CREATE TABLE recount.recount_touched_units (
                 xid xid8 NOT NULL,
                 forecast_run_id text NOT NULL,
                 at timestamptz NOT NULL DEFAULT now(),
                 PRIMARY KEY (xid, forecast_run_id)
             );
-            CREATE TABLE %1$I.recount_tracking (
+            CREATE TABLE recount.recount_tracking (
                 one boolean PRIMARY KEY DEFAULT true CHECK (one),
                 -- Stamps of transactions up to this one may be gone.
                 pruned_through xid8 NOT NULL,
                 since timestamptz NOT NULL DEFAULT now()
             );
-            INSERT INTO %1$I.recount_tracking (pruned_through) VALUES (pg_current_xact_id());
+            INSERT INTO recount.recount_tracking (pruned_through) VALUES (pg_current_xact_id());
 
             CREATE FUNCTION %1$I.recount_stamp_runs() RETURNS trigger
             LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
             BEGIN
                 IF TG_OP = 'INSERT' THEN
-                    INSERT INTO %1$I.recount_touched_runs (xid, run_id)
+                    INSERT INTO recount.recount_touched_runs (xid, run_id)
                     SELECT DISTINCT pg_current_xact_id(), n.run_id FROM new_rows n WHERE n.run_id IS NOT NULL
                     ON CONFLICT DO NOTHING;
                 ELSIF TG_OP = 'DELETE' THEN
-                    INSERT INTO %1$I.recount_touched_runs (xid, run_id)
+                    INSERT INTO recount.recount_touched_runs (xid, run_id)
                     SELECT DISTINCT pg_current_xact_id(), o.run_id FROM old_rows o WHERE o.run_id IS NOT NULL
                     ON CONFLICT DO NOTHING;
                 ELSE
-                    INSERT INTO %1$I.recount_touched_runs (xid, run_id)
+                    INSERT INTO recount.recount_touched_runs (xid, run_id)
                     SELECT pg_current_xact_id(), t.run_id
                     FROM (SELECT o.run_id FROM old_rows o UNION SELECT n.run_id FROM new_rows n) t WHERE t.run_id IS NOT NULL
                     ON CONFLICT DO NOTHING;
@@ -66,15 +66,15 @@ BEGIN
             LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $body$
             BEGIN
                 IF TG_OP = 'INSERT' THEN
-                    INSERT INTO %1$I.recount_touched_units (xid, forecast_run_id)
+                    INSERT INTO recount.recount_touched_units (xid, forecast_run_id)
                     SELECT DISTINCT pg_current_xact_id(), left(n.forecast_run_id::text, 100) FROM new_rows n
                     WHERE n.forecast_run_id IS NOT NULL ON CONFLICT DO NOTHING;
                 ELSIF TG_OP = 'DELETE' THEN
-                    INSERT INTO %1$I.recount_touched_units (xid, forecast_run_id)
+                    INSERT INTO recount.recount_touched_units (xid, forecast_run_id)
                     SELECT DISTINCT pg_current_xact_id(), left(o.forecast_run_id::text, 100) FROM old_rows o
                     WHERE o.forecast_run_id IS NOT NULL ON CONFLICT DO NOTHING;
                 ELSE
-                    INSERT INTO %1$I.recount_touched_units (xid, forecast_run_id)
+                    INSERT INTO recount.recount_touched_units (xid, forecast_run_id)
                     SELECT DISTINCT pg_current_xact_id(), left(t.forecast_run_id::text, 100)
                     FROM (SELECT o.forecast_run_id FROM old_rows o UNION SELECT n.forecast_run_id FROM new_rows n) t
                     WHERE t.forecast_run_id IS NOT NULL ON CONFLICT DO NOTHING;
@@ -89,22 +89,22 @@ BEGIN
                 last xid8;
                 pruned bigint;
             BEGIN
-                WITH runs AS (DELETE FROM %1$I.recount_touched_runs WHERE at < now() - keep RETURNING xid),
-                     units AS (DELETE FROM %1$I.recount_touched_units WHERE at < now() - keep RETURNING xid),
+                WITH runs AS (DELETE FROM recount.recount_touched_runs WHERE at < now() - keep RETURNING xid),
+                     units AS (DELETE FROM recount.recount_touched_units WHERE at < now() - keep RETURNING xid),
                      gone AS (SELECT xid FROM runs UNION ALL SELECT xid FROM units)
                 SELECT (SELECT xid FROM gone ORDER BY xid DESC LIMIT 1), (SELECT count(*) FROM gone) INTO last, pruned;
-                UPDATE %1$I.recount_tracking SET pruned_through = last WHERE last > pruned_through;
+                UPDATE recount.recount_tracking SET pruned_through = last WHERE last > pruned_through;
                 RETURN pruned;
             END $body$;
 
             REVOKE ALL ON FUNCTION %1$I.recount_stamp_runs(), %1$I.recount_stamp_units() FROM PUBLIC;
             REVOKE ALL ON FUNCTION %1$I.recount_prune_stamps(interval) FROM PUBLIC;
             -- They hold nothing but numbers of transactions and runs, and every job must read them.
-            GRANT SELECT ON %1$I.recount_touched_runs, %1$I.recount_touched_units, %1$I.recount_tracking TO PUBLIC;
+            GRANT SELECT ON recount.recount_touched_runs, recount.recount_touched_units, recount.recount_tracking TO PUBLIC;
 
-            ALTER TABLE %1$I.recount_touched_runs OWNER TO %2$I;
-            ALTER TABLE %1$I.recount_touched_units OWNER TO %2$I;
-            ALTER TABLE %1$I.recount_tracking OWNER TO %2$I;
+            ALTER TABLE recount.recount_touched_runs OWNER TO %2$I;
+            ALTER TABLE recount.recount_touched_units OWNER TO %2$I;
+            ALTER TABLE recount.recount_tracking OWNER TO %2$I;
             ALTER FUNCTION %1$I.recount_stamp_runs() OWNER TO %2$I;
             ALTER FUNCTION %1$I.recount_stamp_units() OWNER TO %2$I;
             ALTER FUNCTION %1$I.recount_prune_stamps(interval) OWNER TO %2$I;

@@ -9,5 +9,5 @@ BEGIN
     EXECUTE format('DROP FUNCTION IF EXISTS %1$I.recount_stamp_runs() CASCADE', place);
     EXECUTE format('DROP FUNCTION IF EXISTS %1$I.recount_stamp_units() CASCADE', place);
     EXECUTE format('DROP FUNCTION IF EXISTS %1$I.recount_prune_stamps(interval)', place);
-    EXECUTE format('DROP TABLE IF EXISTS %1$I.recount_tracking, %1$I.recount_touched_runs, %1$I.recount_touched_units', place);
+    DROP TABLE IF EXISTS recount_tracking, recount_touched_runs, recount_touched_units;
 END $$;

@@ -64,8 +64,18 @@ pub fn failed(task: Task, doing: impl Into<String>, error: &sqlx::Error) -> Erro
         let detail = format!("the connection was lost: {}", one_line(error));
         return Error::new(ErrorKind::Database, doing, detail).hint(format!("{}{GONE}", task.left()));
     };
+    if let Some(hint) = own_hint(task, &code, error) {
+        return Error::new(ErrorKind::Refused, doing, one_line(error)).hint(hint);
+    }
     let (kind, hint) = if is_of_policies(error) { (ErrorKind::Database, HIDDEN) } else { judge(task, &code) };
     Error::new(kind, doing, one_line(error)).hint(format!("{}{hint}", task.left()))
+}
+
+/// What a migration of ours says is to be done where it refuses by itself.
+fn own_hint(task: Task, code: &str, error: &sqlx::Error) -> Option<String> {
+    const REFUSED: &str = "RC001";
+    let error = error.as_database_error()?.try_downcast_ref::<PgDatabaseError>()?;
+    (task == Task::Migrate && code == REFUSED).then(|| error.hint().unwrap_or_default().to_owned())
 }
 
 /// Whether the server would hide rows from us, and says so since we ask it to. Its message may be in any language.

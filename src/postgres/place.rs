@@ -1,10 +1,16 @@
 //! Which schema the validator's tables are in, and that nobody else's objects in it can stand for the server's own or for ours.
+//!
+//! What is recount's alone (jobs, corrections, proofs, stamps) is in a schema of its own, [`OURS`]. In a database that an older version
+//! of recount has migrated it is beside the validator's tables until `recount migrate` moves it, so it is looked for in both.
 
 use sqlx::postgres::PgConnection;
 
 use super::errors::{Judged, Task};
 use super::sql::identifier;
 use crate::error::{Error, ErrorKind, Result};
+
+/// The schema of recount's own tables.
+pub const OURS: &str = "recount";
 
 /// The table that every validator has, and by which its schema is known.
 const RUNS: &str = "weather_forecast_runs";
@@ -21,23 +27,26 @@ const FIND: &str = "
 
 /// What a statement of ours could meet instead of what it means: the server prefers an operator or a function whose types fit better,
 /// wherever it is, and ours are found by their names. Whoever made the validator's tables, or may act as who did, is trusted: their
-/// triggers run with our rights in any case. So are superusers, and whoever we are.
+/// triggers run with our rights in any case. So are superusers, and whoever we are. In the schema of our own tables, nobody else has
+/// anything at all; where that schema itself is somebody else's, no name is looked up in it.
 const PLANTED: &str = "
     SELECT concat(o.kind, ' ', o.name, ' of the role ', quote_ident(pg_get_userbyid(o.owner)))
-    FROM pg_namespace n JOIN pg_class runs ON runs.relnamespace = n.oid AND runs.relname = $2::text
+    FROM pg_namespace v JOIN pg_class runs ON runs.relnamespace = v.oid AND runs.relname = $2::text
+    JOIN pg_namespace n ON n.oid = v.oid OR n.nspname = 'recount'
+         AND (pg_get_userbyid(n.nspowner) = current_user OR pg_has_role(n.nspowner, runs.relowner, 'MEMBER'))
     CROSS JOIN LATERAL (
         SELECT 'operator' AS kind, p.oid::regoperator::text AS name, p.oprowner AS owner FROM pg_operator p
         WHERE p.oprnamespace = n.oid
-          AND EXISTS (SELECT FROM pg_operator s WHERE s.oprname = p.oprname AND s.oprnamespace = 'pg_catalog'::regnamespace)
+          AND (n.oid <> v.oid OR EXISTS (SELECT FROM pg_operator s WHERE s.oprname = p.oprname AND s.oprnamespace = 'pg_catalog'::regnamespace))
         UNION ALL
         SELECT 'function', p.oid::regprocedure::text, p.proowner FROM pg_proc p
-        WHERE p.pronamespace = n.oid AND (p.proname ~ '^(recount|weather)_'
+        WHERE p.pronamespace = n.oid AND (n.oid <> v.oid OR p.proname ~ '^(recount|weather)_'
           OR EXISTS (SELECT FROM pg_proc s WHERE s.proname = p.proname AND s.pronamespace = 'pg_catalog'::regnamespace))
         UNION ALL
         SELECT 'relation', c.oid::regclass::text, c.relowner FROM pg_class c
-        WHERE c.relnamespace = n.oid AND c.relname ~ '^(recount|rollup)_' AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+        WHERE c.relnamespace = n.oid AND (n.oid <> v.oid OR c.relname ~ '^(recount|rollup)_') AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
     ) o
-    WHERE n.nspname = $1::text AND pg_get_userbyid(o.owner) <> current_user AND NOT pg_has_role(o.owner, runs.relowner, 'MEMBER')
+    WHERE v.nspname = $1::text AND pg_get_userbyid(o.owner) <> current_user AND NOT pg_has_role(o.owner, runs.relowner, 'MEMBER')
     ORDER BY 1";
 
 /// The schema of `weather_forecast_runs`, or `None` where no schema has it. Called within a transaction, before its search path is set.
@@ -84,9 +93,29 @@ async fn refuse_planted(connection: &mut PgConnection, schema: &str) -> Result<(
     )))
 }
 
-/// Sets the search path of the running transaction: the server's own names first, then the validator's schema, temporary tables last.
-/// So nothing that somebody else has created can stand for a table of ours.
+/// The search path after the server's own names: the validator's schema, recount's own unless it belongs to somebody else, temporary
+/// tables last.
+const PATH: &str = "
+    concat_ws(', ', quote_ident($1::text),
+              (SELECT 'recount' WHERE NOT EXISTS (
+                   SELECT FROM pg_namespace ours JOIN pg_namespace v ON v.nspname = $1::text
+                   LEFT JOIN pg_class runs ON runs.relnamespace = v.oid AND runs.relname = $2::text
+                   WHERE ours.nspname = 'recount' AND pg_get_userbyid(ours.nspowner) <> current_user
+                     AND NOT coalesce(pg_has_role(ours.nspowner, runs.relowner, 'MEMBER'), false))),
+              'pg_temp')";
+
+/// Where names are looked up that the server itself does not have: [`PATH`] of a schema.
+pub async fn search_path_of(connection: &mut PgConnection, schema: &str) -> Result<String> {
+    let sql = sqlx::AssertSqlSafe(format!("SELECT {PATH}"));
+    let query = sqlx::query_scalar(sql).bind(schema).bind(RUNS).persistent(false);
+    query.fetch_one(connection).await.judged(Task::Read, || DOING.to_owned())
+}
+
+/// Sets the search path of the running transaction: the server's own names first, then the validator's schema, then ours, temporary
+/// tables last. So nothing that somebody else has created can stand for a table of ours.
 pub async fn set_search_path(connection: &mut PgConnection, schema: &str) -> Result<()> {
-    let sql = format!("SET LOCAL search_path = pg_catalog, {}, pg_temp", identifier(schema));
-    super::execute(connection, sql).await.judged(Task::Read, || "setting the search path".to_owned())
+    let sql = sqlx::AssertSqlSafe(format!("SELECT set_config('search_path', 'pg_catalog, ' || {PATH}, true)"));
+    let query = sqlx::query(sql).bind(schema).bind(RUNS).persistent(false);
+    query.execute(connection).await.judged(Task::Read, || "setting the search path".to_owned())?;
+    Ok(())
 }

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 const TABLE: &str = "recount_migrations";
 
 /// In the shape that sqlx's migrator gives it, which made the older ones.
-const CREATE: &str = "CREATE TABLE IF NOT EXISTS recount_migrations (
+const CREATE: &str = "CREATE TABLE recount_migrations (
     version bigint PRIMARY KEY,
     description text NOT NULL,
     installed_on timestamptz NOT NULL DEFAULT now(),
@@ -30,16 +30,17 @@ pub(super) struct Entry {
 /// Reads the history; none yet reads as an empty one.
 pub(super) async fn read(connection: &mut PgConnection) -> Result<HashMap<i64, Entry>> {
     let doing = || format!("reading {TABLE}");
-    let there: bool = sqlx::query_scalar("SELECT to_regclass('recount_migrations') IS NOT NULL")
-        .fetch_one(&mut *connection)
-        .await
-        .judged(Task::Read, doing)?;
-    if !there {
+    if !is_there(connection).await.judged(Task::Read, doing)? {
         return Ok(HashMap::new());
     }
     let query = "SELECT version, checksum, (extract(epoch FROM installed_on) * 1000000)::bigint FROM recount_migrations";
     let rows: Vec<(i64, Vec<u8>, i64)> = sqlx::query_as(query).fetch_all(connection).await.judged(Task::Read, doing)?;
     Ok(rows.into_iter().map(|(version, checksum, at)| (version, Entry { checksum, at: Micros(at) })).collect())
+}
+
+/// Phase 1 begins it beside the validator's tables, and moves it into our schema as it ends.
+async fn is_there(connection: &mut PgConnection) -> sqlx::Result<bool> {
+    sqlx::query_scalar("SELECT to_regclass('recount_migrations') IS NOT NULL").fetch_one(connection).await
 }
 
 pub(super) fn state(history: &HashMap<i64, Entry>, migration: &Migration) -> State {
@@ -53,7 +54,9 @@ pub(super) fn state(history: &HashMap<i64, Entry>, migration: &Migration) -> Sta
 /// Remembers a migration that is done, or without need; `elapsed` in nanoseconds, -1 where it did not run.
 pub(super) async fn write(connection: &mut PgConnection, migration: &Migration, elapsed: i64) -> Result<()> {
     let doing = || format!("writing {TABLE}");
-    execute(connection, CREATE).await.judged(Task::Migrate, doing)?;
+    if !is_there(connection).await.judged(Task::Migrate, doing)? {
+        execute(connection, CREATE).await.judged(Task::Migrate, doing)?;
+    }
     sqlx::query(
         "INSERT INTO recount_migrations (version, description, success, checksum, execution_time) VALUES ($1, $2, true, $3, $4)",
     )

@@ -12,7 +12,7 @@ use sqlx::PgConnection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::{
     Judged, MIGRATIONS_LOCK, PAUSE_LOCK, PLAIN_SQL, Target, Task, close, execute, identifier, interrupt, schema_of,
-    try_pause_lock,
+    search_path_of, try_pause_lock,
 };
 
 /// How long a migration in a transaction waits for a lock. Writers queue up behind one who waits, so not long.
@@ -47,6 +47,7 @@ pub(super) struct Session {
     target: Target,
     /// The schema of the validator's tables; in a database without them, the one where they would be made. None: there is none.
     schema: Option<String>,
+    search_path: String,
     /// A `lock_timeout` that the URL, the role or the database asks for stands above ours.
     own_lock_timeout: bool,
     holder: Option<PgConnection>,
@@ -69,9 +70,14 @@ impl Session {
         .await
         .judged(Task::Migrate, doing)?;
         let schema = schema_of(&mut connection).await?.or(current);
+        let search_path = match &schema {
+            Some(schema) => search_path_of(&mut connection, schema).await?,
+            None => "pg_temp".to_owned(),
+        };
         execute(&mut connection, "COMMIT").await.judged(Task::Migrate, doing)?;
         let own_lock_timeout = lock_timeout != "0";
-        Ok(Session { connection, server: server.parse().unwrap_or_default(), target, schema, own_lock_timeout, holder: None })
+        let server = server.parse().unwrap_or_default();
+        Ok(Session { connection, server, target, schema, search_path, own_lock_timeout, holder: None })
     }
 
     /// Makes the session fit for changes: an old server is refused, other runs and the validator's maintenance are waited for. With
@@ -136,11 +142,10 @@ impl Session {
         done.and(reset).judged(Task::Migrate, doing)
     }
 
-    /// Where names are looked up: the server's own come first where they are not listed, temporary tables last. What is created
-    /// without a schema's name comes into the validator's.
+    /// Where names are looked up: the server's own come first where they are not listed, then the validator's, then ours, temporary
+    /// tables last. What is created without a schema's name comes into the validator's.
     pub fn search_path(&self) -> String {
-        let schema = self.schema.iter().map(|schema| format!("{}, ", identifier(schema)));
-        schema.chain(["pg_temp".to_owned()]).collect()
+        self.search_path.clone()
     }
 
     /// The name of a relation of the validator's, for a statement that runs without a search path.

@@ -46,7 +46,7 @@ fn a_statement_timeout_of_the_database_does_not_rule() {
     let run = recount(["reconcile", "-q", &url, "--apply", "--max-fraction", "1"]).run();
     assert!(!run.stderr.contains("statement timeout") && !run.stdout.contains("statement timeout"), "{run}");
     // Our own look is not to be held to three milliseconds, on a busy machine.
-    let jobs = "SET statement_timeout = 0; SELECT count(*)::text FROM rollup_jobs";
+    let jobs = "SET statement_timeout = 0; SELECT count(*)::text FROM recount.rollup_jobs";
     assert_eq!(database.rows(jobs), [[Some("1".to_owned())]]);
     for command in [&["steps", "backfill", "--apply"][..], &["steps", "recover", "--apply"], &["phase3", "refresh"]] {
         let args = command.iter().copied().chain(["--database-url", &url]);
@@ -70,5 +70,5 @@ fn a_database_that_is_read_only_by_default_is_not_written_to() {
     for command in commands {
         recount(command).run().ends_with(2).stderr_has("default_transaction_read_only is off");
     }
-    assert_eq!(database.rows("SELECT count(*)::text FROM rollup_jobs"), [[Some("0".to_owned())]]);
+    assert_eq!(database.rows("SELECT count(*)::text FROM recount.rollup_jobs"), [[Some("0".to_owned())]]);
 }

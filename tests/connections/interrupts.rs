@@ -131,7 +131,7 @@ fn an_unwritable_stderr_stops_nothing() {
     assert_eq!(status(&["reconcile", "nowhere"]), Some(2));
     assert_eq!(status(&["reconcile", &database.url(), "-v"]), Some(1));
     assert_eq!(status(&["reconcile", &database.url(), "--apply", "-vv", "--max-fraction", "1"]), Some(0));
-    assert_eq!(database.rows("SELECT count(*)::text FROM rollup_jobs"), [[Some("1".to_owned())]]);
+    assert_eq!(database.rows("SELECT count(*)::text FROM recount.rollup_jobs"), [[Some("1".to_owned())]]);
 }
 
 /// A report that cannot be printed is an error; that its job was committed is part of it.
@@ -146,7 +146,7 @@ fn a_job_whose_report_is_lost_is_named() {
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let done = command.command().stdout(full).output().unwrap();
     let told = String::from_utf8(done.stderr).unwrap();
-    let job = database.rows("SELECT id::text FROM rollup_jobs")[0][0].clone().unwrap();
+    let job = database.rows("SELECT id::text FROM recount.rollup_jobs")[0][0].clone().unwrap();
     assert_eq!(done.status.code(), Some(2), "{told}");
     assert!(told.contains(&format!("job {job} is committed")), "{told}");
 }

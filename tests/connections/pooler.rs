@@ -25,10 +25,10 @@ pub fn pooler(database: &Database<'_>, mode: &str) -> Pooler {
     let folder = tempfile::Builder::new().prefix("recount-pool-").tempdir().unwrap();
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let users = folder.path().join("users");
-    std::fs::write(&users, format!("\"recount\" \"{PASSWORD}\"\n")).unwrap();
+    std::fs::write(&users, format!("\"validator\" \"{PASSWORD}\"\n")).unwrap();
     let settings = folder.path().join("pgbouncer.ini");
     let text = format!(
-        "[databases]\n* = host=127.0.0.1 port={} user=recount password={PASSWORD}\n[pgbouncer]\nlisten_addr=127.0.0.1\nlisten_port={port}\n\
+        "[databases]\n* = host=127.0.0.1 port={} user=validator password={PASSWORD}\n[pgbouncer]\nlisten_addr=127.0.0.1\nlisten_port={port}\n\
          unix_socket_dir=\nauth_type=scram-sha-256\nauth_file={}\npool_mode={mode}\nserver_reset_query=DEALLOCATE ALL\n",
         database.cluster().port(),
         users.display()
@@ -54,7 +54,7 @@ pub fn pooler(database: &Database<'_>, mode: &str) -> Pooler {
 }
 
 pub fn through(pooler: &Pooler, database: &Database<'_>) -> String {
-    format!("postgres://recount:{PASSWORD}@127.0.0.1:{}/{}", pooler.port, database.name())
+    format!("postgres://validator:{PASSWORD}@127.0.0.1:{}/{}", pooler.port, database.name())
 }
 
 fn psql(url: &str, sql: &str) -> String {

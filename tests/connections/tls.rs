@@ -49,7 +49,7 @@ fn server() -> &'static Server {
         signed(&folder, "right", "localhost", "ca", "-days 3", local);
         signed(&folder, "elsewhere", "db.example", "ca", "-days 3", "subjectAltName=DNS:db.example");
         signed(&folder, "expired", "localhost", "ca", "-days -1", local);
-        signed(&folder, "client", "recount", "ca", "-days 3", "extendedKeyUsage=clientAuth");
+        signed(&folder, "client", "validator", "ca", "-days 3", "extendedKeyUsage=clientAuth");
         openssl(
             &folder,
             &format!("req -x509 {NEW} -keyout selfmade.key -out selfmade.crt -subj /CN=localhost -addext {local} -days 3"),
@@ -97,7 +97,7 @@ impl Server {
     }
 
     fn asks(&self, host: &str, database: &str, parameters: &str) -> Run {
-        let url = format!("postgres://recount:{PASSWORD}@{host}:{}/{database}?{parameters}", self.cluster.port());
+        let url = format!("postgres://validator:{PASSWORD}@{host}:{}/{database}?{parameters}", self.cluster.port());
         let run = recount(["migrate", "status", "--database-url", &url]).run();
         assert!(!run.stderr.contains(PASSWORD), "{run}");
         run

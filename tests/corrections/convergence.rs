@@ -22,7 +22,7 @@ fn five_thousand_differences_are_corrected_and_undone() {
 
     let again = on(&db, &["reconcile", "--apply", "--prune-extra", "--format", "json"]).succeeds().json();
     assert_eq!(again["corrections"]["job"], serde_json::Value::Null, "{again:#}");
-    assert_eq!((dump(&db), db.psql("SELECT count(*) FROM rollup_jobs")), (after.clone(), "1".to_owned()));
+    assert_eq!((dump(&db), db.psql("SELECT count(*) FROM recount.rollup_jobs")), (after.clone(), "1".to_owned()));
 
     let job = last_job(&db);
     on(&db, &["undo", &job]).succeeds();

@@ -25,7 +25,7 @@ struct Case<'d> {
     took: Duration,
 }
 
-const AUDIT: &str = "SELECT count(*) FROM rollup_corrections";
+const AUDIT: &str = "SELECT count(*) FROM recount.rollup_corrections";
 
 impl<'d> Case<'d> {
     fn new(db: &'d Database<'d>, out: &'d Path) -> Self {
@@ -42,9 +42,9 @@ impl<'d> Case<'d> {
 
     /// Back to the state before, by undo.
     fn reset(&self) {
-        if self.db.psql("SELECT count(*) FROM rollup_jobs") != "0" {
+        if self.db.psql("SELECT count(*) FROM recount.rollup_jobs") != "0" {
             on(self.db, &["undo", &last_job(self.db)]).succeeds();
-            self.db.execute("TRUNCATE rollup_jobs, rollup_corrections");
+            self.db.execute("TRUNCATE recount.rollup_jobs, recount.rollup_corrections");
         }
         assert_eq!(dump(self.db), self.before, "undo gave another state");
     }
@@ -61,7 +61,7 @@ impl<'d> Case<'d> {
         while self.db.psql(sessions) != "0" {
             sleep(Duration::from_millis(5));
         }
-        let (jobs, audit, now) = (self.db.psql("SELECT count(*) FROM rollup_jobs"), self.db.psql(AUDIT), dump(self.db));
+        let (jobs, audit, now) = (self.db.psql("SELECT count(*) FROM recount.rollup_jobs"), self.db.psql(AUDIT), dump(self.db));
         match jobs.as_str() {
             "0" => assert_eq!((audit.as_str(), &now), ("0", &self.before), "{moment}: between"),
             _ => assert_eq!((&audit, dump_values(self.db)), (&self.audit, self.after.clone()), "{moment}: between"),

@@ -74,7 +74,7 @@ fn a_role_that_may_not_write_changes_nothing() {
     db.execute(&format!(
         "CREATE ROLE {role} LOGIN PASSWORD 'Kept-Secret-7'; GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role};"
     ));
-    let url = db.url().replace("//recount:", &format!("//{role}:"));
+    let url = db.url().replace("//validator:", &format!("//{role}:"));
     let args = ["reconcile", "--apply", "--max-fraction", "1"];
     at(&url, &args).run().ends_with(2).stderr_has("permission denied").stderr_has("docs/corrections.md");
     db.execute(&format!(
@@ -145,7 +145,7 @@ fn a_trigger_that_changes_or_skips_a_row_is_found_by_reading_back() {
 fn a_full_disk_rolls_everything_back() {
     let full = "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS
                     $$ BEGIN RAISE 'could not write to file \"pg_wal\": No space left on device' USING ERRCODE = '53100'; END $$;";
-    for table in ["rollup_jobs", "rollup_corrections", "weather_forecast_stats"] {
+    for table in ["recount.rollup_jobs", "recount.rollup_corrections", "weather_forecast_stats"] {
         let on =
             format!("CREATE TRIGGER full_disk AFTER INSERT OR UPDATE ON {table} FOR EACH STATEMENT EXECUTE FUNCTION full_disk()");
         rejected(&format!("{full} {on}"), &["No space left on device"]);
@@ -190,7 +190,7 @@ fn an_interrupt_before_commit_leaves_everything_as_it_was() {
     drifted(&db, 4, 8, 20);
     // The job hangs in the middle of its transaction, with rows written.
     let body = "PERFORM pg_sleep(30);";
-    db.execute(&trigger("INSERT", "rollup_corrections", body));
+    db.execute(&trigger("INSERT", "recount.rollup_corrections", body));
     let before = dump(&db);
     let mut started = command(&db, &["reconcile", "--apply"]);
     let child = started.command().stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();

@@ -88,7 +88,7 @@ fn what_is_not_written_down_is_not_done() {
         drifted(&db, 4, 8, 20);
         db.execute(&format!(
             "CREATE FUNCTION forget() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
-             CREATE TRIGGER forget BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION forget()"
+             CREATE TRIGGER forget BEFORE INSERT ON recount.{table} FOR EACH ROW EXECUTE FUNCTION forget()"
         ));
         let before = dump(&db);
         on(&db, &["reconcile", "--apply"]).ends_with(2).stderr_has(table).stderr_has("nothing was written");
@@ -99,7 +99,7 @@ fn what_is_not_written_down_is_not_done() {
     drifted(&db, 4, 8, 20);
     db.execute(
         "CREATE FUNCTION forget() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN CASE WHEN NEW.miner_uid = 3 THEN NULL ELSE NEW END; END';
-         CREATE TRIGGER forget BEFORE INSERT ON rollup_corrections FOR EACH ROW EXECUTE FUNCTION forget();
+         CREATE TRIGGER forget BEFORE INSERT ON recount.rollup_corrections FOR EACH ROW EXECUTE FUNCTION forget();
          UPDATE weather_forecast_stats SET era5_completeness = 0.125 WHERE miner_uid = 3",
     );
     on(&db, &["reconcile", "--apply"]).ends_with(2).stderr_has("rollup_corrections, with ");
@@ -147,7 +147,7 @@ fn the_validators_pause_lock_is_heeded_and_taken() {
          CREATE FUNCTION ask() RETURNS trigger LANGUAGE plpgsql AS
              $$ BEGIN INSERT INTO public.seen SELECT mode <> 'ExclusiveLock' FROM pg_locks
                       WHERE pid = pg_backend_pid() AND locktype = 'advisory' AND objid = (746227728439 & 4294967295)::oid; RETURN NULL; END $$;
-         CREATE TRIGGER ask AFTER INSERT ON rollup_corrections FOR EACH STATEMENT EXECUTE FUNCTION ask()",
+         CREATE TRIGGER ask AFTER INSERT ON recount.rollup_corrections FOR EACH STATEMENT EXECUTE FUNCTION ask()",
     );
     on(&db, &["undo", &last_job(&db), "--pause-validator"]).stdout_has("the validator was paused");
     assert_eq!(db.psql("SELECT DISTINCT free FROM seen"), "f");

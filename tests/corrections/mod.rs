@@ -78,9 +78,9 @@ pub fn dump_values(db: &Database) -> String {
 
 /// Id of the newest job.
 pub fn last_job(db: &Database) -> String {
-    db.psql("SELECT id FROM rollup_jobs ORDER BY started_at DESC LIMIT 1")
+    db.psql("SELECT id FROM recount.rollup_jobs ORDER BY started_at DESC LIMIT 1")
 }
 
 pub fn jobs(db: &Database) -> String {
-    db.psql("SELECT count(*) FROM rollup_jobs")
+    db.psql("SELECT count(*) FROM recount.rollup_jobs")
 }

@@ -15,7 +15,7 @@ fn roles(db: &Database, page: &str) -> String {
 }
 
 fn url(db: &Database, role: &str) -> String {
-    db.url().replace("//recount:", &format!("//{role}:"))
+    db.url().replace("//validator:", &format!("//{role}:"))
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn every_command_runs_under_the_two_roles() {
     at(&pruner, &["jobs", "prune", "--keep", "90d"]).run().succeeds().stdout_has("Deleted 0 jobs");
     at(&pruner, &["jobs", "prune", "--keep", "0s"]).run().ends_with(3).stderr_has("3 jobs would be deleted").stderr_has("--yes");
     at(&pruner, &["jobs", "prune", "--keep", "0s", "--yes"]).run().succeeds().stdout_has("Deleted 3 jobs");
-    assert_eq!(db.psql("SELECT count(*) FROM rollup_corrections"), "0");
+    assert_eq!(db.psql("SELECT count(*) FROM recount.rollup_corrections"), "0");
 
     for table in ["node_table", "weather_forecast_runs", "weather_miner_scores", "weather_forecast_steps"] {
         let right = format!("SELECT has_table_privilege('recount_corrector', '{table}', 'UPDATE, DELETE, TRUNCATE')");

@@ -27,7 +27,7 @@ fn psql_does_the_same() {
     let done = psql(&two, file);
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     assert_eq!(dump_values(&two), dump_values(&one));
-    let audit = "SELECT table_name, miner_uid, forecast_run_id, column_name, before, after FROM rollup_corrections
+    let audit = "SELECT table_name, miner_uid, forecast_run_id, column_name, before, after FROM recount.rollup_corrections
                  WHERE column_name <> 'updated_at' ORDER BY 1, 2, 3, 4";
     assert_eq!(two.psql(audit), one.psql(audit));
 
@@ -53,5 +53,5 @@ fn the_guards_are_in_the_file() {
     let wrong = "SELECT miner_uid, run_id, forecast_inference_duration_seconds FROM weather_forecast_stats
                  WHERE forecast_inference_duration_seconds IN (125, 250) ORDER BY 1";
     assert_eq!(db.psql(wrong), "3|2|250\n5|1|125");
-    assert_eq!(db.psql("SELECT outcome FROM rollup_jobs"), "partial");
+    assert_eq!(db.psql("SELECT outcome FROM recount.rollup_jobs"), "partial");
 }

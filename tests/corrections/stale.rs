@@ -200,7 +200,7 @@ fn undo_leaves_what_was_written_since() {
     let before = dump_values(&db);
     on(&db, &["reconcile", "--apply", "--prune-extra"]).succeeds();
     let job = super::last_job(&db);
-    let touched = "SELECT miner_uid, forecast_run_id FROM rollup_corrections
+    let touched = "SELECT miner_uid, forecast_run_id FROM recount.rollup_corrections
                    WHERE column_name = 'updated_at' AND table_name = 'weather_forecast_stats' LIMIT 1";
     db.execute(&format!(
         "UPDATE weather_forecast_stats SET era5_combined_score = 42, forecast_score_initial = 42, era5_completeness = 42,

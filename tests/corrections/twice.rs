@@ -59,7 +59,7 @@ fn a_job_of_the_steps_is_not_undone_here() {
     drifted(&db, 6, 12, 0);
     recount(["phase3", "apply", "--database-url", &db.url()]).run().succeeds();
     db.execute(
-        "INSERT INTO rollup_jobs (id, command, started_at, source) VALUES (gen_random_uuid(), 'steps recover', now(), 'v')",
+        "INSERT INTO recount.rollup_jobs (id, command, started_at, source) VALUES (gen_random_uuid(), 'steps recover', now(), 'v')",
     );
     let job = last_job(&db);
     let told = on(&db, &["undo", &job]).ends_with(2).stderr_has("which changed steps and no rollups");

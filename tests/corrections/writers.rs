@@ -116,7 +116,7 @@ fn corrected(db: &Database) -> Vec<Change> {
         "SELECT c.miner_uid, c.forecast_run_id, c.column_name IS NULL, c.before IS NULL, c.before,
                 CASE WHEN c.column_name IS NULL THEN c.after::json ->> 'avg_rmse' ELSE c.after END,
                 (extract(epoch FROM j.snapshot_at) * 1000000)::int8
-         FROM rollup_corrections c JOIN rollup_jobs j ON j.id = c.job_id
+         FROM recount.rollup_corrections c JOIN recount.rollup_jobs j ON j.id = c.job_id
          WHERE c.table_name = 'weather_forecast_stats' AND (c.column_name IS NULL OR c.column_name = 'avg_rmse')",
     );
     let change = |row: &Vec<Option<String>>| {
@@ -189,7 +189,7 @@ fn writers_lose_nothing_and_meet_no_deadlock() {
         written.len(),
         3.0 * written.len() as f64 / elapsed.as_secs_f64(),
         jobs.len(),
-        db.psql("SELECT count(*) FROM rollup_corrections")
+        db.psql("SELECT count(*) FROM recount.rollup_corrections")
     );
     changes.extend(jobs.iter().cloned());
     check_paths(&first, &stored(&db), &changes);

@@ -112,7 +112,7 @@ fn where_a_trigger_was_out_of_force_everything_is_read() {
     assert_eq!(nights.night(), units(0));
     for change in [
         "CREATE OR REPLACE FUNCTION recount_stamp_runs() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$",
-        "TRUNCATE recount_touched_runs",
+        "TRUNCATE recount.recount_touched_runs",
     ] {
         db.execute(change);
         nights.everything("the triggers that track changes were disabled or made anew since");
@@ -124,10 +124,10 @@ fn old_records_are_removed_and_older_states_read_everything() {
     let (_turn, db) = quiet_database();
     let nights = tracked(&db, &["--no-components"]);
     db.execute("UPDATE weather_miner_scores SET score = 0.5 WHERE run_id = 2");
-    db.execute("UPDATE recount_touched_runs SET at = at - interval '40 days'");
+    db.execute("UPDATE recount.recount_touched_runs SET at = at - interval '40 days'");
     let stdout = migrate(&db, &["--track-changes"]);
     assert!(stdout.contains("old records removed"), "{stdout}");
-    assert_eq!(db.psql("SELECT count(*) FROM recount_touched_runs"), "0");
+    assert_eq!(db.psql("SELECT count(*) FROM recount.recount_touched_runs"), "0");
     nights.everything("what the triggers recorded since was removed in the meantime");
     db.execute("UPDATE weather_miner_scores SET score = 0.25 WHERE run_id = 2");
     assert_eq!(nights.night(), units(1));
@@ -164,12 +164,12 @@ fn neither_writer_nor_reader_needs_a_right() {
     db.execute(&format!(
         "CREATE ROLE {role}; GRANT USAGE ON SCHEMA public TO {role};
          GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role};
-         REVOKE INSERT, UPDATE, DELETE ON recount_touched_runs, recount_touched_units, recount_tracking FROM {role};
+         REVOKE INSERT, UPDATE, DELETE ON recount.recount_touched_runs, recount.recount_touched_units, recount.recount_tracking FROM {role};
          CREATE SCHEMA trap AUTHORIZATION {role};
          SET ROLE {role}; CREATE TABLE trap.recount_touched_runs (); SET search_path = trap, public;
          UPDATE public.weather_miner_scores SET score = 0.5 WHERE run_id = 2"
     ));
-    let refused = db.refuses(&format!("SET ROLE {role}; DELETE FROM public.recount_touched_runs"));
+    let refused = db.refuses(&format!("SET ROLE {role}; DELETE FROM recount.recount_touched_runs"));
     assert!(refused.contains("permission denied"), "{refused}");
     let refused = db.refuses(&format!("SET ROLE {role}; SELECT public.recount_prune_stamps('0 days')"));
     assert!(refused.contains("permission denied"), "{refused}");

@@ -195,19 +195,19 @@ const PLANTED: &[(&str, &str, &str, &str, &str)] = &[
         "ALTER TABLE weather_miner_scores ALTER COLUMN score TYPE double precision USING score::float8",
     ),
     (
-        "UPDATE recount_migrations SET checksum = '' WHERE version = 121",
+        "UPDATE recount.recount_migrations SET checksum = '' WHERE version = 121",
         "phase",
         "fault",
         "applied with another text than this version of recount has: migration 121",
-        "DELETE FROM recount_migrations WHERE version = 121",
+        "DELETE FROM recount.recount_migrations WHERE version = 121",
     ),
     ("SELECT 1", "phase", "note", "phase1 applied but for 1 of ", "SELECT 1"),
     (
-        "ALTER TABLE rollup_jobs RENAME TO rollup_jobs_away",
+        "ALTER TABLE recount.rollup_jobs RENAME TO rollup_jobs_away",
         "correcting",
         "fault",
         "there are no tables rollup_jobs and rollup_corrections",
-        "ALTER TABLE rollup_jobs_away RENAME TO rollup_jobs",
+        "ALTER TABLE recount.rollup_jobs_away RENAME TO rollup_jobs",
     ),
     (
         "CREATE SCHEMA other; CREATE TABLE other.weather_forecast_runs (id int)",
@@ -277,7 +277,7 @@ fn rights_are_named_command_by_command() {
         db.name(),
         db.name()
     ));
-    let url = db.url().replace("//recount:", "//r:");
+    let url = db.url().replace("//validator:", "//r:");
     doctor(&url, &[]).has("reading", "fault", "USAGE on public").advises("GRANT USAGE ON SCHEMA \\\"public\\\" TO …");
     db.execute("GRANT USAGE ON SCHEMA public TO r; GRANT SELECT ON ALL TABLES IN SCHEMA public TO r; REVOKE SELECT ON weather_miner_scores FROM r");
     let found = doctor(&url, &[]);
@@ -328,7 +328,7 @@ fn rights_are_named_command_by_command() {
         "note",
         "the role r ends in",
     );
-    db.execute("ALTER ROLE r CONNECTION LIMIT 8; REVOKE SELECT ON rollup_jobs, recount_migrations FROM r");
+    db.execute("ALTER ROLE r CONNECTION LIMIT 8; REVOKE SELECT ON recount.rollup_jobs, recount.recount_migrations FROM r");
     doctor(&url, &[]).only(&[]).has("jobs", "note", "may not read rollup_jobs").has("phase", "note", "recount_migrations");
 }
 

@@ -45,12 +45,12 @@ fn owned(cluster: &Cluster) -> (Database<'_>, String) {
     let db = Database::create(cluster);
     db.execute(&format!(
         "CREATE ROLE owner LOGIN PASSWORD '{PASSWORD}'; ALTER DATABASE {0} OWNER TO owner; ALTER SCHEMA public OWNER TO owner;
-         REVOKE ALL ON SCHEMA public FROM PUBLIC; ALTER ROLE recount IN DATABASE {0} SET role = 'owner'",
+         REVOKE ALL ON SCHEMA public FROM PUBLIC; ALTER ROLE validator IN DATABASE {0} SET role = 'owner'",
         db.name()
     ));
     conformance::load(&db, "small");
-    execute_on(cluster, "postgres", &format!("ALTER ROLE recount IN DATABASE {} RESET role", db.name()));
-    let url = db.url().replace("//recount:", "//owner:");
+    execute_on(cluster, "postgres", &format!("ALTER ROLE validator IN DATABASE {} RESET role", db.name()));
+    let url = db.url().replace("//validator:", "//owner:");
     (db, url)
 }
 
@@ -107,7 +107,7 @@ fn no_role_stands_for_a_superuser() {
     let folder = tempfile::tempdir().unwrap();
     init(folder.path(), &["--database-url", &db.url()]).succeeds();
     let told = psql(&db.url(), &folder.path().join("roles.sql"));
-    assert!(told.contains("the validator's tables belong to the superuser recount"), "{told}");
+    assert!(told.contains("the validator's tables belong to the superuser validator"), "{told}");
     assert_eq!(db.psql("SELECT count(*) FROM pg_roles WHERE rolname = 'recount_migrator'"), "0");
     let empty = Database::create(&cluster);
     let refused = Command::new("psql")

@@ -138,8 +138,10 @@ fn corrections_and_refusals_are_told() {
 
     on(&db, &[&["reconcile", "--apply"], &metrics[..]].concat()).succeeds();
     let told = Metrics::read(&path);
-    let cells = db
-        .psql(&format!("SELECT sum((value->>'cells')::int) FROM rollup_jobs, jsonb_each(counts) WHERE id = '{}'", last_job(&db)));
+    let cells = db.psql(&format!(
+        "SELECT sum((value->>'cells')::int) FROM recount.rollup_jobs, jsonb_each(counts) WHERE id = '{}'",
+        last_job(&db)
+    ));
     assert_eq!(told.sum("recount_corrected_cells").to_string(), cells);
     assert_eq!(told.value("recount_refused", &[]), Some(0.0));
 }

@@ -33,19 +33,19 @@ fn servers_that_cannot_be_reached() {
     let plain = |said: String| said.replace(&port, ":PORT/").replace(database.name(), "NAME");
     let wrong_password = refusal(&database.url().replace("Kept-Secret-7", "Kept-Secret-8"));
     insta::assert_snapshot!(plain(said(&wrong_password, ErrorKind::Database)), @r#"
-    connecting to postgres://recount@127.0.0.1:PORT/NAME (snapshot): password authentication failed for user "recount"
+    connecting to postgres://validator@127.0.0.1:PORT/NAME (snapshot): password authentication failed for user "validator"
     check user and password in the URL (or PGPASSWORD, or ~/.pgpass)
     "#);
     let no_database = refusal(&database.url().replace(database.name(), "nowhere"));
     insta::assert_snapshot!(plain(said(&no_database, ErrorKind::Database)), @r#"
-    connecting to postgres://recount@127.0.0.1:PORT/nowhere (snapshot): database "nowhere" does not exist
+    connecting to postgres://validator@127.0.0.1:PORT/nowhere (snapshot): database "nowhere" does not exist
     check the name of the database in the URL
     "#);
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let nobody = refusal(&database.url().replace(&port, &format!(":{free}/")));
     let nobody = plain(said(&nobody, ErrorKind::Database)).replace(&free.to_string(), "FREE");
     insta::assert_snapshot!(nobody, @r"
-    connecting to postgres://recount@127.0.0.1:FREE/NAME (snapshot): Connection refused (os error 111)
+    connecting to postgres://validator@127.0.0.1:FREE/NAME (snapshot): Connection refused (os error 111)
     is the server up, and are host and port right?
     ");
 }
@@ -71,7 +71,7 @@ fn a_schema_that_does_not_fit_is_told_in_one_message() {
 fn role(database: &Database<'_>, grants: &str) -> String {
     let role = format!("role_{}", database.name());
     database.execute(&format!("CREATE ROLE {role} LOGIN PASSWORD 'Kept-Secret-7'; {}", grants.replace("ROLE", &role)));
-    database.url().replace("//recount:", &format!("//{role}:"))
+    database.url().replace("//validator:", &format!("//{role}:"))
 }
 
 fn drop_role(database: &Database<'_>) {

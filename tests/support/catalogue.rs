@@ -7,8 +7,7 @@ pub fn columns(db: &Database) -> String {
     db.psql(
         "SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, pg_get_expr(d.adbin, d.adrelid)
          FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid LEFT JOIN pg_attrdef d ON (d.adrelid, d.adnum) = (c.oid, a.attnum)
-         WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped
-           AND c.relname NOT IN ('recount_migrations', 'rollup_jobs', 'rollup_corrections') ORDER BY 1, 2",
+         WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' AND a.attnum > 0 AND NOT a.attisdropped ORDER BY 1, 2",
     )
 }
 
@@ -16,8 +15,7 @@ pub fn columns(db: &Database) -> String {
 pub fn constraints(db: &Database) -> String {
     db.psql(
         "SELECT conrelid::regclass, pg_get_constraintdef(oid) FROM pg_constraint
-         WHERE connamespace = current_schema()::regnamespace AND conrelid <> 0
-           AND conrelid::regclass::text NOT IN ('recount_migrations', 'rollup_jobs', 'rollup_corrections') ORDER BY 1, 2",
+         WHERE connamespace = current_schema()::regnamespace AND conrelid <> 0 ORDER BY 1, 2",
     )
 }
 
@@ -26,8 +24,7 @@ pub fn indexes(db: &Database) -> Vec<String> {
     let text = db.psql(
         "SELECT replace(pg_get_indexdef(i.indexrelid), ' ' || c.relname || ' ', ' ') || CASE WHEN indisvalid THEN '' ELSE ' INVALID' END
          FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
-         WHERE c.relnamespace = current_schema()::regnamespace
-           AND i.indrelid::regclass::text NOT IN ('recount_migrations', 'rollup_jobs', 'rollup_corrections') ORDER BY 1",
+         WHERE c.relnamespace = current_schema()::regnamespace ORDER BY 1",
     );
     text.lines().map(str::to_owned).collect()
 }

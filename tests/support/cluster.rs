@@ -55,13 +55,13 @@ impl Cluster {
 
     /// The URL of a database over TCP, with the superuser's password.
     pub fn url(&self, database: &str) -> String {
-        format!("postgres://recount:{PASSWORD}@127.0.0.1:{}/{database}", self.port)
+        format!("postgres://validator:{PASSWORD}@127.0.0.1:{}/{database}", self.port)
     }
 
     /// The URL of a database over the Unix socket, where no password is asked for.
     pub fn socket_url(&self, database: &str) -> String {
         let folder = self.folder.to_str().expect("a folder name in UTF-8").replace('/', "%2F");
-        format!("postgres://recount@{folder}:{}/{database}", self.port)
+        format!("postgres://validator@{folder}:{}/{database}", self.port)
     }
 
     pub fn port(&self) -> u16 {

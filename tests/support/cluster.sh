@@ -31,7 +31,7 @@ try() { if "$@"; then answer ok; else answer failed; fi; }
 init() {
     echo "$password" >"$folder/password"
     [ "$(id -u)" != 0 ] || chown -R postgres "$folder" || return 1
-    as_postgres "$bin/initdb" --pgdata="$data" --username=recount --pwfile="$folder/password" --auth-local=trust \
+    as_postgres "$bin/initdb" --pgdata="$data" --username=validator --pwfile="$folder/password" --auth-local=trust \
         --auth-host=scram-sha-256 --encoding=UTF8 --locale=C --no-sync || return 1
     # Durability is of no use to a server that is thrown away; the rest keeps runs alike and many servers possible.
     cat >>"$data/postgresql.conf" <<END

@@ -14,6 +14,8 @@ DECLARE
     audit CONSTANT name[] := ARRAY['rollup_jobs', 'rollup_corrections'];
     tracking CONSTANT name[] := ARRAY['recount_migrations', 'recount_tracking', 'recount_touched_runs', 'recount_touched_units',
         'rollup_phase2_changes'];
+    -- Where recount's own tables are, once `recount migrate` has run; before, the migrator needs it.
+    ours CONSTANT name := 'recount';
 BEGIN
     SELECT n.nspname, pg_get_userbyid(c.relowner), r.rolsuper INTO STRICT place, owner, owner_is_superuser
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_roles r ON r.oid = c.relowner
@@ -36,15 +38,22 @@ BEGIN
     EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO recount_corrector', current_database());
     EXECUTE format('GRANT USAGE ON SCHEMA %I TO recount_reader, recount_corrector', place);
 
-    FOR thing IN SELECT c.oid, c.relname, c.relkind FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-                 WHERE n.nspname = place AND c.relkind IN ('r', 'p', 'v', 'm') LOOP
+    IF to_regnamespace(ours) IS NULL AND has_database_privilege(current_database(), 'CREATE') THEN
+        EXECUTE format('CREATE SCHEMA %I AUTHORIZATION %I', ours, owner);
+    END IF;
+    IF to_regnamespace(ours) IS NOT NULL THEN
+        EXECUTE format('GRANT USAGE ON SCHEMA %I TO recount_reader, recount_corrector', ours);
+    END IF;
+
+    FOR thing IN SELECT n.nspname, c.relname, c.relkind FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                 WHERE n.nspname IN (place, ours) AND c.relkind IN ('r', 'p', 'v', 'm') LOOP
         IF thing.relname = ANY (evidence || rollups || audit || tracking) THEN
-            EXECUTE format('GRANT SELECT ON %I.%I TO recount_reader, recount_corrector', place, thing.relname);
+            EXECUTE format('GRANT SELECT ON %I.%I TO recount_reader, recount_corrector', thing.nspname, thing.relname);
         END IF;
         IF thing.relname = ANY (rollups) AND thing.relkind IN ('r', 'p') THEN
-            EXECUTE format('GRANT INSERT, UPDATE, DELETE ON %I.%I TO recount_corrector', place, thing.relname);
+            EXECUTE format('GRANT INSERT, UPDATE, DELETE ON %I.%I TO recount_corrector', thing.nspname, thing.relname);
         ELSIF thing.relname = ANY (audit) THEN
-            EXECUTE format('GRANT INSERT ON %I.%I TO recount_corrector', place, thing.relname);
+            EXECUTE format('GRANT INSERT ON %I.%I TO recount_corrector', thing.nspname, thing.relname);
         END IF;
     END LOOP;
     -- The numbers of new rows.

@@ -5,7 +5,7 @@ use sqlx::postgres::PgConnection;
 use super::Asked;
 use crate::error::Result;
 use crate::model::checkup::Check;
-use crate::postgres::{Judged, Task, from_row, identifier};
+use crate::postgres::{Judged, OURS, Task, from_row, identifier};
 
 const EVIDENCE: [&str; 5] = [
     "node_table",
@@ -62,19 +62,21 @@ pub async fn role(connection: &mut PgConnection, schema: &str, asked: Asked) -> 
 #[derive(Debug)]
 struct Right {
     name: String,
+    /// Of a table.
+    schema: Option<String>,
     right: String,
     held: bool,
 }
-from_row!(Right { name, right, held });
+from_row!(Right { name, schema, right, held });
 
-/// Rights on tables that are there; by whole table, or for SELECT by any column, since columns are looked at by the schema's contract.
+/// Rights on tables that are there, in the validator's schema or in ours; by whole table, or for SELECT by any column, since columns are looked at by the schema's contract.
 const TABLE_RIGHTS: &str = "
-    SELECT t.name, r.name AS right,
+    SELECT t.name, n.nspname::text AS schema, r.name AS right,
            CASE WHEN r.name = 'SELECT' THEN has_any_column_privilege(c.oid, 'SELECT') ELSE has_table_privilege(c.oid, r.name) END AS held
     FROM unnest($2::text[]) WITH ORDINALITY AS t (name, place)
     CROSS JOIN unnest($3::text[]) WITH ORDINALITY AS r (name, place)
-    JOIN pg_class c ON c.relname = t.name AND c.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = $1::text)
-      AND (c.relkind IN ('r', 'p') OR r.name = 'SELECT')
+    JOIN pg_namespace n ON n.nspname IN ($1::text, $4::text)
+    JOIN pg_class c ON c.relname = t.name AND c.relnamespace = n.oid AND (c.relkind IN ('r', 'p') OR r.name = 'SELECT')
     ORDER BY t.place, r.place";
 
 async fn table_rights(connection: &mut PgConnection, schema: &str, tables: &[&str], rights: &[&str]) -> Result<Vec<Right>> {
@@ -82,6 +84,7 @@ async fn table_rights(connection: &mut PgConnection, schema: &str, tables: &[&st
         .bind(schema)
         .bind(tables)
         .bind(rights)
+        .bind(OURS)
         .persistent(false)
         .fetch_all(connection)
         .await
@@ -89,14 +92,17 @@ async fn table_rights(connection: &mut PgConnection, schema: &str, tables: &[&st
 }
 
 /// What is missing, as one list and as the statements that give it.
-fn missing(rights: &[&Right], schema: &str) -> (String, String) {
+fn missing(rights: &[&Right]) -> (String, String) {
     let list = rights.iter().map(|right| format!("{} on {}", right.right, right.name)).collect::<Vec<_>>().join(", ");
-    let grant = |right: &&Right| match right.name.as_str() {
-        name if right.right == "USAGE" && name == schema => format!("GRANT USAGE ON SCHEMA {}", identifier(name)),
-        name if right.right == "USAGE" => format!("GRANT USAGE ON SEQUENCE {name}"),
-        name if right.right == "EXECUTE" => format!("GRANT EXECUTE ON FUNCTION {name}"),
-        name if right.right == "TEMPORARY" => format!("GRANT TEMPORARY ON DATABASE {}", identifier(name)),
-        name => format!("GRANT {} ON {}.{}", right.right, identifier(schema), identifier(name)),
+    let grant = |right: &&Right| match (right.right.as_str(), right.name.as_str(), &right.schema) {
+        ("USAGE", name, Some(_)) => format!("GRANT USAGE ON SCHEMA {}", identifier(name)),
+        ("USAGE", name, None) => format!("GRANT USAGE ON SEQUENCE {name}"),
+        ("EXECUTE", name, _) => format!("GRANT EXECUTE ON FUNCTION {name}"),
+        ("TEMPORARY", name, _) => format!("GRANT TEMPORARY ON DATABASE {}", identifier(name)),
+        (of, name, schema) => {
+            let schema = schema.iter().map(|schema| identifier(schema) + ".").collect::<String>();
+            format!("GRANT {of} ON {schema}{}", identifier(name))
+        }
     };
     let grants = rights.iter().map(|right| grant(right) + " TO …").collect::<Vec<_>>().join("; ");
     (list, format!("as the owner: {grants}"))
@@ -110,14 +116,14 @@ pub async fn reading(connection: &mut PgConnection, schema: &str) -> Result<Vec<
     let mut checks = vec![match lacking.is_empty() {
         true => Check::ok("reading", format!("the role may read all evidence: {READERS}")),
         false => {
-            let (list, remedy) = missing(&lacking, schema);
+            let (list, remedy) = missing(&lacking);
             Check::fault("reading", format!("{READERS} need {list}"), remedy)
         }
     }];
     let rollups = table_rights(connection, schema, &ROLLUPS, &["SELECT"]).await?;
     let lacking: Vec<&Right> = rollups.iter().filter(|right| !right.held).collect();
     if !lacking.is_empty() {
-        let (list, remedy) = missing(&lacking, schema);
+        let (list, remedy) = missing(&lacking);
         checks.push(Check::fault(
             "reading_rollups",
             format!("what is stored there is not compared: the role lacks {list}"),
@@ -134,25 +140,27 @@ pub async fn reading(connection: &mut PgConnection, schema: &str) -> Result<Vec<
 }
 
 async fn usage(connection: &mut PgConnection, schema: &str) -> Result<Right> {
-    sqlx::query_as("SELECT $1::text AS name, 'USAGE' AS right, has_schema_privilege($1::text, 'USAGE') AS held")
-        .bind(schema)
-        .persistent(false)
-        .fetch_one(connection)
-        .await
-        .judged(Task::Read, || "asking for the role's rights".to_owned())
+    sqlx::query_as(
+        "SELECT $1::text AS name, $1::text AS schema, 'USAGE' AS right, has_schema_privilege($1::text, 'USAGE') AS held",
+    )
+    .bind(schema)
+    .persistent(false)
+    .fetch_one(connection)
+    .await
+    .judged(Task::Read, || "asking for the role's rights".to_owned())
 }
 
 /// What is no table: the sequence of new rows, the function that locks parents, and the database itself.
 const OTHER_RIGHTS: &str = "
     WITH place AS (SELECT oid FROM pg_namespace WHERE nspname = $1::text)
-    SELECT current_database()::text AS name, 'TEMPORARY' AS right, has_database_privilege(current_database(), 'TEMPORARY') AS held
+    SELECT current_database()::text AS name, NULL::text AS schema, 'TEMPORARY' AS right, has_database_privilege(current_database(), 'TEMPORARY') AS held
     UNION ALL
-    SELECT c.oid::regclass::text, 'USAGE', has_sequence_privilege(c.oid, 'USAGE')
+    SELECT c.oid::regclass::text, NULL, 'USAGE', has_sequence_privilege(c.oid, 'USAGE')
     FROM pg_class c WHERE c.relkind = 'S' AND c.relnamespace = (SELECT oid FROM place) AND EXISTS (
         SELECT FROM pg_depend d JOIN pg_class t ON t.oid = d.refobjid
         WHERE d.objid = c.oid AND d.deptype IN ('a', 'i') AND t.relname = 'weather_forecast_stats')
     UNION ALL
-    SELECT p.oid::regprocedure::text, 'EXECUTE', has_function_privilege(p.oid, 'EXECUTE')
+    SELECT p.oid::regprocedure::text, NULL, 'EXECUTE', has_function_privilege(p.oid, 'EXECUTE')
     FROM pg_proc p WHERE p.proname = 'recount_lock_parents' AND p.pronamespace = (SELECT oid FROM place)";
 
 pub async fn correcting(connection: &mut PgConnection, schema: &str, asked: Asked) -> Result<Vec<Check>> {
@@ -182,7 +190,7 @@ pub async fn correcting(connection: &mut PgConnection, schema: &str, asked: Aske
             ),
         }]);
     }
-    let (list, remedy) = missing(&lacking, schema);
+    let (list, remedy) = missing(&lacking);
     Ok(vec![match asked.corrects {
         true => Check::fault("correcting", format!("{CORRECTORS} need {list}"), remedy),
         false => {

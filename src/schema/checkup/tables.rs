@@ -5,7 +5,7 @@ use sqlx::postgres::PgConnection;
 use super::Asked;
 use crate::error::Result;
 use crate::model::checkup::{Check, age, megabytes};
-use crate::postgres::{Judged, Task, from_row};
+use crate::postgres::{Judged, OURS, Task, from_row, identifier};
 
 struct Table {
     name: String,
@@ -188,27 +188,33 @@ pub async fn statistics(connection: &mut PgConnection, schema: &str) -> Result<V
 /// What the table of jobs says of the last one.
 pub async fn jobs(connection: &mut PgConnection, schema: &str) -> Result<Vec<Check>> {
     let doing = || "reading the last job".to_owned();
-    let readable: Option<bool> = sqlx::query_scalar(
-        "SELECT has_table_privilege(c.oid, 'SELECT') FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-         WHERE n.nspname = $1::text AND c.relname = 'rollup_jobs'",
+    let jobs: Option<(String, bool)> = sqlx::query_as(
+        "SELECT n.nspname::text, has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
+         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE n.nspname IN ($1::text, $2::text) AND c.relname = 'rollup_jobs' ORDER BY n.nspname = $1::text LIMIT 1",
     )
     .bind(schema)
+    .bind(OURS)
     .persistent(false)
     .fetch_optional(&mut *connection)
     .await
     .judged(Task::Read, doing)?;
-    match readable {
+    let schema = match jobs {
         None => return Ok(Vec::new()),
-        Some(false) => {
+        Some((schema, false)) => {
+            let schema = identifier(&schema);
             let seen = "the role may not read rollup_jobs: `recount jobs` does not work for it";
-            return Ok(vec![Check::note("jobs", seen, "GRANT SELECT ON rollup_jobs, rollup_corrections TO …, as the owner")]);
+            return Ok(vec![Check::note(
+                "jobs",
+                seen,
+                format!("GRANT SELECT ON {schema}.rollup_jobs, {schema}.rollup_corrections TO …, as the owner"),
+            )]);
         }
-        Some(true) => {}
-    }
+        Some((schema, true)) => identifier(&schema),
+    };
     let sql = format!(
         "SELECT command, extract(epoch FROM now() - coalesce(finished_at, started_at))::float8, coalesce(outcome, 'unfinished')
-         FROM {}.rollup_jobs ORDER BY started_at DESC LIMIT 1",
-        crate::postgres::identifier(schema)
+         FROM {schema}.rollup_jobs ORDER BY started_at DESC LIMIT 1"
     );
     let last: Option<(String, f64, String)> =
         sqlx::query_as(sqlx::AssertSqlSafe(sql)).persistent(false).fetch_optional(connection).await.judged(Task::Read, doing)?;
