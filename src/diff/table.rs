@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::columns::Column;
+use crate::model::columns::{Column, Group};
 use crate::model::difference::{CellClass, Class, Difference, RowKey, Tolerance};
 use crate::model::outcome::{CellCounts, ColumnTally, RowCounts, TableTally};
 use crate::model::rollups::Rollup;
@@ -57,6 +57,11 @@ impl TablePlan {
     pub fn of<R: Rollup>(tolerance: Tolerance, included: impl Fn(&Column) -> bool) -> Self {
         let columns = R::COLUMNS.iter().filter(|column| compared(column) && included(column)).cloned().collect();
         TablePlan { table: R::TABLE, columns, tolerance }
+    }
+
+    /// The group of a column that is compared.
+    pub fn group(&self, column: &str) -> Option<Group> {
+        self.columns.iter().find(|known| known.name == column).map(|known| known.group)
     }
 
     pub fn diff(&self) -> TableDiff {

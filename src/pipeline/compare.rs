@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 
 use crate::diff::{Retention, StatDiff, StatPlan, TableDiff, TablePlan, UnitLoss, covers_miner, covers_subnet};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::columns::Column;
-use crate::model::difference::RowKey;
+use crate::model::columns::{Column, Group};
+use crate::model::difference::{Class, Difference, RowKey};
 use crate::model::evidence::{RunEvidence, StoredRef, StoredStat};
 use crate::model::ids::{MinerUid, RunId};
 use crate::model::outcome::TableTally;
@@ -75,9 +75,30 @@ impl Pass<'_> {
     }
 
     /// With the profile of the validator, what it stores by habit is no drift.
-    pub(super) fn set_habits_apart(&self, diff: &mut TableDiff, plan: &TablePlan) {
+    fn set_habits_apart(&self, diff: &mut TableDiff, plan: &TablePlan) {
         if let Some(profile) = &self.job.profile {
             diff.set_habits_apart(plan, |difference| profile.habit(difference).is_some());
+        }
+    }
+
+    /// The same for the tables that are made of the run rows. What follows from a cell of its group that somebody got wrong is no habit: it
+    /// is corrected with it, in the same night.
+    pub(super) fn set_habits_of_whole_apart(
+        &self,
+        compared: &mut [(TablePlan, TableDiff)],
+        runs: &TablePlan,
+        of_runs: &[Difference],
+    ) {
+        let Some(profile) = &self.job.profile else { return };
+        let mut wrong = Wrong::default();
+        of_runs.iter().for_each(|cell| wrong.note(runs, cell));
+        for (plan, diff) in compared {
+            diff.set_habits_apart(plan, |cell| {
+                profile.habit(cell).is_some_and(|habit| !habit.follows || !wrong.is_below(plan, cell))
+            });
+            if plan.table == MinerStat::TABLE {
+                diff.differences.iter().for_each(|cell| wrong.note(plan, cell));
+            }
         }
     }
 
@@ -215,5 +236,37 @@ impl Pass<'_> {
 
     fn retention(&self) -> Retention {
         Retention::new(self.job.scoring.step_retention_days, self.rules.snapshot_time)
+    }
+}
+
+/// Of which miners and runs a group of columns has a cell that is wrong.
+#[derive(Default)]
+struct Wrong {
+    miners: BTreeSet<(Group, Option<i32>)>,
+    runs: BTreeSet<(Group, Option<i32>)>,
+}
+
+impl Wrong {
+    fn note(&mut self, plan: &TablePlan, cell: &Difference) {
+        if !matches!(cell.class, Class::Drift | Class::Missing | Class::Extra) {
+            return;
+        }
+        // A row that is missing has no column that is right.
+        let of_cell = cell.column.as_deref().and_then(|column| plan.group(column));
+        for group in Group::NAMED.into_iter().map(|(_, group)| group).filter(|group| of_cell.is_none_or(|own| own == *group)) {
+            self.miners.insert((group, cell.key.miner_uid));
+            self.runs.insert((group, cell.key.run_id));
+        }
+    }
+
+    /// Whether a cell of a miner or of the subnet rests on one of them. Ranks rest on scores.
+    fn is_below(&self, plan: &TablePlan, cell: &Difference) -> bool {
+        let Some(group) = cell.column.as_deref().and_then(|column| plan.group(column)) else { return false };
+        let groups = if group == Group::Ranks { vec![group, Group::Scores] } else { vec![group] };
+        groups.into_iter().any(|group| match (cell.table, cell.key.run_id) {
+            (MinerStat::TABLE, _) => self.miners.contains(&(group, cell.key.miner_uid)),
+            (_, Some(run)) => self.runs.contains(&(group, Some(run))),
+            (_, None) => self.miners.iter().any(|(wrong, _)| *wrong == group),
+        })
     }
 }

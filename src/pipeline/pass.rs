@@ -297,7 +297,7 @@ impl<'j> Pass<'j> {
 
         let mut compared = self.compare_whole(&miners, &subnet, &sum.losses)?;
         self.causes_of_whole(&mut compared, &lives, &sum.stored_subnet, placed_rows);
-        compared.iter_mut().for_each(|(plan, diff)| self.set_habits_apart(diff, plan));
+        self.set_habits_of_whole_apart(&mut compared, &plan.table, &sum.stats.differences);
         collect.rest(Rest {
             miners: &miners,
             subnet: &subnet,

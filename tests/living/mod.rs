@@ -142,3 +142,48 @@ fn ten_days_beside_a_living_validator() {
         assert_eq!(rows(&archive, table), ids.len() as u64, "{table}");
     }
 }
+
+/// Under the profile of its code, what the validator stores by habit is no drift, and is left as it is: what remains is what somebody
+/// else got wrong, and what follows from that.
+#[test]
+fn under_its_profile_only_planted_errors_remain() {
+    let played = Validator::new();
+    let url = played.db.url();
+    // By night: what is written over a score or a rank, and in how many cells of run rows.
+    let planted: BTreeMap<i32, (&str, &str)> = BTreeMap::from([
+        (
+            2,
+            (
+                "overall_forecast_score",
+                "SET overall_forecast_score = overall_forecast_score + 0.01 WHERE miner_uid = 1 AND run_id = 5",
+            ),
+        ),
+        (5, ("era5_score_48h", "SET era5_score_48h = 0.5 WHERE miner_uid = 2 AND run_id = 9")),
+        (8, ("avg_rmse", "SET avg_rmse = avg_rmse * 2 WHERE miner_uid = 0 AND run_id = 12")),
+    ]);
+    let habits = |night: &Json| night["tables"]["weather_forecast_stats"]["cells"]["habit"].as_u64().unwrap();
+    for day in 0..10 {
+        played.day(day);
+        if let Some((_, change)) = planted.get(&day) {
+            played.db.execute(&format!("UPDATE weather_forecast_stats {change}"));
+        }
+        recount(["phase3", "refresh", "--database-url", &url]).run().succeeds();
+        let night = ["reconcile", &url, "--profile", "gaia-2.9", "--format", "json"];
+        let found = recount(night).run();
+        let wrong = drifted(&found.json(), "weather_forecast_stats");
+        let expected = planted.get(&day).map(|(column, _)| ((*column).to_owned(), 1)).into_iter().collect();
+        assert_eq!(wrong, expected, "day {day}\n{found}");
+        if wrong.is_empty() {
+            for table in ["miner_stats", "weather_subnet_stats"] {
+                assert_eq!(drifted(&found.json(), table), BTreeMap::new(), "day {day}, {table}");
+            }
+            assert_eq!(found.status, Some(0), "day {day}\n{found}");
+        } else {
+            assert_eq!(found.status, Some(1), "day {day}\n{found}");
+            recount(night.into_iter().chain(["--apply", "--max-fraction", "1"])).run().succeeds();
+        }
+        // What was wrong is right in the same night, and the habits are as they were.
+        let again = recount(night).run().succeeds();
+        assert_eq!(habits(&again.json()), habits(&found.json()), "day {day}");
+    }
+}

@@ -161,7 +161,8 @@ CREATE FUNCTION played.aggregate() RETURNS void LANGUAGE sql AS $$
     INSERT INTO miner_stats (miner_uid, miner_hotkey, miner_rank, avg_forecast_score, successful_forecasts, failed_forecasts,
         forecast_success_ratio, hosting_successes, hosting_failures, host_reliability_ratio, avg_day1_score, avg_era5_score,
         avg_era5_completeness, best_forecast_score, worst_forecast_score, score_std_dev, last_successful_forecast,
-        last_failed_forecast, first_seen, last_active, total_inference_time, avg_inference_time, validator_hotkey, updated_at)
+        last_failed_forecast, first_seen, last_active, total_inference_time, avg_inference_time, common_errors, error_rate_by_type,
+        validator_hotkey, updated_at)
     SELECT w.miner_uid, (SELECT miner_hotkey FROM weather_forecast_stats l WHERE l.miner_uid = w.miner_uid
                          ORDER BY updated_at DESC NULLS LAST LIMIT 1), max(miner_rank), avg(era5_combined_score),
         count(*) FILTER (WHERE forecast_status = 'completed'), count(*) FILTER (WHERE forecast_status = 'failed'),
@@ -170,7 +171,13 @@ CREATE FUNCTION played.aggregate() RETURNS void LANGUAGE sql AS $$
         max(era5_combined_score), min(era5_combined_score), stddev(era5_combined_score),
         max(updated_at) FILTER (WHERE forecast_status = 'completed'), max(updated_at) FILTER (WHERE forecast_status = 'failed'),
         min(created_at), max(created_at), coalesce(sum(forecast_inference_duration_seconds), 0),
-        avg(forecast_inference_duration_seconds), 'validator', clock_timestamp()
+        avg(forecast_inference_duration_seconds),
+        (SELECT jsonb_object_agg(kind, n) FROM (SELECT forecast_error_msg ->> 'type' AS kind, count(*) AS n FROM weather_forecast_stats e
+                                                WHERE e.miner_uid = w.miner_uid AND forecast_error_msg IS NOT NULL
+                                                GROUP BY 1 ORDER BY n DESC, kind LIMIT 5) kinds),
+        CASE WHEN count(forecast_error_msg) > 0
+             THEN jsonb_build_object('10day', count(forecast_error_msg)::float8 / count(*)) END,
+        'validator', clock_timestamp()
     FROM weather_forecast_stats w GROUP BY miner_uid
     ON CONFLICT (miner_uid) DO UPDATE SET miner_hotkey = excluded.miner_hotkey, miner_rank = excluded.miner_rank,
         avg_forecast_score = excluded.avg_forecast_score, successful_forecasts = excluded.successful_forecasts,
@@ -180,7 +187,8 @@ CREATE FUNCTION played.aggregate() RETURNS void LANGUAGE sql AS $$
         worst_forecast_score = excluded.worst_forecast_score, score_std_dev = excluded.score_std_dev,
         last_successful_forecast = excluded.last_successful_forecast, last_failed_forecast = excluded.last_failed_forecast,
         first_seen = excluded.first_seen, last_active = excluded.last_active, total_inference_time = excluded.total_inference_time,
-        avg_inference_time = excluded.avg_inference_time, updated_at = excluded.updated_at;
+        avg_inference_time = excluded.avg_inference_time, common_errors = excluded.common_errors,
+        error_rate_by_type = excluded.error_rate_by_type, updated_at = excluded.updated_at;
 $$;
 
 -- At 00 and 12 UTC, over the last 32 runs, the newest first: nothing scored is 0.0 here.
