@@ -51,7 +51,7 @@ fn a_schema_of_the_roles_own_name_gets_nothing() {
         let run = on(&url, command).succeeds();
         assert_eq!(places(&db), "public", "{command:?}");
         match command {
-            ["phase2", "plan", ..] => drop(run.stdout_has("SET LOCAL search_path = public, recount, pg_temp;")),
+            ["phase2", "plan", ..] => drop(run.stdout_has("SET LOCAL search_path = \"public\", recount, pg_temp;")),
             ["phase2", "apply", "--option", "view"] => assert_eq!(kind(), "m"),
             ["phase2", "revert"] => assert_eq!(kind(), "r"),
             _ => {}

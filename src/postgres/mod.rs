@@ -31,7 +31,7 @@ pub use connect::{Reached, close, execute};
 pub use environment::user_name;
 pub use errors::{Judged, Task, code, failed, is_rejection};
 pub use guard::guarded;
-pub use place::{OURS, schema_of, search_path_of, set_search_path};
+pub use place::{OURS, SearchPath, schema_of, set_search_path};
 pub use scram::NewPassword;
 pub use settings::Target;
 pub use sql::{PLAIN_SQL, identifier, literal, readable_json};

@@ -93,29 +93,43 @@ async fn refuse_planted(connection: &mut PgConnection, schema: &str) -> Result<(
     )))
 }
 
-/// The search path after the server's own names: the validator's schema, recount's own unless it belongs to somebody else, temporary
-/// tables last.
-const PATH: &str = "
-    concat_ws(', ', quote_ident($1::text),
-              (SELECT 'recount' WHERE NOT EXISTS (
-                   SELECT FROM pg_namespace ours JOIN pg_namespace v ON v.nspname = $1::text
-                   LEFT JOIN pg_class runs ON runs.relnamespace = v.oid AND runs.relname = $2::text
-                   WHERE ours.nspname = 'recount' AND pg_get_userbyid(ours.nspowner) <> current_user
-                     AND NOT coalesce(pg_has_role(ours.nspowner, runs.relowner, 'MEMBER'), false))),
-              'pg_temp')";
+/// Whether the schema of our name, where there is one, is ours or the validator's owner's.
+const TRUSTED: &str = "
+    SELECT NOT EXISTS (
+        SELECT FROM pg_namespace ours JOIN pg_namespace v ON v.nspname = $1::text
+        LEFT JOIN pg_class runs ON runs.relnamespace = v.oid AND runs.relname = $2::text
+        WHERE ours.nspname = 'recount' AND pg_get_userbyid(ours.nspowner) <> current_user
+          AND NOT coalesce(pg_has_role(ours.nspowner, runs.relowner, 'MEMBER'), false))";
 
-/// Where names are looked up that the server itself does not have: [`PATH`] of a schema.
-pub async fn search_path_of(connection: &mut PgConnection, schema: &str) -> Result<String> {
-    let sql = sqlx::AssertSqlSafe(format!("SELECT {PATH}"));
-    let query = sqlx::query_scalar(sql).bind(schema).bind(RUNS).persistent(false);
-    query.fetch_one(connection).await.judged(Task::Read, || DOING.to_owned())
+/// The schemas in which names are looked up that the server itself does not have. Temporary tables come last, so nothing that somebody else
+/// has created can stand for a table of ours.
+pub struct SearchPath {
+    validator: String,
+    ours: &'static str,
 }
 
-/// Sets the search path of the running transaction: the server's own names first, then the validator's schema, then ours, temporary
-/// tables last. So nothing that somebody else has created can stand for a table of ours.
+impl SearchPath {
+    pub async fn of(connection: &mut PgConnection, schema: &str) -> Result<SearchPath> {
+        let query = sqlx::query_scalar(TRUSTED).bind(schema).bind(RUNS).persistent(false);
+        let trusted: bool = query.fetch_one(connection).await.judged(Task::Read, || DOING.to_owned())?;
+        Ok(SearchPath { validator: identifier(schema), ours: if trusted { "recount, " } else { "" } })
+    }
+
+    /// What is created without a schema's name comes into the validator's.
+    pub fn for_making(&self) -> String {
+        format!("{}, {}pg_temp", self.validator, self.ours)
+    }
+
+    /// Our tables come before views under their names.
+    pub fn for_using(&self) -> String {
+        format!("{}{}, pg_temp", self.ours, self.validator)
+    }
+}
+
+/// Sets the search path of the running transaction: the server's own names first, then ours, then the validator's schema, temporary tables
+/// last.
 pub async fn set_search_path(connection: &mut PgConnection, schema: &str) -> Result<()> {
-    let sql = sqlx::AssertSqlSafe(format!("SELECT set_config('search_path', 'pg_catalog, ' || {PATH}, true)"));
-    let query = sqlx::query(sql).bind(schema).bind(RUNS).persistent(false);
-    query.execute(connection).await.judged(Task::Read, || "setting the search path".to_owned())?;
-    Ok(())
+    let path = SearchPath::of(connection, schema).await?.for_using();
+    let sql = format!("SET LOCAL search_path = pg_catalog, {path}");
+    super::execute(connection, sql).await.judged(Task::Read, || "setting the search path".to_owned())
 }

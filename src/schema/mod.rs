@@ -11,6 +11,7 @@ mod grants;
 mod guard;
 mod history;
 mod index;
+mod old_names;
 pub mod phase2;
 pub mod phase3;
 mod session;
@@ -173,6 +174,7 @@ async fn migrate_phase(session: &mut Session, phase: &Migrator) -> Result<Vec<Mi
         let outcome = apply(session, migration).await?;
         migrations.push(Migrated { version: migration.version, description: migration.description.to_string(), outcome });
     }
+    old_names::keep(session).await?;
     Ok(migrations)
 }
 
@@ -188,6 +190,7 @@ async fn apply(session: &mut Session, migration: &Migration) -> Result<Outcome> 
     }
     let started = Instant::now();
     let doing = || format!("applying migration {} ({})", migration.version, migration.description);
+    old_names::make_way(session, migration).await?;
     let needed = index::prepare(session, migration).await?;
     if needed && migration.no_tx {
         let build = index::statement(session, migration);

@@ -11,8 +11,8 @@ use sqlx::PgConnection;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::{
-    Judged, MIGRATIONS_LOCK, PAUSE_LOCK, PLAIN_SQL, Target, Task, close, execute, identifier, interrupt, schema_of,
-    search_path_of, try_pause_lock,
+    Judged, MIGRATIONS_LOCK, PAUSE_LOCK, PLAIN_SQL, SearchPath, Target, Task, close, execute, identifier, interrupt, schema_of,
+    try_pause_lock,
 };
 
 /// How long a migration in a transaction waits for a lock. Writers queue up behind one who waits, so not long.
@@ -47,7 +47,7 @@ pub(super) struct Session {
     target: Target,
     /// The schema of the validator's tables; in a database without them, the one where they would be made. None: there is none.
     schema: Option<String>,
-    search_path: String,
+    path: Option<SearchPath>,
     /// A `lock_timeout` that the URL, the role or the database asks for stands above ours.
     own_lock_timeout: bool,
     holder: Option<PgConnection>,
@@ -70,14 +70,14 @@ impl Session {
         .await
         .judged(Task::Migrate, doing)?;
         let schema = schema_of(&mut connection).await?.or(current);
-        let search_path = match &schema {
-            Some(schema) => search_path_of(&mut connection, schema).await?,
-            None => "pg_temp".to_owned(),
+        let path = match &schema {
+            Some(schema) => Some(SearchPath::of(&mut connection, schema).await?),
+            None => None,
         };
         execute(&mut connection, "COMMIT").await.judged(Task::Migrate, doing)?;
         let own_lock_timeout = lock_timeout != "0";
         let server = server.parse().unwrap_or_default();
-        Ok(Session { connection, server, target, schema, search_path, own_lock_timeout, holder: None })
+        Ok(Session { connection, server, target, schema, path, own_lock_timeout, holder: None })
     }
 
     /// Makes the session fit for changes: an old server is refused, other runs and the validator's maintenance are waited for. With
@@ -116,6 +116,14 @@ impl Session {
         execute(&mut self.connection, begin).await.judged(Task::Migrate, doing)
     }
 
+    /// Begins a transaction that changes rows, and nothing of the schema.
+    pub async fn begin_writing(&mut self) -> Result<()> {
+        self.begin().await?;
+        let Some(path) = self.path.as_ref().map(SearchPath::for_using) else { return Ok(()) };
+        let sql = format!("SET LOCAL search_path = {path}");
+        execute(&mut self.connection, sql).await.judged(Task::Migrate, || "starting a transaction".to_owned())
+    }
+
     /// Begins a transaction in which the server rejects every write, and that sees one moment.
     pub async fn begin_reading(&mut self) -> Result<()> {
         let path = self.search_path();
@@ -145,7 +153,7 @@ impl Session {
     /// Where names are looked up: the server's own come first where they are not listed, then the validator's, then ours, temporary
     /// tables last. What is created without a schema's name comes into the validator's.
     pub fn search_path(&self) -> String {
-        self.search_path.clone()
+        self.path.as_ref().map_or_else(|| "pg_temp".to_owned(), SearchPath::for_making)
     }
 
     /// The name of a relation of the validator's, for a statement that runs without a search path.

@@ -215,7 +215,7 @@ pub struct Undone {
 /// Takes a job of `recover` or `backfill` back.
 pub async fn undo(url: &str, job: &str) -> Result<Undone> {
     let mut session = open(url).await?;
-    session.begin().await?;
+    session.begin_writing().await?;
     let connection = &mut session.connection;
     let doing = || format!("undoing job {job}");
     let known: Option<(bool, i64)> = sqlx::query_as(
@@ -281,7 +281,7 @@ async fn begin(session: &mut Session, apply: bool, command: &str, scoring: &Scor
         session.begin_reading().await?;
         return Ok(None);
     }
-    session.begin().await?;
+    session.begin_writing().await?;
     let connection = &mut session.connection;
     take_lock(connection).await?;
     write_rules(connection, scoring).await?;

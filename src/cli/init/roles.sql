@@ -52,7 +52,7 @@ BEGIN
         END IF;
         IF thing.relname = ANY (rollups) AND thing.relkind IN ('r', 'p') THEN
             EXECUTE format('GRANT INSERT, UPDATE, DELETE ON %I.%I TO recount_corrector', thing.nspname, thing.relname);
-        ELSIF thing.relname = ANY (audit) THEN
+        ELSIF thing.relname = ANY (audit) AND thing.relkind IN ('r', 'p') THEN
             EXECUTE format('GRANT INSERT ON %I.%I TO recount_corrector', thing.nspname, thing.relname);
         END IF;
     END LOOP;

@@ -77,6 +77,8 @@ const TABLE_RIGHTS: &str = "
     CROSS JOIN unnest($3::text[]) WITH ORDINALITY AS r (name, place)
     JOIN pg_namespace n ON n.nspname IN ($1::text, $4::text)
     JOIN pg_class c ON c.relname = t.name AND c.relnamespace = n.oid AND (c.relkind IN ('r', 'p') OR r.name = 'SELECT')
+      AND (n.nspname = $4::text OR NOT EXISTS (SELECT FROM pg_class o JOIN pg_namespace m ON m.oid = o.relnamespace
+                                               WHERE o.relname = t.name AND m.nspname = $4::text))
     ORDER BY t.place, r.place";
 
 async fn table_rights(connection: &mut PgConnection, schema: &str, tables: &[&str], rights: &[&str]) -> Result<Vec<Right>> {

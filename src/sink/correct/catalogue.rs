@@ -91,7 +91,7 @@ pub async fn search_path(session: &mut Session<'_>) -> Result<String> {
     const SQL: &str = "
         SELECT concat_ws(', ', 'pg_catalog', string_agg(quote_ident(s.name), ', ' ORDER BY s.at), 'pg_temp')
         FROM (SELECT n.nspname AS name, min(t.at) AS at
-              FROM unnest(ARRAY['weather_forecast_runs', 'weather_forecast_stats', 'miner_stats', 'weather_subnet_stats', 'rollup_jobs'])
+              FROM unnest(ARRAY['rollup_jobs', 'weather_forecast_runs', 'weather_forecast_stats', 'miner_stats', 'weather_subnet_stats'])
                    WITH ORDINALITY AS t (name, at)
               JOIN pg_class c ON c.oid = to_regclass(t.name) JOIN pg_namespace n ON n.oid = c.relnamespace
               GROUP BY 1) s";
