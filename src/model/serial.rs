@@ -41,24 +41,47 @@ pub mod json {
     }
 }
 
-/// The cells of a rollup row, wide ones aside.
-pub fn cells<R: Rollup>(row: &R) -> Vec<Value<'static>> {
-    (0..R::COLUMNS.len()).map(|index| row.value(index).into_owned()).collect()
-}
+/// Rollup rows, each as the cells of its columns: what serde derives for them would not keep JSON.
+pub mod rows {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
-/// The row that has these cells; `None` where they are not of its columns.
-pub fn row<R: Rollup>(cells: Vec<Value<'static>>) -> Option<R> {
-    let mut row = R::default();
-    let fits = cells.len() == R::COLUMNS.len() && cells.into_iter().enumerate().all(|(index, cell)| row.set(index, cell));
-    fits.then_some(row)
+    use super::{Rollup, Value};
+
+    pub fn serialize<R: Rollup, S: Serializer>(rows: &[R], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(rows.iter().map(Cells))
+    }
+
+    pub fn deserialize<'de, R: Rollup, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<R>, D::Error> {
+        let rows = Vec::<Vec<Value<'static>>>::deserialize(deserializer)?;
+        rows.into_iter().map(|cells| row(cells).ok_or_else(|| D::Error::custom("cells of other columns"))).collect()
+    }
+
+    struct Cells<'a, R>(&'a R);
+
+    impl<R: Rollup> Serialize for Cells<'_, R> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.collect_seq((0..R::COLUMNS.len()).map(|index| self.0.value(index)))
+        }
+    }
+
+    /// `None` where the cells are not of the row's columns.
+    fn row<R: Rollup>(cells: Vec<Value<'static>>) -> Option<R> {
+        let mut row = R::default();
+        let fits = cells.len() == R::COLUMNS.len() && cells.into_iter().enumerate().all(|(index, cell)| row.set(index, cell));
+        fits.then_some(row)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde::{Deserialize, Serialize};
     use serde_json::json;
 
-    use super::*;
-    use crate::model::rollups::{MinerStat, SubnetStat};
+    use crate::model::rollups::{MinerStat, Rollup, SubnetStat};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(bound = "")]
+    struct Kept<R: Rollup>(#[serde(with = "super::rows")] Vec<R>);
 
     #[test]
     fn a_row_comes_back_with_every_bit() {
@@ -69,9 +92,10 @@ mod tests {
             scope: Some("run".into()),
             ..Default::default()
         };
-        let back: SubnetStat = row(cells(&stat)).unwrap();
-        assert_eq!(back, stat);
-        assert_eq!(back.mean_score.map(f64::to_bits), Some((-0.0_f64).to_bits()));
-        assert_eq!(row::<MinerStat>(cells(&stat)), None);
+        let bytes = postcard::to_stdvec(&Kept(vec![stat.clone()])).unwrap();
+        let back = postcard::from_bytes::<Kept<SubnetStat>>(&bytes).unwrap().0;
+        assert_eq!(back, [stat]);
+        assert_eq!(back[0].mean_score.map(f64::to_bits), Some((-0.0_f64).to_bits()));
+        assert!(postcard::from_bytes::<Kept<MinerStat>>(&bytes).is_err());
     }
 }

@@ -27,8 +27,9 @@ pub struct StoredSide {
     pub rows: Vec<(RunId, MinerUid, Option<MinerRun>)>,
     /// Of no recomputed row.
     pub extra: Vec<MinerRun>,
-    /// Cells of `weather_subnet_stats`, a row for each run.
-    pub subnet: Vec<Vec<Value<'static>>>,
+    /// Rows of `weather_subnet_stats`, one for each run.
+    #[serde(with = "serial::rows")]
+    pub subnet: Vec<SubnetStat>,
 }
 
 /// The lifetime rollups that stored rows of runs give, of the miners for whom that is another thing than the recomputed rows give.
@@ -161,7 +162,7 @@ impl Pass<'_> {
         }
         let extra = unequal.stored.iter().filter(|(miner, _)| !history.contains_key(miner));
         side.extra = extra.filter_map(|(_, stored)| stored_run(&stored.row, None)).collect();
-        side.subnet = runs.into_iter().map(|run| serial::cells(&stored_subnet(unequal, &side, run))).collect();
+        side.subnet = runs.into_iter().map(|run| stored_subnet(unequal, &side, run)).collect();
         side
     }
 

@@ -24,7 +24,6 @@ use crate::model::rollups::SubnetStat;
 use crate::model::serial;
 use crate::model::settings::Scoring;
 use crate::model::time::Micros;
-use crate::model::value::Value;
 use crate::rollup::{MinerRun, Rules, UnitFold};
 use crate::source::Source;
 
@@ -59,7 +58,8 @@ pub struct Keeping {
 struct UnitState {
     digest: [u8; 32],
     history: Vec<MinerRun>,
-    subnet: Vec<Vec<Value<'static>>>,
+    #[serde(with = "serial::rows")]
+    subnet: Vec<SubnetStat>,
     findings: Vec<Finding>,
     /// Without the cells within tolerance, which are only counted.
     diff: StatDiff,
@@ -153,7 +153,7 @@ impl Incremental {
             Error::new(ErrorKind::Data, "reading the state", format!("{} cannot be read", unit.forecast_run_id))
                 .hint("read everything, and renew the state: --full")
         };
-        let result = postcard::from_bytes(state.result(index)).ok().and_then(UnitState::into_result);
+        let result = postcard::from_bytes(state.result(index)).ok().map(UnitState::into_result);
         Some(result.ok_or_else(damaged).map(|result| UnitResult { rows: state.units[index].rows.clone(), ..result }))
     }
 
@@ -237,7 +237,7 @@ impl UnitState {
         postcard::to_stdvec(&UnitState {
             digest: *result.digest.as_bytes(),
             history: result.fold.history.clone(),
-            subnet: result.fold.subnet.iter().map(serial::cells).collect(),
+            subnet: result.fold.subnet.clone(),
             findings: result.fold.findings.clone(),
             diff,
             side: result.side.clone(),
@@ -245,17 +245,16 @@ impl UnitState {
         })
     }
 
-    fn into_result(self) -> Option<UnitResult> {
-        let subnet = self.subnet.into_iter().map(serial::row::<SubnetStat>).collect::<Option<_>>()?;
-        let fold = UnitFold { subnet, history: self.history, findings: self.findings, ..UnitFold::default() };
-        Some(UnitResult {
+    fn into_result(self) -> UnitResult {
+        let fold = UnitFold { subnet: self.subnet, history: self.history, findings: self.findings, ..UnitFold::default() };
+        UnitResult {
             fold,
             diff: self.diff,
             side: self.side,
             evidence: self.evidence.unwrap_or_default(),
             digest: self.digest.into(),
             rows: Default::default(),
-        })
+        }
     }
 }
 

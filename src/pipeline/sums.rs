@@ -14,7 +14,6 @@ use crate::model::finding::{Code, Finding};
 use crate::model::miner_list::Named;
 use crate::model::outcome::FINDINGS_KEPT;
 use crate::model::rollups::SubnetStat;
-use crate::model::serial;
 use crate::model::unproven::Losses;
 use crate::rollup::UnitFold;
 use crate::rollup::stored::stored_run;
@@ -86,8 +85,7 @@ impl Sums {
         for list in unit.fold.subnet.iter_mut().flat_map(|row| [&mut row.top_miners, &mut row.bottom_miners]).flatten() {
             list.share(&mut self.names);
         }
-        let stored = unit.side.subnet.into_iter().filter_map(serial::row::<SubnetStat>);
-        self.stored_subnet.extend(stored.filter_map(|row| Some((row.run_id?, row))));
+        self.stored_subnet.extend(unit.side.subnet.into_iter().filter_map(|row| Some((row.run_id?, row))));
         self.subnet.append(&mut unit.fold.subnet);
         self.findings.append(&mut unit.fold.findings);
         self.findings.append(&mut unit.diff.findings);

@@ -95,36 +95,70 @@ impl Staged {
 
     /// The arrays of a piece.
     pub fn arguments(&self, piece: Range<usize>) -> Result<PgArguments, BoxDynError> {
-        let piece: Vec<Vec<Value<'static>>> = piece.map(|at| self.lines.values(at)).collect();
+        let mut arrays: Vec<Array> = self.columns.iter().map(|(_, stage)| Array::new(*stage, piece.len())).collect();
+        for at in piece {
+            for (array, value) in arrays.iter_mut().zip(self.lines.values(at)) {
+                array.push(value);
+            }
+        }
         let mut arguments = PgArguments::default();
-        for (at, (_, stage)) in self.columns.iter().enumerate() {
-            add(&mut arguments, *stage, piece.iter().map(|row| &row[at]))?;
+        for array in arrays {
+            array.add_to(&mut arguments)?;
         }
         Ok(arguments)
     }
 }
 
-fn add<'a>(
-    arguments: &mut PgArguments,
-    stage: Stage,
-    cells: impl Iterator<Item = &'a Value<'static>>,
-) -> Result<(), BoxDynError> {
-    macro_rules! array {
-        ($($value:pat => $cell:expr),+) => {
-            arguments.add(cells.map(|value| match value {
-                Value::Null => None,
-                $($value => Some($cell),)+
-                _ => unreachable!("invariant: a staged value has the type of its column"),
-            }).collect::<Vec<_>>())
-        };
+/// The values of one staged column, as the server takes them.
+enum Array {
+    Int4(Vec<Option<i32>>),
+    Int8(Vec<Option<i64>>),
+    Float8(Vec<Option<f64>>),
+    Bool(Vec<Option<bool>>),
+    Time(Vec<Option<Timestamp>>),
+    Text(Vec<Option<String>>),
+}
+
+impl Array {
+    fn new(stage: Stage, rows: usize) -> Array {
+        match stage {
+            Stage::Int4 => Array::Int4(Vec::with_capacity(rows)),
+            Stage::Int8 => Array::Int8(Vec::with_capacity(rows)),
+            Stage::Float8 => Array::Float8(Vec::with_capacity(rows)),
+            Stage::Bool => Array::Bool(Vec::with_capacity(rows)),
+            Stage::Time => Array::Time(Vec::with_capacity(rows)),
+            Stage::Text => Array::Text(Vec::with_capacity(rows)),
+        }
     }
-    match stage {
-        Stage::Bool => array!(Value::Bool(x) => *x),
-        Stage::Int4 => array!(Value::Int(x) => *x as i32),
-        Stage::Int8 => array!(Value::Int(x) => *x),
-        Stage::Float8 => array!(Value::Float(x) => *x),
-        Stage::Time => array!(Value::Time(x) => Timestamp(x.0)),
-        Stage::Text => array!(Value::Text(x) => x.to_string(), Value::Json(x) => canonical_json(x)),
+
+    fn push(&mut self, value: Value<'_>) {
+        match (self, value) {
+            (Array::Int4(values), Value::Null) => values.push(None),
+            (Array::Int4(values), Value::Int(x)) => values.push(Some(x as i32)),
+            (Array::Int8(values), Value::Null) => values.push(None),
+            (Array::Int8(values), Value::Int(x)) => values.push(Some(x)),
+            (Array::Float8(values), Value::Null) => values.push(None),
+            (Array::Float8(values), Value::Float(x)) => values.push(Some(x)),
+            (Array::Bool(values), Value::Null) => values.push(None),
+            (Array::Bool(values), Value::Bool(x)) => values.push(Some(x)),
+            (Array::Time(values), Value::Null) => values.push(None),
+            (Array::Time(values), Value::Time(x)) => values.push(Some(Timestamp(x.0))),
+            (Array::Text(values), Value::Null) => values.push(None),
+            (Array::Text(values), Value::Text(x)) => values.push(Some(x.into_owned())),
+            (Array::Text(values), Value::Json(x)) => values.push(Some(canonical_json(&x))),
+            _ => unreachable!("invariant: a staged value has the type of its column"),
+        }
+    }
+
+    fn add_to(self, arguments: &mut PgArguments) -> Result<(), BoxDynError> {
+        match self {
+            Array::Int4(values) => arguments.add(values),
+            Array::Int8(values) => arguments.add(values),
+            Array::Float8(values) => arguments.add(values),
+            Array::Bool(values) => arguments.add(values),
+            Array::Time(values) => arguments.add(values),
+            Array::Text(values) => arguments.add(values),
+        }
     }
 }
 
