@@ -12,24 +12,33 @@
 //! A unit is all runs that share a `forecast_run_id`, mostly one. What may import what, and why the rooms are as they are,
 //! is in `docs/design.md`; `tests/tidy.rs` holds it.
 //!
-//! The program `recount` is a thin layer over this library. Other programs can use it the same way: open a source, then
-//! [`compare`] what is stored with what the evidence gives, or [`recompute`] the rollups into Parquet files.
+//! The program `recount` is a thin layer over this library. Other programs can do four things with it: [`open`] a source,
+//! [`recompute`] what its evidence gives, [`compare`] that with what is stored, and write down either, as Parquet tables of
+//! the rollups ([`write_rollups`]) or as a folder of the differences ([`write_diff`]), which `recount apply` takes.
 //!
 //! ```
-//! use recount::{Job, SourceOptions, compare, open, recompute};
+//! use recount::{Job, SourceOptions, compare, open, recompute, write_diff, write_rollups};
 //!
 //! # fn main() -> recount::Result<()> {
 //! let source = open(&"data/sample".parse()?, &SourceOptions::default())?;
 //! let job = Job { threads: 2, ..Job::default() };
 //!
-//! let outcome = compare(&job, &source, &())?;
-//! assert!(!outcome.in_sync(), "differences are planted in the sample");
-//! assert!(outcome.tables["weather_forecast_stats"].rows.drift > 0);
+//! let recomputed = recompute(&job, &source, &())?;
+//! assert_eq!(recomputed.digest.len(), 64, "one hash of all rollups, to hold against that of another machine");
+//!
+//! let compared = compare(&job, &source, &())?;
+//! assert!(!compared.in_sync(), "differences are planted in the sample");
+//! assert!(compared.tables["weather_forecast_stats"].rows.drift > 0);
 //!
 //! # let folder = tempfile::tempdir().unwrap();
 //! # let folder = folder.path();
-//! let again = recompute(&job, &source, &folder.join("rollups"), &())?;
-//! assert_eq!(again.digest, outcome.digest, "the same evidence gives the same bits");
+//! let rollups = write_rollups(&job, &source, &folder.join("rollups"), &())?;
+//! assert!(folder.join("rollups/weather_forecast_stats.parquet").is_file());
+//! assert_eq!(rollups.digest, recomputed.digest, "the same evidence gives the same bits");
+//!
+//! let diff = write_diff(&job, &source, &folder.join("diff"), &())?;
+//! assert!(folder.join("diff/differences.parquet").is_file());
+//! assert_eq!(diff.differences, compared.differences);
 //! # Ok(())
 //! # }
 //! ```
@@ -49,29 +58,97 @@ mod schema;
 mod sink;
 mod source;
 
+use std::path::Path;
+
 pub use error::{Error, ErrorKind, Result};
 pub use model::cause::Cause;
 pub use model::difference::{Class, Difference, RowKey, Tolerance};
 pub use model::filter::ColumnFilter;
 pub use model::finding::{Code, Finding, Severity};
+pub use model::habit::{Habit, Profile};
 pub use model::ids::{LeadHours, MinerUid, RunId};
-pub use model::job::{Job, Location, Narrowing, RunRange, Watch};
+pub use model::job::{Encoding, Job, Location, Narrowing, RunRange, Watch};
 pub use model::outcome::{CellCounts, ColumnTally, Outcome, RowCounts, TableTally};
 pub use model::settings::{MaxRetries, RankMethod, Scoring};
 pub use model::time::Micros;
 pub use model::value::Value;
-pub use pipeline::{Source, SourceOptions, open, recompute};
+pub use source::Options as SourceOptions;
+
+/// A database, a snapshot folder or an archive, opened and checked. Made by [`open`].
+///
+/// A database is read as it was at one moment, in one snapshot that lasts as long as this value.
+#[derive(Debug)]
+pub struct Source(source::Source);
+
+impl Source {
+    /// When the snapshot was taken.
+    pub fn taken_at(&self) -> Micros {
+        self.0.snapshot().taken_at
+    }
+}
+
+/// Opens a source for reading.
+///
+/// ```
+/// let missing = recount::open(&"no/such/folder".parse()?, &recount::SourceOptions::default());
+/// assert_eq!(missing.unwrap_err().kind(), recount::ErrorKind::Snapshot);
+/// # Ok::<(), recount::Error>(())
+/// ```
+///
+/// # Errors
+/// [`ErrorKind::Usage`] where the URL makes no sense, [`ErrorKind::Database`] where the server cannot be reached or refuses
+/// the session, [`ErrorKind::Contract`] where its tables are not those of a validator, [`ErrorKind::Snapshot`] where a folder
+/// or an archive is none, damaged or of a newer format, [`ErrorKind::Io`] where it cannot be read.
+pub fn open(location: &Location, options: &SourceOptions) -> Result<Source> {
+    pipeline::open(location, options).map(Source)
+}
+
+/// Recomputes every rollup from the evidence of the source, and gives their digest, the findings, and how many rows were read.
+///
+/// Nothing is compared and nothing is written: [`Outcome::tables`] and [`Outcome::differences`] are empty. `watch` is told how
+/// far the pass is, and can end it; `&()` does neither.
+///
+/// # Errors
+/// [`ErrorKind::Usage`] where the settings of scoring contradict each other, [`ErrorKind::Data`] where a value breaks its
+/// contract or a stored key is there twice, [`ErrorKind::Database`] or [`ErrorKind::Io`] where the source cannot be read to
+/// its end, [`ErrorKind::Snapshot`] where a folder is damaged, [`ErrorKind::Interrupted`] where `watch` says so.
+pub fn recompute(job: &Job, source: &Source, watch: &dyn Watch) -> Result<Outcome> {
+    job.scoring.validate()?;
+    pipeline::recompute(job, &source.0, watch)
+}
 
 /// Recomputes every rollup from the evidence of the source, and compares it with what the source stores.
 ///
-/// Nothing is written. `watch` hears how far the pass is, and can end it; `&()` does neither.
+/// Nothing is written.
 ///
 /// # Errors
-/// [`ErrorKind::Data`] where a value breaks its contract or a stored key is there twice, [`ErrorKind::Database`] or
-/// [`ErrorKind::Io`] where the source cannot be read on, [`ErrorKind::Snapshot`] where a folder is damaged,
-/// [`ErrorKind::Interrupted`] where `watch` says so.
+/// As [`recompute`].
 pub fn compare(job: &Job, source: &Source, watch: &dyn Watch) -> Result<Outcome> {
-    pipeline::reconcile("reconcile", job, source, watch)
+    job.scoring.validate()?;
+    pipeline::reconcile("reconcile", job, &source.0, watch)
+}
+
+/// As [`recompute`], and writes the rollups and the findings into a new folder, one Parquet file for each table.
+///
+/// The folder appears when it is complete, or not at all.
+///
+/// # Errors
+/// As [`recompute`]; and [`ErrorKind::Io`] where the folder exists and is not empty, or cannot be written.
+pub fn write_rollups(job: &Job, source: &Source, folder: &Path, watch: &dyn Watch) -> Result<Outcome> {
+    job.scoring.validate()?;
+    pipeline::write_rollups(job, &source.0, folder, watch)
+}
+
+/// As [`compare`], and writes every difference into a new folder: `differences.parquet` for people and tools, and beside it what
+/// `recount apply` needs to correct the database that was compared.
+///
+/// The folder appears when it is complete, or not at all.
+///
+/// # Errors
+/// As [`compare`]; and [`ErrorKind::Io`] where the folder exists and is not empty, or cannot be written.
+pub fn write_diff(job: &Job, source: &Source, folder: &Path, watch: &dyn Watch) -> Result<Outcome> {
+    job.scoring.validate()?;
+    pipeline::diff(job, &source.0, folder, &cli::scoring_as_json(&job.scoring), watch)
 }
 
 /// The command line, for `main.rs`.

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
 
 use crate::error::Result;
+use crate::model::settings::Scoring;
 
 use super::args::{Global, Reading};
 use super::keys::KEYS;
@@ -46,7 +47,13 @@ fn render(settings: &Settings) -> String {
 
 /// The settings of scoring, as a snapshot folder keeps them.
 pub fn scoring(settings: &Settings) -> Json {
-    let mut shown = settings.clone();
+    scoring_as_json(&settings.scoring)
+}
+
+/// As [`scoring`], for who has no settings of a command line.
+pub fn scoring_as_json(scoring: &Scoring) -> Json {
+    let mut shown = Settings::default();
+    shown.scoring = scoring.clone();
     let keys = KEYS.iter().filter_map(|key| Some((key, key.path().strip_prefix("scoring.")?.to_owned())));
     Json::Object(keys.map(|(key, name)| (name, (key.slot)(&mut shown).show())).collect())
 }

@@ -67,6 +67,8 @@ pub mod values;
 mod verify;
 mod writing;
 
+pub use config::scoring_as_json;
+
 /// How a command ended that met no error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {

@@ -25,7 +25,7 @@ pub enum Class {
     Drift,
     /// A drifted cell whose evidence is gone (D6): it is reported on its own, and corrected only where that is asked for.
     Unproven,
-    /// A drifted cell that the validator's own code stores so by habit ([`super::habit`]): no news, and corrected only where that is
+    /// A drifted cell that the validator's own code stores so by habit (`model/habit.rs`): no news, and corrected only where that is
     /// asked for.
     Habit,
     /// A row recomputed, not stored.

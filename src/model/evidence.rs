@@ -234,7 +234,7 @@ pub fn units(runs: &[Run]) -> Vec<Unit> {
 pub const ID_LESS_ROW: &str = "id_less_row";
 
 /// The evidence of one run: one batch of each run table, in the schema of its contract, rows in any order. What repeats in scores
-/// may be in stretches (Arrow's run-end encoding), and ids as [`ID_LESS_ROW`] then.
+/// may be in stretches (Arrow's run-end encoding), and ids as `ID_LESS_ROW` then.
 #[derive(Debug, Clone)]
 pub struct RunEvidence {
     pub run: Run,
@@ -242,7 +242,7 @@ pub struct RunEvidence {
     pub scores: RecordBatch,
     pub components: RecordBatch,
     pub steps: RecordBatch,
-    /// The legacy scores of this run; [`Snapshot::attach_legacy`] sets them.
+    /// The legacy scores of this run; `Snapshot::attach_legacy` sets them.
     pub legacy: Vec<LegacyScore>,
 }
 
@@ -250,7 +250,7 @@ pub struct RunEvidence {
 #[derive(Debug, Clone, PartialEq)]
 pub struct StoredStat {
     pub id: i64,
-    /// Error texts are sanitized already; `wide` has a value for each of [`Snapshot::wide_leads`].
+    /// Error texts are sanitized already; `wide` has a value for each of `Snapshot::wide_leads`.
     pub row: ForecastStat,
     /// D5: what E1 changed as it was read.
     pub message_unsanitized: bool,

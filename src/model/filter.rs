@@ -43,6 +43,9 @@ enum Name {
 
 impl ColumnFilter {
     /// Takes group names, column names and `table.column`. An empty `columns` stands for all.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`] where a name is none of a stored column or group, or no column is left to compare.
     pub fn parse(columns: &[String], ignore: &[String]) -> Result<ColumnFilter> {
         let names = |key: &'static [&'static str; 1], texts: &[String]| {
             texts.iter().map(|text| Name::parse(key, text)).collect::<Result<_>>()

@@ -68,6 +68,9 @@ pub enum Location {
 
 impl Location {
     /// A `postgres://` URL, the URL of an archive, or else the path of a folder. The error never repeats the text, which may hold a password.
+    ///
+    /// # Errors
+    /// What the text is, where it is none of these.
     pub fn parse(text: &str) -> std::result::Result<Location, &'static str> {
         let scheme = text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
         match scheme.as_deref() {
@@ -148,6 +151,9 @@ pub trait Watch: Sync {
     fn progress(&self, stage: &'static str, done: u64, total: u64);
 
     /// An error of kind [`crate::error::ErrorKind::Interrupted`] once the user asked to stop.
+    ///
+    /// # Errors
+    /// Whatever is to end the job: it becomes the error of the job.
     fn check(&self) -> Result<()>;
 }
 

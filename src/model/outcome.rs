@@ -83,7 +83,7 @@ pub struct Outcome {
     /// The tables that were compared, by name. A table that the source lacks is not here but in `notes`.
     pub tables: BTreeMap<&'static str, TableTally>,
     pub findings: BTreeMap<Code, u64>,
-    /// The first of each code, at most [`FINDINGS_KEPT`], in their order.
+    /// The first of each code, at most 20, in their order.
     pub finding_rows: Vec<Finding>,
     /// All that drifted, is unproven, is missing or is extra, in order of table and key. Cells within tolerance are only counted.
     pub differences: Vec<Difference>,

@@ -34,7 +34,7 @@ fn fields_of(columns: &[Column]) -> Vec<Field> {
     columns.iter().map(|column| Field::new(column.name.as_ref(), column.kind.arrow(), true)).collect()
 }
 
-/// The rows as a batch in [`schema_of`] their columns (without the wide ones), JSON as canonical text.
+/// The rows as a batch in `schema_of` their columns (without the wide ones), JSON as canonical text.
 pub fn batch_of<R: Rollup>(rows: &[R]) -> RecordBatch {
     batch_of_each(rows, |row| row)
 }
@@ -135,7 +135,7 @@ pub fn stats_schema(wide_leads: &[LeadHours]) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-/// Stored rows as a batch in [`stats_schema`].
+/// Stored rows as a batch in `stats_schema`.
 pub fn stats_batch(rows: &[StoredStat], wide_leads: &[LeadHours]) -> RecordBatch {
     let mut columns: Vec<ArrayRef> = vec![Arc::new(rows.iter().map(|row| row.id).collect::<Int64Array>())];
     columns.extend(arrays_of(rows, |stored| &stored.row));

@@ -87,6 +87,9 @@ impl Default for Scoring {
 
 impl Scoring {
     /// Holds the settings against section 3; the error names the key, what it is and what was expected.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Usage`] where a setting is out of its bounds, or two contradict each other.
     pub fn validate(&self) -> Result<()> {
         let refuse = |keys: &'static [&'static str], detail: String| {
             Err(Error::new(ErrorKind::Usage, format!("setting {}", keys.join(" + ")), detail).about(keys))

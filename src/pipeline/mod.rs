@@ -33,7 +33,7 @@ pub use correct::{corrections, diff};
 pub use explain::{EvidenceRow, Explained, Explanation, explain};
 pub use incremental::{Incremental, Keeping};
 use pass::Pass;
-pub use recompute::recompute;
+pub use recompute::{recompute, write_rollups};
 
 /// Opens the source at a location.
 pub fn open(location: &Location, options: &SourceOptions) -> Result<Source> {

@@ -1,4 +1,4 @@
-//! Recomputes alone, into a folder of Parquet files.
+//! Recomputes alone: for the digest and the findings, or into a folder of Parquet files.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -18,14 +18,23 @@ use crate::parallel;
 use crate::rollup::UnitFold;
 use crate::sink::tables::{RowGroups, SortedTable, ordered_rows, write};
 
+/// Recomputes, and keeps nothing but what an [`Outcome`] has of it.
+pub fn recompute(job: &Job, source: &Source, watch: &dyn Watch) -> Result<Outcome> {
+    Ok(without_differences(Pass::new("recompute", job, source, watch).run(&mut ())?))
+}
+
+/// Some findings are about stored rows, so a pass looks at these as well; what differs is not this command's news.
+fn without_differences(outcome: Outcome) -> Outcome {
+    Outcome { tables: BTreeMap::new(), differences: Vec::new(), ..outcome }
+}
+
 /// Writes `lead_scores`, the three rollup tables and the findings, each in order of its key.
-pub fn recompute(job: &Job, source: &Source, out: &Path, watch: &dyn Watch) -> Result<Outcome> {
+pub fn write_rollups(job: &Job, source: &Source, out: &Path, watch: &dyn Watch) -> Result<Outcome> {
     let mut tables = Recomputed::create(out, job.threads, job.encoding)?;
-    // Some findings are about stored rows, so these are looked at as well; what differs is not this command's news.
     let pass = Pass::new("recompute", job, source, watch);
     let outcome = pass.run_with_fold(Batches::of, &mut tables)?;
     tables.folder.commit()?;
-    Ok(Outcome { tables: BTreeMap::new(), differences: Vec::new(), ..outcome })
+    Ok(without_differences(outcome))
 }
 
 /// The rows of a unit, put into columns on the thread that folds it.

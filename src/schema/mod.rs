@@ -141,7 +141,7 @@ pub struct Migrating {
 /// A failure leaves what was applied before it in place; the next run goes on from there.
 ///
 /// # Errors
-/// Refused where the validator's own migrations have to run first: see [`guard`].
+/// Refused where the validator's own migrations have to run first: see `guard`.
 pub async fn migrate(url: &str, migrating: Migrating) -> Result<Report> {
     let mut session = Session::open(url).await?;
     let note = session.prepare(migrating.pause_validator).await?;
