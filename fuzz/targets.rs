@@ -18,8 +18,8 @@ type Make = fn() -> Box<dyn Target>;
 
 pub fn targets() -> Vec<(&'static str, Make)> {
     vec![
-        ("copy_rows", || Box::new(copy::Rows::new(false))),
-        ("copy_groups", || Box::new(copy::Rows::new(true))),
+        ("copy_rows", || Box::new(copy::CopyStream::new(false))),
+        ("copy_groups", || Box::new(copy::CopyStream::new(true))),
         ("snapshot_files", || Box::new(files::snapshot(false))),
         ("snapshot_manifest", || Box::new(files::snapshot(true))),
         ("archive_files", || Box::new(files::archive(false))),

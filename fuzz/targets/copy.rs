@@ -11,13 +11,13 @@ const END: &[u8] = &(-1i16).to_be_bytes();
 const TABLES: [&InputTable; 4] = [&SCORES, &COMPONENTS, &STEPS, &RESPONSES];
 
 /// The first byte of an input says which table it is of, the second in which pieces the stream arrives.
-pub struct Rows {
+pub struct CopyStream {
     groups: bool,
 }
 
-impl Rows {
-    pub fn new(groups: bool) -> Rows {
-        Rows { groups }
+impl CopyStream {
+    pub fn new(groups: bool) -> CopyStream {
+        CopyStream { groups }
     }
 }
 
@@ -64,7 +64,7 @@ fn group() -> Vec<u8> {
     ])
 }
 
-impl Target for Rows {
+impl Target for CopyStream {
     fn seeds(&self) -> Vec<Vec<u8>> {
         if self.groups {
             return vec![[&[0, 3], HEADER, &group(), &group(), END].concat(), [&[0, 0], HEADER, END].concat()];

@@ -15,7 +15,7 @@ use crate::model::time::Micros;
 use super::LATEST;
 use super::beside::{BesideEntry, is_beside};
 use super::paths::{self, manifest_path};
-use super::place::{FILE_BYTES, Place, Seen};
+use super::storage::{FILE_BYTES, Seen, Storage};
 use super::tables::Table;
 
 /// The format that this recount writes; it reads this one and all before it. Since 2 there are rows that are gone from the database,
@@ -163,33 +163,33 @@ impl Manifest {
     }
 
     /// The manifest in force, with its link and what `_latest.json` was; `None` where there is no archive yet.
-    pub fn latest(place: &Place) -> Result<(Seen, Option<(Link, Manifest)>)> {
-        let seen = place.look(LATEST)?;
+    pub fn latest(storage: &Storage) -> Result<(Seen, Option<(Link, Manifest)>)> {
+        let seen = storage.look(LATEST)?;
         let Some(content) = &seen.content else { return Ok((seen, None)) };
-        let link: Link = parse(place, LATEST, content)?;
-        let manifest = Manifest::at(place, &link)?;
+        let link: Link = parse(storage, LATEST, content)?;
+        let manifest = Manifest::at(storage, &link)?;
         Ok((seen, Some((link, manifest))))
     }
 
     /// Reads a manifest and holds it against the hash in the link.
-    pub fn at(place: &Place, link: &Link) -> Result<Manifest> {
+    pub fn at(storage: &Storage, link: &Link) -> Result<Manifest> {
         let path = &link.manifest;
         if !manifest_path(path) {
-            return Err(damaged(place, LATEST, &format!("names {path:?}, which is no manifest of an archive")));
+            return Err(damaged(storage, LATEST, &format!("names {path:?}, which is no manifest of an archive")));
         }
-        let content = place.read(path)?.ok_or_else(|| damaged(place, path, "is missing"))?;
+        let content = storage.read(path)?.ok_or_else(|| damaged(storage, path, "is missing"))?;
         if blake3::hash(&content).to_hex().as_str() != link.blake3 {
-            return Err(damaged(place, path, "does not match its hash: it was edited, or is damaged"));
+            return Err(damaged(storage, path, "does not match its hash: it was edited, or is damaged"));
         }
         let manifest: Manifest = FORMAT.read(&content).map_err(|fault| match fault {
-            Fault::Damaged(detail) => damaged(place, path, &detail),
+            Fault::Damaged(detail) => damaged(storage, path, &detail),
             Fault::Newer(newer) => {
                 let detail = format!("it has format version {newer}, this recount reads up to version {FORMAT_VERSION}");
-                refused(place, detail).hint("read it with a newer recount")
+                refused(storage, detail).hint("read it with a newer recount")
             }
         })?;
         match manifest.fault(path) {
-            Some(detail) => Err(damaged(place, path, &detail)),
+            Some(detail) => Err(damaged(storage, path, &detail)),
             None => Ok(manifest),
         }
     }
@@ -218,16 +218,16 @@ impl Manifest {
     }
 }
 
-fn parse<T: serde::de::DeserializeOwned>(place: &Place, path: &str, content: &[u8]) -> Result<T> {
-    serde_json::from_slice(content).map_err(|e| damaged(place, path, &format!("is not what was written: {e}")))
+fn parse<T: serde::de::DeserializeOwned>(storage: &Storage, path: &str, content: &[u8]) -> Result<T> {
+    serde_json::from_slice(content).map_err(|e| damaged(storage, path, &format!("is not what was written: {e}")))
 }
 
 /// An archive that cannot be read.
-pub fn refused(place: &Place, detail: impl std::fmt::Display) -> Error {
-    Error::new(ErrorKind::Snapshot, format!("opening archive {}", place.display()), detail)
+pub fn refused(storage: &Storage, detail: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Snapshot, format!("opening archive {}", storage.display()), detail)
 }
 
 /// A file of it that is not what was written.
-pub fn damaged(place: &Place, path: &str, detail: &str) -> Error {
-    refused(place, format!("{path} {detail}")).hint("`recount verify` names everything that is wrong with it")
+pub fn damaged(storage: &Storage, path: &str, detail: &str) -> Error {
+    refused(storage, format!("{path} {detail}")).hint("`recount verify` names everything that is wrong with it")
 }

@@ -20,14 +20,14 @@ pub mod docs;
 pub mod encoding;
 pub mod manifest;
 pub mod paths;
-pub mod place;
 pub mod read;
+pub mod storage;
 pub mod tables;
 pub mod views;
 
 pub use day::Day;
 pub use manifest::Manifest;
-pub use place::Place;
+pub use storage::Storage;
 
 /// Which manifest is in force.
 pub const LATEST: &str = "_latest.json";

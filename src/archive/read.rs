@@ -19,7 +19,7 @@ use crate::files::decode::decoding;
 use super::beside::BesideEntry;
 use super::encoding::concat;
 use super::manifest::{FileEntry, Manifest, damaged};
-use super::place::Place;
+use super::storage::Storage;
 use super::tables::Table;
 
 /// Bytes of files that are kept after their first use, so that a day of many runs is fetched once.
@@ -28,7 +28,7 @@ const KEPT_BYTES: usize = 256 << 20;
 /// Files of one archive, fetched whole and held against their hashes.
 #[derive(Debug)]
 pub struct Reader {
-    place: Place,
+    storage: Storage,
     manifest: Manifest,
     /// Oldest first.
     kept: Mutex<VecDeque<(String, Bytes)>>,
@@ -37,12 +37,12 @@ pub struct Reader {
 }
 
 impl Reader {
-    pub fn new(place: Place, manifest: Manifest) -> Reader {
-        Reader { place, manifest, kept: Mutex::default(), lacking: Mutex::default() }
+    pub fn new(storage: Storage, manifest: Manifest) -> Reader {
+        Reader { storage, manifest, kept: Mutex::default(), lacking: Mutex::default() }
     }
 
-    pub fn place(&self) -> &Place {
-        &self.place
+    pub fn storage(&self) -> &Storage {
+        &self.storage
     }
 
     pub fn manifest(&self) -> &Manifest {
@@ -73,7 +73,7 @@ impl Reader {
         for (path, entry) in self.manifest.partition(table, partition) {
             let Some(content) = self.content(path, entry)? else { continue };
             let columns = decoding(|| columns_of(&content), ParquetError::General);
-            let columns = columns.map_err(|e| damaged(&self.place, path, &format!("is damaged: {e}")))?;
+            let columns = columns.map_err(|e| damaged(&self.storage, path, &format!("is damaged: {e}")))?;
             lacking.retain(|name| !columns.iter().any(|column| column == name));
         }
         known().insert(folder, lacking.clone());
@@ -82,11 +82,11 @@ impl Reader {
 
     /// The rows of a file beside the tables; `None` where it is missing or cut off.
     pub fn beside(&self, path: &str, entry: &BesideEntry, schema: &SchemaRef) -> Result<Option<RecordBatch>> {
-        let Some(content) = self.place.read(path)?.filter(|content| is_it(content, entry.bytes, &entry.blake3)) else {
+        let Some(content) = self.storage.read(path)?.filter(|content| is_it(content, entry.bytes, &entry.blake3)) else {
             return Ok(None);
         };
         let decoded = decoding(|| decode(&content, schema, None), ParquetError::General);
-        concat(schema, &decoded.map_err(|e| damaged(&self.place, path, &format!("is damaged: {e}")))?).map(Some)
+        concat(schema, &decoded.map_err(|e| damaged(&self.storage, path, &format!("is damaged: {e}")))?).map(Some)
     }
 
     fn rows_from(
@@ -101,11 +101,11 @@ impl Reader {
         for (path, entry) in self.manifest.partition(table, partition) {
             let content = match self.content(path, entry)? {
                 Some(content) => content,
-                None if is_needed => return Err(damaged(&self.place, path, "is missing, or not whole")),
+                None if is_needed => return Err(damaged(&self.storage, path, "is missing, or not whole")),
                 None => continue,
             };
             let decoded = decoding(|| decode(&content, schema, run), ParquetError::General);
-            batches.extend(decoded.map_err(|e| damaged(&self.place, path, &format!("is damaged: {e}")))?);
+            batches.extend(decoded.map_err(|e| damaged(&self.storage, path, &format!("is damaged: {e}")))?);
         }
         concat(schema, &batches)
     }
@@ -117,9 +117,9 @@ impl Reader {
             return Ok(Some(content.clone()));
         }
         let whole = |content: &Bytes| content.len() as u64 == entry.bytes;
-        let Some(content) = self.place.read_or_replaced(path)?.filter(whole) else { return Ok(None) };
+        let Some(content) = self.storage.read_or_replaced(path)?.filter(whole) else { return Ok(None) };
         if blake3::hash(&content).to_hex().as_str() != entry.blake3 {
-            return Err(damaged(&self.place, path, "does not match its hash"));
+            return Err(damaged(&self.storage, path, "does not match its hash"));
         }
         let mut kept = kept();
         kept.push_back((path.to_owned(), content.clone()));

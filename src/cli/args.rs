@@ -10,7 +10,7 @@ use crate::model::ids::MinerUid;
 use crate::model::job::{Narrowing, RunRange, parse_since};
 use crate::model::time::Micros;
 
-use super::keys::{KEYS, Key, Place};
+use super::keys::{KEYS, Key, KeyScope};
 use super::operator_args::{
     Afterwards, COMPLETIONS_EXAMPLES, Completions, DOCTOR_EXAMPLES, Doctor, INIT_EXAMPLES, Init, MAN_EXAMPLES, Man,
 };
@@ -438,11 +438,11 @@ pub struct Target {
 pub struct Flags<const GLOBAL: bool>(pub BTreeMap<&'static str, String>);
 
 impl<const GLOBAL: bool> Flags<GLOBAL> {
-    fn heading(place: Place) -> Option<&'static str> {
-        match place {
-            Place::Global if GLOBAL => Some("Global options"),
-            Place::Reading if !GLOBAL => Some("Settings"),
-            Place::Scoring if !GLOBAL => Some("Scoring"),
+    fn heading(scope: KeyScope) -> Option<&'static str> {
+        match scope {
+            KeyScope::Global if GLOBAL => Some("Global options"),
+            KeyScope::Reading if !GLOBAL => Some("Settings"),
+            KeyScope::Scoring if !GLOBAL => Some("Scoring"),
             _ => None,
         }
     }
@@ -466,7 +466,7 @@ fn help(key: &Key) -> String {
 
 impl<const GLOBAL: bool> Args for Flags<GLOBAL> {
     fn augment_args(command: ClapCommand) -> ClapCommand {
-        KEYS.iter().fold(command, |command, key| match Self::heading(key.place) {
+        KEYS.iter().fold(command, |command, key| match Self::heading(key.scope) {
             Some(heading) => {
                 let arg = Arg::new(key.flag).long(key.flag).value_name(key.value_name).help(help(key)).help_heading(heading);
                 // A yes needs no value.
@@ -493,7 +493,7 @@ impl<const GLOBAL: bool> FromArgMatches for Flags<GLOBAL> {
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        for key in KEYS.iter().filter(|key| Self::heading(key.place).is_some()) {
+        for key in KEYS.iter().filter(|key| Self::heading(key.scope).is_some()) {
             // `query` has a `--format` of its own, with forms of its own.
             if let Ok(Some(text)) = matches.try_get_one::<String>(key.flag) {
                 self.0.insert(key.flag, text.clone());

@@ -8,7 +8,7 @@ use super::values::Setting;
 
 /// Which commands take the key as a flag, and where it stands in `recount.toml`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum KeyScope {
     /// The positional argument SOURCE; top level of the file.
     Argument,
     /// Every command; top level of the file.
@@ -25,7 +25,7 @@ pub enum Place {
 pub struct Key {
     /// As a flag without its dashes; see [`Key::name`] for the other spellings.
     pub flag: &'static str,
-    pub place: Place,
+    pub scope: KeyScope,
     pub value_name: &'static str,
     pub help: &'static str,
     /// Where its value lives.
@@ -34,15 +34,15 @@ pub struct Key {
 
 const fn key(
     flag: &'static str,
-    place: Place,
+    scope: KeyScope,
     value_name: &'static str,
     help: &'static str,
     slot: fn(&mut Settings) -> &mut dyn Setting,
 ) -> Key {
-    Key { flag, place, value_name, help, slot }
+    Key { flag, scope, value_name, help, slot }
 }
 
-use Place::{Argument, Global, Reading, Reconcile, Scoring};
+use KeyScope::{Argument, Global, Reading, Reconcile, Scoring};
 
 #[rustfmt::skip]
 pub const KEYS: &[Key] = &[
@@ -95,13 +95,13 @@ impl Key {
 
     /// The table of `recount.toml` that the key stands in.
     pub fn section(&self) -> Option<&'static str> {
-        (self.place == Place::Scoring).then_some("scoring")
+        (self.scope == KeyScope::Scoring).then_some("scoring")
     }
 
     /// The environment variable: `RECOUNT_RANK_METHOD`. The source has the name that every tool knows.
     pub fn env(&self) -> String {
-        match self.place {
-            Place::Argument => "DATABASE_URL".to_owned(),
+        match self.scope {
+            KeyScope::Argument => "DATABASE_URL".to_owned(),
             _ => format!("RECOUNT_{}", self.name().to_ascii_uppercase()),
         }
     }

@@ -18,7 +18,7 @@ use crate::model::settings::Scoring;
 use crate::model::writing::UpdatedAt;
 use crate::pipeline::{self, Source, SourceOptions};
 
-use super::keys::{KEYS, Key, Place};
+use super::keys::{KEYS, Key, KeyScope};
 use super::profile;
 use super::telling::FailOn;
 use super::values::{Color, Format};
@@ -165,7 +165,7 @@ impl Settings {
             self.set(key, Origin::Env(key.env()), Input::Text(text))?;
         }
         if let Some(text) = layers.flags.get(key.flag) {
-            let typed = if key.place == Place::Argument { key.value_name.to_owned() } else { format!("--{}", key.flag) };
+            let typed = if key.scope == KeyScope::Argument { key.value_name.to_owned() } else { format!("--{}", key.flag) };
             self.set(key, Origin::Flag(typed), Input::Text(text))?;
         }
         Ok(())

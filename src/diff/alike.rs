@@ -12,7 +12,7 @@ use crate::model::rows::{ERROR_UNSANITIZED, MESSAGE_UNSANITIZED, cells_of};
 use crate::model::time::Micros;
 use crate::model::value::{Field, Value};
 
-use super::stats::{Cell, StatPlan};
+use super::stats::{CellIndex, StatPlan};
 use super::table::TableDiff;
 
 /// A stored row of a batch, and the recomputed row of the same miner (D1).
@@ -32,7 +32,7 @@ impl StatPlan {
             keep_equal(cells_of(stored, ForecastStat::TABLE, name, Type::Bool)?, Type::Bool, &mut pairs, |_| Value::Bool(false));
         }
         for (_, cell) in &self.all {
-            if let Cell::Column(index, _) = *cell {
+            if let CellIndex::Column(index, _) = *cell {
                 let Column { name, kind, .. } = &ForecastStat::COLUMNS[index];
                 let cells = cells_of(stored, ForecastStat::TABLE, name, *kind)?;
                 keep_equal(cells, *kind, &mut pairs, |row| row.value(index));

@@ -19,22 +19,22 @@ use super::unproven::UnitLoss;
 
 /// Where a compared cell is found in a row.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Cell {
+pub(super) enum CellIndex {
     /// Index in [`Rollup::COLUMNS`], and what of the stored cell E1 may have changed.
     Column(usize, Text),
     /// Index among the stored wide columns and among the expected leads.
     Wide(usize, usize),
 }
 
-impl Cell {
+impl CellIndex {
     pub(super) fn pair<'v>(self, stored: &'v StoredStat, recomputed: &'v ForecastStat) -> Pair<'v> {
         match self {
-            Cell::Column(index, text) => Pair {
+            CellIndex::Column(index, text) => Pair {
                 stored: stored.row.value(index),
                 recomputed: recomputed.value(index),
                 unsanitized: unsanitized(stored, text),
             },
-            Cell::Wide(a, b) => Pair::of(stored.row.wide[a].value(), recomputed.wide[b].value()),
+            CellIndex::Wide(a, b) => Pair::of(stored.row.wide[a].value(), recomputed.wide[b].value()),
         }
     }
 }
@@ -50,9 +50,9 @@ pub(super) enum Text {
 #[derive(Debug, Clone)]
 pub struct StatPlan {
     pub table: TablePlan,
-    pub(super) cells: Vec<Cell>,
+    pub(super) cells: Vec<CellIndex>,
     /// Every column that can be compared, whether it is or not (D6).
-    pub(super) all: Vec<(Column, Cell)>,
+    pub(super) all: Vec<(Column, CellIndex)>,
     /// Stored wide columns of expected leads: lead, index when stored, index when recomputed.
     pub(super) wide: Vec<(LeadHours, usize, usize)>,
 }
@@ -73,8 +73,8 @@ impl StatPlan {
         let wide: Vec<_> =
             stored.iter().enumerate().filter_map(|(at, lead)| Some((*lead, at, expected.binary_search(lead).ok()?))).collect();
         let fixed = ForecastStat::COLUMNS.iter().filter(|column| compared(column));
-        let fixed = fixed.map(|column| (column.clone(), Cell::Column(index_of::<ForecastStat>(column), text(column))));
-        let wide_cells = wide.iter().map(|&(lead, a, b)| (Column::wide(lead), Cell::Wide(a, b)));
+        let fixed = fixed.map(|column| (column.clone(), CellIndex::Column(index_of::<ForecastStat>(column), text(column))));
+        let wide_cells = wide.iter().map(|&(lead, a, b)| (Column::wide(lead), CellIndex::Wide(a, b)));
         let all: Vec<_> = fixed.chain(wide_cells).collect();
         let (columns, cells) = all.iter().filter(|(column, _)| included(column)).cloned().unzip();
         StatPlan { table: TablePlan { table: ForecastStat::TABLE, columns, tolerance }, cells, all, wide }

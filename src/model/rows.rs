@@ -110,7 +110,7 @@ pub fn rows_from_batch<R: Rollup>(batch: &RecordBatch) -> Result<Vec<R>> {
 
 fn fill_rows<T, R: Rollup>(batch: &RecordBatch, rows: &mut [T], rollup: impl Fn(&mut T) -> &mut R) -> Result<()> {
     for (index, column) in R::COLUMNS.iter().enumerate() {
-        let cells = Cells::of(batch, R::TABLE, &column.name, column.kind)?;
+        let cells = CellColumn::of(batch, R::TABLE, &column.name, column.kind)?;
         for (i, row) in rows.iter_mut().enumerate() {
             // JSON null is no value, wherever it is stored.
             let cell = cells.get(i);
@@ -149,10 +149,10 @@ pub fn stats_batch(rows: &[StoredStat], wide_leads: &[LeadHours]) -> RecordBatch
 
 /// The stored rows of a batch that has the columns of [`stats_schema`].
 pub fn stats_from_batch(batch: &RecordBatch, wide_leads: &[LeadHours]) -> Result<Vec<StoredStat>> {
-    let id = Cells::of(batch, ForecastStat::TABLE, STORED_ID, Type::Int64)?;
-    let message = Cells::of(batch, ForecastStat::TABLE, MESSAGE_UNSANITIZED, Type::Bool)?;
-    let error = Cells::of(batch, ForecastStat::TABLE, ERROR_UNSANITIZED, Type::Bool)?;
-    let wide = |lead: &LeadHours| Cells::of(batch, ForecastStat::TABLE, &Column::wide(*lead).name, Type::Float64);
+    let id = CellColumn::of(batch, ForecastStat::TABLE, STORED_ID, Type::Int64)?;
+    let message = CellColumn::of(batch, ForecastStat::TABLE, MESSAGE_UNSANITIZED, Type::Bool)?;
+    let error = CellColumn::of(batch, ForecastStat::TABLE, ERROR_UNSANITIZED, Type::Bool)?;
+    let wide = |lead: &LeadHours| CellColumn::of(batch, ForecastStat::TABLE, &Column::wide(*lead).name, Type::Float64);
     let wide = wide_leads.iter().map(wide).collect::<Result<Vec<_>>>()?;
     let stored = |i: usize| StoredStat {
         id: as_i64(id.get(i)).unwrap_or_default(),
@@ -177,14 +177,14 @@ pub fn cells_of<'a>(batch: &'a RecordBatch, table: &str, name: &str, kind: Type)
 }
 
 /// The cells of one column of a batch.
-struct Cells<'a> {
+struct CellColumn<'a> {
     array: &'a dyn Array,
     kind: Type,
 }
 
-impl<'a> Cells<'a> {
-    fn of(batch: &'a RecordBatch, table: &str, name: &str, kind: Type) -> Result<Cells<'a>> {
-        Ok(Cells { array: cells_of(batch, table, name, kind)?, kind })
+impl<'a> CellColumn<'a> {
+    fn of(batch: &'a RecordBatch, table: &str, name: &str, kind: Type) -> Result<CellColumn<'a>> {
+        Ok(CellColumn { array: cells_of(batch, table, name, kind)?, kind })
     }
 
     fn get(&self, row: usize) -> Value<'a> {

@@ -48,7 +48,7 @@ pub mod rows {
     use super::{Rollup, Value};
 
     pub fn serialize<R: Rollup, S: Serializer>(rows: &[R], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(rows.iter().map(Cells))
+        serializer.collect_seq(rows.iter().map(RowCells))
     }
 
     pub fn deserialize<'de, R: Rollup, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<R>, D::Error> {
@@ -56,9 +56,9 @@ pub mod rows {
         rows.into_iter().map(|cells| row(cells).ok_or_else(|| D::Error::custom("cells of other columns"))).collect()
     }
 
-    struct Cells<'a, R>(&'a R);
+    struct RowCells<'a, R>(&'a R);
 
-    impl<R: Rollup> Serialize for Cells<'_, R> {
+    impl<R: Rollup> Serialize for RowCells<'_, R> {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
             serializer.collect_seq((0..R::COLUMNS.len()).map(|index| self.0.value(index)))
         }

@@ -33,7 +33,7 @@ pub struct StoredSide {
 }
 
 /// The lifetime rollups that stored rows of runs give, of the miners for whom that is another thing than the recomputed rows give.
-pub type StoredLives = BTreeMap<i32, MinerStat>;
+pub type StoredLifetimes = BTreeMap<i32, MinerStat>;
 
 /// One unit on its way: what was recomputed, and the stored rows that are not alike.
 struct Unequal<'u> {
@@ -170,7 +170,7 @@ impl Pass<'_> {
     pub(super) fn causes_of_whole(
         &self,
         compared: &mut [(TablePlan, TableDiff)],
-        lives: &StoredLives,
+        lives: &StoredLifetimes,
         side: &BTreeMap<i32, SubnetStat>,
         rows: u64,
     ) {
@@ -197,7 +197,7 @@ impl Pass<'_> {
         }
     }
 
-    fn cause_of_miner(&self, difference: &mut Difference, lives: &StoredLives, ranks: &BTreeMap<i32, Option<i32>>) {
+    fn cause_of_miner(&self, difference: &mut Difference, lives: &StoredLifetimes, ranks: &BTreeMap<i32, Option<i32>>) {
         let Some(miner) = difference.key.miner_uid else { return };
         if difference.column.as_deref() == Some("miner_rank") {
             let rank = ranks.get(&miner).map(|rank| rank.map_or(Value::Null, |rank| Value::Int(rank.into())));

@@ -42,13 +42,13 @@ pub fn explain(job: &Job, source: &Source, run: RunId, miner: MinerUid, watch: &
     let runs = RunRange { first: Some(run), last: unit.runs.iter().map(|run| run.id).max() };
     let job = Job { narrowing: Narrowing { runs, since: None, miner: None, lifetime: false }, ..job.clone() };
     let rules = Rules::new(job.scoring.clone(), snapshot.taken_at);
-    let take = |evidence: &UnitEvidence, fold: &UnitFold| -> Result<Option<Found>> {
+    let take = |evidence: &UnitEvidence, fold: &UnitFold| -> Result<Option<FoundRow>> {
         let found = evidence.runs.iter().find(|evidence| evidence.run.id == run).and_then(|of_run| {
             let columns = columns_of(of_run, fold, &rules, miner, &mut Scratch::default())?;
             let is_row = |stat: &ForecastStat| (stat.run_id, stat.miner_uid) == (Some(run.0), Some(miner.0));
             let placed = fold.stats.iter().any(|row| row.placed && is_row(&row.stat));
             let stored = evidence.stored.iter().find(|stored| stored.row.miner_uid == Some(miner.0)).cloned();
-            Some(Found { columns, placed, stored, forecast_run_id: of_run.run.forecast_run_id.clone() })
+            Some(FoundRow { columns, placed, stored, forecast_run_id: of_run.run.forecast_run_id.clone() })
         });
         Ok(found)
     };
@@ -79,7 +79,7 @@ fn unknown(detail: String) -> Error {
     Error::new(ErrorKind::Usage, "looking for the row", detail).hint("a report names the runs and miners that differ")
 }
 
-struct Found {
+struct FoundRow {
     columns: Vec<Explained>,
     placed: bool,
     stored: Option<StoredStat>,
@@ -87,10 +87,10 @@ struct Found {
 }
 
 /// Keeps the one row that is asked for.
-struct Gather(Option<Found>);
+struct Gather(Option<FoundRow>);
 
-impl Collect<Option<Found>> for Gather {
-    fn unit(&mut self, _unit: &mut UnitResult, found: Option<Found>) -> Result<()> {
+impl Collect<Option<FoundRow>> for Gather {
+    fn unit(&mut self, _unit: &mut UnitResult, found: Option<FoundRow>) -> Result<()> {
         self.0 = self.0.take().or(found);
         Ok(())
     }

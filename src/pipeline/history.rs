@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::ids::{MinerUid, RunId};
 use crate::model::rollups::{MinerStat, SubnetStat};
 use crate::model::time::Micros;
-use crate::rollup::{Again, FirstPass, MinerRun, Rules};
+use crate::rollup::{FirstPass, MinerRun, Rules, SecondPassRow};
 
 /// What waits in memory: 20 runs of 256 miners.
 const HELD_BYTES: usize = 1 << 17;
@@ -24,8 +24,8 @@ pub struct History {
     rows: u64,
     stored: FirstPass,
     /// What the second pass takes of stored rows: in the place of recomputed ones (none where none is stored), and beside them.
-    instead: BTreeMap<(RunId, MinerUid), Option<Again>>,
-    beside: Vec<Again>,
+    instead: BTreeMap<(RunId, MinerUid), Option<SecondPassRow>>,
+    beside: Vec<SecondPassRow>,
     waiting: BufWriter<SpooledTempFile>,
     folder: PathBuf,
 }
@@ -86,7 +86,7 @@ impl History {
     }
 
     /// M and N1 over all of them.
-    pub fn finish(self, rules: &Rules) -> Result<Whole> {
+    pub fn finish(self, rules: &Rules) -> Result<LifetimeRollups> {
         let (mut second, mut stored) = (self.seen.end(), self.stored.end());
         let read_back = || -> io::Result<()> {
             let mut waiting = self.waiting.into_inner()?;
@@ -107,13 +107,13 @@ impl History {
         read_back().map_err(|e| unkept(&self.folder, e))?;
         let (miners, subnet) = second.finish(rules);
         let (stored, _) = stored.finish(rules);
-        Ok(Whole { miners, subnet, stored: stored.into_iter().filter_map(|row| Some((row.miner_uid?, row))).collect() })
+        Ok(LifetimeRollups { miners, subnet, stored: stored.into_iter().filter_map(|row| Some((row.miner_uid?, row))).collect() })
     }
 }
 
 /// The lifetime rollups.
 #[derive(Debug, PartialEq)]
-pub struct Whole {
+pub struct LifetimeRollups {
     /// As recomputed, ascending.
     pub miners: Vec<MinerStat>,
     pub subnet: SubnetStat,
@@ -129,7 +129,7 @@ fn unkept(folder: &Path, error: io::Error) -> Error {
 
 const NO_SCORE: u8 = 0b100;
 
-fn bytes_of(row: &Again) -> [u8; ROW_BYTES] {
+fn bytes_of(row: &SecondPassRow) -> [u8; ROW_BYTES] {
     let ended = match row.success {
         None => 0,
         Some(false) => 1,
@@ -144,10 +144,10 @@ fn bytes_of(row: &Again) -> [u8; ROW_BYTES] {
     bytes
 }
 
-fn row_of(bytes: &[u8; ROW_BYTES]) -> Again {
+fn row_of(bytes: &[u8; ROW_BYTES]) -> SecondPassRow {
     let part = |at: usize| bytes[at..at + 8].try_into().expect("invariant: eight bytes");
     let id = |at: usize| i32::from_le_bytes(bytes[at..at + 4].try_into().expect("invariant: four bytes"));
-    Again {
+    SecondPassRow {
         init: Micros(i64::from_le_bytes(part(0))),
         combined: (bytes[24] & NO_SCORE == 0).then(|| f64::from_le_bytes(part(8))),
         run: RunId(id(16)),
@@ -193,7 +193,7 @@ mod tests {
             combined in any::<Option<f64>>(),
             success in any::<Option<bool>>(),
         ) {
-            let row = Again { miner: MinerUid(miner), init: Micros(init), run: RunId(run), combined, success };
+            let row = SecondPassRow { miner: MinerUid(miner), init: Micros(init), run: RunId(run), combined, success };
             prop_assert_eq!(row_of(&bytes_of(&row)), row);
         }
     }

@@ -88,7 +88,7 @@ pub struct Incremental {
 
 /// A unit on its way into the new state.
 enum Taken {
-    Again(usize),
+    Unchanged(usize),
     Read(Box<KeptUnit>, Vec<u8>),
 }
 
@@ -160,7 +160,7 @@ impl Incremental {
     /// Takes a unit into the new state. Units come in order.
     pub fn keep(&self, unit: &Unit, result: &UnitResult) -> Result<()> {
         let taken = match self.unchanged.get(&unit.forecast_run_id) {
-            Some(index) => Taken::Again(*index),
+            Some(index) => Taken::Unchanged(*index),
             None => {
                 let bytes = UnitState::of(result).map_err(|e| Error::new(ErrorKind::Data, "keeping a unit", e))?;
                 if self.is_missed(unit, result, &bytes) {
@@ -183,7 +183,7 @@ impl Incremental {
     /// Writes the new state, and tells what was read.
     pub fn finish(self, outcome: &mut Outcome) -> Result<()> {
         let taken = self.taken.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let again = taken.iter().filter(|unit| matches!(unit, Taken::Again(_))).count();
+        let again = taken.iter().filter(|unit| matches!(unit, Taken::Unchanged(_))).count();
         let since = self.earlier.as_ref().map(|state| state.header.position.taken_at);
         outcome.notes.push(match (&self.why, since) {
             (None, Some(since)) => format!(
@@ -202,7 +202,7 @@ impl Incremental {
         let (mut units, mut results) = (Vec::with_capacity(taken.len()), Vec::with_capacity(taken.len()));
         for unit in &taken {
             match unit {
-                Taken::Again(index) => {
+                Taken::Unchanged(index) => {
                     let state = earlier.expect("invariant: unchanged since an earlier state");
                     units.push(state.units[*index].clone());
                     results.push(state.result(*index));

@@ -21,7 +21,7 @@ use crate::parallel;
 use crate::rollup::{Rules, ScratchPool, UnitFold, fold_unit};
 use crate::source::Source;
 
-use super::causes::{StoredLives, StoredSide};
+use super::causes::{StoredLifetimes, StoredSide};
 use super::incremental::Incremental;
 use super::sums::{Sums, counted, digest_of, first_of_each};
 
@@ -280,7 +280,7 @@ impl<'j> Pass<'j> {
 
     fn finish<P>(&self, mut sum: Sums, plan: &StatPlan, collect: &mut impl Collect<P>) -> Result<Outcome> {
         let (mut miners, mut subnet) = (Vec::new(), std::mem::take(&mut sum.subnet));
-        let (mut lives, mut placed_rows) = (StoredLives::new(), 0);
+        let (mut lives, mut placed_rows) = (StoredLifetimes::new(), 0);
         if let Some(history) = sum.history.take() {
             let mut strangers = history.seen.unregistered(&self.snapshot.nodes);
             strangers.retain(|finding| self.includes(None, finding.miner));

@@ -32,7 +32,7 @@ struct Shape {
     level: i64,
 }
 
-struct Rows<'a> {
+struct ComponentColumns<'a> {
     run: RunId,
     id: &'a [i64],
     response: &'a [i64],
@@ -47,10 +47,10 @@ struct Rows<'a> {
     skill: &'a Float64Array,
 }
 
-impl<'a> Rows<'a> {
+impl<'a> ComponentColumns<'a> {
     fn new(evidence: &'a RunEvidence) -> Self {
         let columns = Columns(&evidence.components);
-        Rows {
+        ComponentColumns {
             run: evidence.run.id,
             id: columns.id("id").values(),
             response: columns.id("response_id").values(),
@@ -67,7 +67,7 @@ impl<'a> Rows<'a> {
     }
 }
 
-impl ScoreRows for Rows<'_> {
+impl ScoreRows for ComponentColumns<'_> {
     type Shape = Shape;
 
     fn count(&self) -> usize {
@@ -111,7 +111,7 @@ pub fn averages(
     findings: &mut Vec<Finding>,
     scratch: &mut Scratch,
 ) -> Vec<Averages> {
-    let rows = Rows::new(evidence);
+    let rows = ComponentColumns::new(evidence);
     let identities = winners(&rows, roster, &mut scratch.slots, findings, |_, _, _| true);
     let of_type = |name: &str| -> Vec<usize> {
         let shapes = identities.shapes().iter().enumerate();

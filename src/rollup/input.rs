@@ -75,7 +75,7 @@ pub(super) enum Role {
     Ignored,
 }
 
-pub(super) struct Rows<'a> {
+pub(super) struct ScoreColumns<'a> {
     run: RunId,
     count: usize,
     id: Ids<'a>,
@@ -89,10 +89,10 @@ pub(super) struct Rows<'a> {
     pub(super) level: Codes<'a>,
 }
 
-impl<'a> Rows<'a> {
+impl<'a> ScoreColumns<'a> {
     fn new(evidence: &'a RunEvidence) -> Self {
         let columns = Columns(&evidence.scores);
-        Rows {
+        ScoreColumns {
             run: evidence.run.id,
             count: evidence.scores.num_rows(),
             id: columns.ids(),
@@ -121,7 +121,7 @@ impl<'a> Rows<'a> {
     }
 }
 
-impl ScoreRows for Rows<'_> {
+impl ScoreRows for ScoreColumns<'_> {
     type Shape = Shape;
 
     fn count(&self) -> usize {
@@ -162,7 +162,7 @@ pub fn scores(
     findings: &mut Vec<Finding>,
     scratch: &mut Scratch,
 ) -> Vec<MinerScores> {
-    let rows = Rows::new(evidence);
+    let rows = ScoreColumns::new(evidence);
     let kinds: Vec<Kind<'_>> = rows.score_type.values.iter().map(|name| kind::parse(name.unwrap_or_default())).collect();
     let before = findings.len();
     if let Some(scores) = side_by_side(&kinds, &mut Gather::new(&rows, roster, rules, findings)) {
@@ -293,7 +293,7 @@ fn role(shape: &Shape, kinds: &[Kind<'_>], rules: &Rules) -> Role {
 
 /// Collects one miner after the other; the buffers are reused.
 struct Gather<'r, 'a> {
-    rows: &'r Rows<'a>,
+    rows: &'r ScoreColumns<'a>,
     roster: &'r Roster<'a>,
     rules: &'r Rules,
     findings: &'r mut Vec<Finding>,
@@ -309,7 +309,7 @@ struct Gather<'r, 'a> {
 }
 
 impl<'r, 'a> Gather<'r, 'a> {
-    fn new(rows: &'r Rows<'a>, roster: &'r Roster<'a>, rules: &'r Rules, findings: &'r mut Vec<Finding>) -> Self {
+    fn new(rows: &'r ScoreColumns<'a>, roster: &'r Roster<'a>, rules: &'r Rules, findings: &'r mut Vec<Finding>) -> Self {
         let leads = rules.leads().len();
         Gather {
             rows,

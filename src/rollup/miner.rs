@@ -66,7 +66,7 @@ impl Mean {
 /// What the second pass takes of a row. Two things are known only once all rows were seen: the mean of the scores (A3), and which
 /// runs were the last to complete and to fail (M6).
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Again {
+pub struct SecondPassRow {
     pub miner: MinerUid,
     pub init: Micros,
     pub run: RunId,
@@ -86,7 +86,7 @@ struct Ended {
 
 /// One miner's life so far, in flat memory.
 #[derive(Clone, Default)]
-struct Life {
+struct LifetimeSums {
     rows: u64,
     /// Rows with a score.
     scored: u64,
@@ -110,7 +110,7 @@ struct Life {
     last_active: Option<Micros>,
 }
 
-impl Life {
+impl LifetimeSums {
     fn absorb(&mut self, row: MinerRun) {
         self.rows += 1;
         if self.newest.as_ref().is_none_or(|(init, run, _)| (*init, *run) < (row.init, row.run)) {
@@ -209,7 +209,7 @@ struct Second {
 }
 
 impl Second {
-    fn absorb(&mut self, row: Again, life: &Life) {
+    fn absorb(&mut self, row: SecondPassRow, life: &LifetimeSums) {
         if let (Some(score), Some(mean)) = (row.combined, self.mean) {
             self.squares.add((score - mean) * (score - mean));
         }
@@ -229,12 +229,13 @@ pub fn reliability(successes: u64, failures: u64) -> f64 {
 
 /// All miners over all runs, seen once. Takes rows in any order and always gives the same bits, as [`SecondPass`] does.
 #[derive(Default)]
-pub struct FirstPass(BTreeMap<i32, Life>);
+pub struct FirstPass(BTreeMap<i32, LifetimeSums>);
 
 impl FirstPass {
     /// What it gives back is for the second pass.
-    pub fn absorb(&mut self, row: MinerRun) -> Again {
-        let again = Again { miner: row.miner, init: row.init, run: row.run, combined: row.combined, success: row.success };
+    pub fn absorb(&mut self, row: MinerRun) -> SecondPassRow {
+        let again =
+            SecondPassRow { miner: row.miner, init: row.init, run: row.run, combined: row.combined, success: row.success };
         self.0.entry(row.miner.0).or_default().absorb(row);
         again
     }
@@ -277,14 +278,14 @@ impl FirstPass {
 
 /// All miners over all runs, seen again.
 pub struct SecondPass {
-    lives: BTreeMap<i32, Life>,
+    lives: BTreeMap<i32, LifetimeSums>,
     /// Of the same miners.
     seconds: BTreeMap<i32, Second>,
 }
 
 impl SecondPass {
     /// A row that the first pass has seen.
-    pub fn absorb(&mut self, row: Again) {
+    pub fn absorb(&mut self, row: SecondPassRow) {
         let uid = row.miner.0;
         self.seconds.get_mut(&uid).expect(SEEN).absorb(row, self.lives.get(&uid).expect(SEEN));
     }
@@ -312,7 +313,7 @@ const SEEN: &str = "invariant: the first pass has seen every miner";
 #[derive(Default)]
 pub struct Lifetime {
     first: FirstPass,
-    again: Vec<Again>,
+    again: Vec<SecondPassRow>,
 }
 
 impl Lifetime {

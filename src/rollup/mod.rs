@@ -46,7 +46,7 @@ mod table;
 mod views;
 
 pub use kind::metric_and_variable;
-pub use miner::{Again, FirstPass, Lifetime, MinerRun};
+pub use miner::{FirstPass, Lifetime, MinerRun, SecondPassRow};
 pub use remains::{remains, stand_ins};
 pub use run::{PlacedStat, UnitFold, fold_unit};
 pub use scratch::{Scratch, ScratchPool};

@@ -3,7 +3,7 @@
 
 use arrow_array::Array;
 
-use super::input::{Role, Rows};
+use super::input::{Role, ScoreColumns};
 use super::kind::ValueKind;
 use super::lead::LeadValues;
 use crate::model::time::Micros;
@@ -51,7 +51,7 @@ impl Pattern {
     }
 
     /// Whether these rows are of the same shapes (I3), and all are of the hotkey that the first one has.
-    pub fn fits(&self, rows: &Rows<'_>, start: usize, end: usize) -> bool {
+    pub fn fits(&self, rows: &ScoreColumns<'_>, start: usize, end: usize) -> bool {
         end - start == self.rows
             && rows.score_type.keys.same(self.start, start, self.rows)
             && rows.lead.same(self.start, start, self.rows)
@@ -61,14 +61,14 @@ impl Pattern {
     }
 
     /// The values into their leads. False where one is missing, not valid (I4) or out of range (I6); then some are taken already.
-    pub fn take(&self, rows: &Rows<'_>, start: usize, leads: &mut [LeadValues]) -> bool {
+    pub fn take(&self, rows: &ScoreColumns<'_>, start: usize, leads: &mut [LeadValues]) -> bool {
         let scores = &rows.score.values()[start..][..self.rows];
         rows.score.nulls().is_none_or(|nulls| nulls.slice(start, self.rows).null_count() == 0)
             && self.buckets.iter().all(|bucket| bucket.take(scores, &mut leads[bucket.lead]))
     }
 
     /// The latest `calculation_time` of the values.
-    pub fn last_calculation(&self, rows: &Rows<'_>, start: usize) -> Option<Micros> {
+    pub fn last_calculation(&self, rows: &ScoreColumns<'_>, start: usize) -> Option<Micros> {
         let mut from = start;
         let between = self.day1.iter().copied().chain([self.rows]).flat_map(|day1| {
             let part = rows.time.within(from..start + day1);

@@ -96,7 +96,7 @@ fn emptied<'b>(mut steps: Vec<Step<'_>>) -> Vec<Step<'b>> {
 impl<'a> Steps<'a> {
     /// I7: the steps of miners, merged, superseded ones marked; what is set aside becomes a finding.
     pub fn new(evidence: &'a RunEvidence, rules: &Rules, findings: &mut Vec<Finding>, scratch: &mut Scratch) -> Self {
-        let rows = Rows::new(evidence);
+        let rows = StepColumns::new(evidence);
         rows.in_order(rules, &mut scratch.step_order);
         let memory = emptied(std::mem::take(&mut scratch.steps));
         let order = scratch.step_order.iter().map(|(_, row)| *row as usize);
@@ -147,7 +147,7 @@ fn stale_before(rules: &Rules) -> Micros {
 }
 
 /// The columns of a run's step rows.
-struct Rows<'a> {
+struct StepColumns<'a> {
     id: &'a [i64],
     miner: &'a [i32],
     hotkey: Codes<'a>,
@@ -163,10 +163,10 @@ struct Rows<'a> {
     error: Errors<'a>,
 }
 
-impl<'a> Rows<'a> {
+impl<'a> StepColumns<'a> {
     fn new(evidence: &'a RunEvidence) -> Self {
         let columns = Columns(&evidence.steps);
-        Rows {
+        StepColumns {
             id: columns.id("id").values(),
             miner: columns.int32("miner_uid").values(),
             hotkey: columns.codes("miner_hotkey"),
@@ -237,7 +237,7 @@ fn packed((miner, name, substep, lead): Key) -> u128 {
 
 /// I7: one step for each key: the latest, with the earliest start and the greatest retry count of all. `merged` is empty.
 fn merge<'a>(
-    rows: &Rows<'a>,
+    rows: &StepColumns<'a>,
     order: impl Iterator<Item = usize>,
     run: RunId,
     findings: &mut Vec<Finding>,

@@ -53,10 +53,10 @@ pub fn fold_with(tables: &str, change: impl FnOnce(&mut Scoring)) -> UnitFold {
     fold
 }
 
-type Cells<'t> = HashMap<&'t str, &'t str>;
+type NamedCells<'t> = HashMap<&'t str, &'t str>;
 
 /// The rows of a table, its first line naming the columns.
-fn rows<'t>(lines: impl Iterator<Item = &'t str>) -> Vec<Cells<'t>> {
+fn rows<'t>(lines: impl Iterator<Item = &'t str>) -> Vec<NamedCells<'t>> {
     let mut lines = lines.map(|line| line.split('|').map(str::trim));
     let names: Vec<&str> = lines.next().expect("a line of names").collect();
     lines.map(|cells| names.iter().copied().zip(cells).collect()).collect()
@@ -64,7 +64,7 @@ fn rows<'t>(lines: impl Iterator<Item = &'t str>) -> Vec<Cells<'t>> {
 
 /// The evidence of all runs that the tables name; run 1, initialised at 0, where they name none.
 pub fn evidence(tables: &str) -> Vec<RunEvidence> {
-    let mut named: HashMap<&str, Vec<Cells<'_>>> = HashMap::new();
+    let mut named: HashMap<&str, Vec<NamedCells<'_>>> = HashMap::new();
     for table in tables.split("\n\n").map(str::trim).filter(|table| !table.is_empty()) {
         let mut lines = table.lines().map(str::trim);
         let name = lines.next().expect("a name");
@@ -95,7 +95,7 @@ pub fn evidence(tables: &str) -> Vec<RunEvidence> {
 /// Rows of a history, each of its own run, as the lifetime rollups take them: under the rules of [`rules`].
 pub fn history(table: &str) -> Vec<MinerRun> {
     let rows = rows(table.trim().lines().map(str::trim));
-    let run = |(index, row): (usize, &Cells<'_>)| {
+    let run = |(index, row): (usize, &NamedCells<'_>)| {
         let cell = |column: &str| row.get(column).copied().filter(|cell| *cell != "-");
         let float = |column| cell(column).map(|text| text.parse::<f64>().expect("a number"));
         let int = |column| cell(column).map(|text| text.parse::<i32>().expect("a whole number"));
@@ -132,7 +132,7 @@ pub fn lifetime(table: &str) -> (Vec<MinerStat>, SubnetStat) {
     lifetime.finish(&rules(|_| {}))
 }
 
-fn legacy(row: &Cells<'_>) -> LegacyScore {
+fn legacy(row: &NamedCells<'_>) -> LegacyScore {
     LegacyScore {
         run_id: cell("legacy", row, "run_id", 0).parse().ok(),
         miner_uid: cell("legacy", row, "miner_uid", 0).parse().ok(),
@@ -144,7 +144,7 @@ fn legacy(row: &Cells<'_>) -> LegacyScore {
 
 /// A cell as it is written, or its default: all is about miner 1 of run 1, whose response is 101 and whose hotkey is `key1`; ids count
 /// rows from 1 on; a score has the lead that its name ends with.
-fn cell(table: &str, row: &Cells<'_>, column: &str, index: usize) -> String {
+fn cell(table: &str, row: &NamedCells<'_>, column: &str, index: usize) -> String {
     if let Some(written) = row.get(column) {
         return (*written).to_owned();
     }
@@ -169,7 +169,7 @@ fn cell(table: &str, row: &Cells<'_>, column: &str, index: usize) -> String {
     }
 }
 
-fn batch(name: &str, table: &InputTable, rows: &[(usize, &Cells<'_>)]) -> RecordBatch {
+fn batch(name: &str, table: &InputTable, rows: &[(usize, &NamedCells<'_>)]) -> RecordBatch {
     let columns = table.columns.iter().flat_map(|input| {
         let texts = rows.iter().map(|(index, row)| cell(name, row, input.name, *index));
         let cells: Vec<Option<String>> = texts.map(|text| (text != "-").then_some(text)).collect();

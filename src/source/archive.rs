@@ -13,7 +13,7 @@ use crate::archive::tables::{
     COMPONENTS_TABLE, EVIDENCE, LEGACY_TABLE, NODES_TABLE, RESPONSES_TABLE, RETAINED_TABLE, SCORES_TABLE, STEPS_TABLE,
     STORED_MINERS, STORED_STATS, STORED_SUBNET, STRAY_STATS, Table,
 };
-use crate::archive::{Day, Manifest, Place, day, manifest};
+use crate::archive::{Day, Manifest, Storage, day, manifest};
 use crate::error::{Context, ErrorKind, Result};
 use crate::files::decode::decoding;
 use crate::model::evidence::{
@@ -25,7 +25,7 @@ use crate::model::rows::{rows_from_batch, schema_of, stats_from_batch, stats_sch
 use crate::model::time::Micros;
 
 /// How rows are read: [`Reader::rows`] or [`Reader::rows_there`].
-type Rows = fn(&Reader, &Table, &str, &SchemaRef, Option<i32>) -> Result<RecordBatch>;
+type ReadRows = fn(&Reader, &Table, &str, &SchemaRef, Option<i32>) -> Result<RecordBatch>;
 
 /// An opened archive: the state that its latest manifest names.
 #[derive(Debug)]
@@ -39,22 +39,22 @@ pub struct Archive {
 impl Archive {
     /// Opens a folder or bucket that holds an archive.
     pub fn open(dest: &str) -> Result<Archive> {
-        let place = Place::open(dest)?;
-        match Manifest::latest(&place)?.1 {
-            Some((_, manifest)) => Archive::of(place, manifest),
-            None => Err(manifest::refused(&place, format!("there is no {} in it", crate::archive::LATEST))
+        let storage = Storage::open(dest)?;
+        match Manifest::latest(&storage)?.1 {
+            Some((_, manifest)) => Archive::of(storage, manifest),
+            None => Err(manifest::refused(&storage, format!("there is no {} in it", crate::archive::LATEST))
                 .hint("`recount archive SOURCE --to DEST` makes an archive")),
         }
     }
 
     /// The archive that this manifest describes.
-    pub fn of(place: Place, manifest: Manifest) -> Result<Archive> {
+    pub fn of(storage: Storage, manifest: Manifest) -> Result<Archive> {
         let missing: Vec<_> = EVIDENCE.iter().map(|table| table.name).filter(|name| !manifest.has_table(name)).collect();
         if !missing.is_empty() {
             let detail = format!("it was made without {} (--tables), so nothing can be recomputed from it", missing.join(", "));
-            return Err(manifest::refused(&place, detail));
+            return Err(manifest::refused(&storage, detail));
         }
-        let reader = Reader::new(place, manifest);
+        let reader = Reader::new(storage, manifest);
         let counters = Counters::default();
         let snapshot = snapshot(&reader, &counters)?;
         let gone = reader.manifest().gone();
@@ -78,7 +78,7 @@ impl Archive {
     }
 
     pub fn display(&self) -> String {
-        self.reader.place().display().to_owned()
+        self.reader.storage().display().to_owned()
     }
 
     pub(super) fn counters(&self) -> &Counters {
@@ -86,7 +86,7 @@ impl Archive {
     }
 
     pub fn read(&self, unit: &Unit) -> Result<UnitEvidence> {
-        let broken = |panic: String| manifest::refused(self.reader.place(), format!("a file is damaged: {panic}"));
+        let broken = |panic: String| manifest::refused(self.reader.storage(), format!("a file is damaged: {panic}"));
         decoding(|| self.rows_of(unit), broken)
     }
 
@@ -112,7 +112,7 @@ impl Archive {
     }
 
     /// All that it has of a run, and which rows of that are gone from the database. `rows` says what a missing file is.
-    pub(super) fn everything(&self, run: &Run, rows: Rows) -> Result<(RunEvidence, Vec<RetainedRow>)> {
+    pub(super) fn everything(&self, run: &Run, rows: ReadRows) -> Result<(RunEvidence, Vec<RetainedRow>)> {
         let day = Day::of(run.gfs_init).to_string();
         let schema = schema_of(RetainedRow::COLUMNS);
         let mut marks: Vec<RetainedRow> = rows_from_batch(&rows(&self.reader, &RETAINED_TABLE, &day, &schema, Some(run.id.0))?)?;
@@ -141,7 +141,7 @@ impl Archive {
         Ok(false)
     }
 
-    fn evidence(&self, table: &Table, contract: &InputTable, run: &Run, rows: Rows) -> Result<RecordBatch> {
+    fn evidence(&self, table: &Table, contract: &InputTable, run: &Run, rows: ReadRows) -> Result<RecordBatch> {
         let day = Day::of(run.gfs_init).to_string();
         let batch = recoded(&rows(&self.reader, table, &day, &contract.schema(), Some(run.id.0))?)?;
         self.counters.add(contract.name, batch.num_rows());
@@ -212,6 +212,6 @@ pub(super) fn recoded(batch: &RecordBatch) -> Result<RecordBatch> {
 
 /// Whether a folder or bucket holds an archive.
 pub fn is_archive(dest: &str) -> bool {
-    let seen = Place::open(dest).and_then(|place| place.read(crate::archive::LATEST));
+    let seen = Storage::open(dest).and_then(|storage| storage.read(crate::archive::LATEST));
     matches!(seen, Ok(Some(_)))
 }

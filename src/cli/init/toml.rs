@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::cli::keys::{KEYS, Key, Place};
+use crate::cli::keys::{KEYS, Key, KeyScope};
 use crate::cli::settings::Settings;
 
 use super::inherited::Inherited;
@@ -39,7 +39,7 @@ fn of<'v>(list: &[(&str, &'v str)], key: &Key) -> Option<&'v str> {
 /// The text of the file.
 pub fn render(inherited: &[Inherited]) -> String {
     let mut text = HEAD.to_owned();
-    let (scoring, top): (Vec<&Key>, Vec<&Key>) = KEYS.iter().partition(|key| key.place == Place::Scoring);
+    let (scoring, top): (Vec<&Key>, Vec<&Key>) = KEYS.iter().partition(|key| key.scope == KeyScope::Scoring);
     top.iter().for_each(|key| lines(&mut text, key, inherited));
     text += "\n# What the numbers are made of: docs/semantics.md, section 3. They must be those of the validator.\n[scoring]\n";
     scoring.iter().for_each(|key| lines(&mut text, key, inherited));

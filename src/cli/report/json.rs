@@ -14,7 +14,7 @@ use crate::model::time::Micros;
 use crate::model::value::Value;
 
 use super::impact::{self, changes};
-use super::patterns::{Found, Pattern};
+use super::patterns::{Pattern, Patterns};
 use super::terminal::worst_first;
 use super::why::{self, Topic};
 
@@ -144,7 +144,7 @@ struct Compared {
 }
 
 /// What the report tells beside what was found.
-pub struct Told<'a> {
+pub struct ReportContext<'a> {
     pub settings: &'a Json,
     pub corrected: Option<Corrected>,
     pub refused: Option<&'a str>,
@@ -169,14 +169,14 @@ struct Snapshot<'a> {
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 struct Table<'a> {
-    rows: Rows,
-    cells: Cells,
+    rows: RowsByClass,
+    cells: CellsByClass,
     columns: BTreeMap<&'a str, Column>,
 }
 
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-struct Rows {
+struct RowsByClass {
     #[serde(rename = "match")]
     matching: u64,
     drift: u64,
@@ -188,7 +188,7 @@ struct Rows {
 
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-struct Cells {
+struct CellsByClass {
     equal: u64,
     within: u64,
     drift: u64,
@@ -240,8 +240,8 @@ struct Key<'a> {
 }
 
 /// The object, ending in a line feed.
-pub fn render(outcome: &Outcome, found: &Found<'_>, told: Told<'_>) -> serde_json::Result<String> {
-    let Told { settings, corrected, refused } = told;
+pub fn render(outcome: &Outcome, found: &Patterns<'_>, told: ReportContext<'_>) -> serde_json::Result<String> {
+    let ReportContext { settings, corrected, refused } = told;
     let (narrowing, filter) = (&outcome.narrowing, &outcome.filter);
     let rows = narrowing.is_narrow().then(|| narrowing.to_string());
     let columns = filter.is_narrow().then(|| filter.to_string());
@@ -358,7 +358,7 @@ impl<'a> From<&'a TableTally> for Table<'a> {
     fn from(tally: &'a TableTally) -> Self {
         let (rows, cells) = (tally.rows, tally.cells);
         Table {
-            rows: Rows {
+            rows: RowsByClass {
                 matching: rows.matching,
                 drift: rows.drift,
                 unproven: rows.unproven,
@@ -366,7 +366,7 @@ impl<'a> From<&'a TableTally> for Table<'a> {
                 missing: rows.missing,
                 extra: rows.extra,
             },
-            cells: Cells {
+            cells: CellsByClass {
                 equal: cells.equal,
                 within: cells.within,
                 drift: cells.drift,

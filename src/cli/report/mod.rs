@@ -15,7 +15,7 @@ use crate::model::writing::Applied;
 use super::correct;
 use super::output::Look;
 use super::values::Format;
-use patterns::Found;
+use patterns::Patterns;
 
 mod headline;
 mod impact;
@@ -72,9 +72,12 @@ impl Report<'_> {
 
     fn as_json(&self) -> Result<String> {
         let corrected = |(applied, planned)| json::Corrected { planned, corrections: correct::as_json(applied) };
-        let told =
-            json::Told { settings: &self.settings, corrected: self.applied.map(corrected), refused: self.refused.as_deref() };
-        json::render(self.outcome, &Found::of(&self.outcome.differences), told)
+        let told = json::ReportContext {
+            settings: &self.settings,
+            corrected: self.applied.map(corrected),
+            refused: self.refused.as_deref(),
+        };
+        json::render(self.outcome, &Patterns::of(&self.outcome.differences), told)
             .doing(ErrorKind::Data, || "writing the report as JSON".to_owned())
     }
 
@@ -85,7 +88,7 @@ impl Report<'_> {
             (None, Some(_)) => "a guard stopped the corrections",
             (None, None) => "nothing was changed",
         };
-        let found = Found::of(&self.outcome.differences);
+        let found = Patterns::of(&self.outcome.differences);
         self.done(look, false) + &terminal::render(self.outcome, &found, doing, look)
     }
 

@@ -14,7 +14,7 @@ use crate::model::value::Value;
 
 use super::headline::{Standing, headline};
 use super::impact::{WEIGHTED, changes};
-use super::patterns::{Found, Pattern};
+use super::patterns::{Pattern, Patterns};
 use super::terminal::worst_first;
 use super::text::{elapsed, grouped, magnitude, off_by, value};
 use super::{Report, why};
@@ -37,7 +37,7 @@ pub fn render(report: &Report<'_>) -> String {
         Standing::Drift => "bad",
         Standing::Empty => "empty",
     };
-    let found = Found::of(&outcome.differences);
+    let found = Patterns::of(&outcome.differences);
     let page = html! {
         (DOCTYPE)
         html lang="en" {

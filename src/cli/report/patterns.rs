@@ -23,18 +23,18 @@ pub struct Pattern<'a> {
 
 /// All patterns of a job.
 #[derive(Debug, PartialEq)]
-pub struct Found<'a> {
+pub struct Patterns<'a> {
     pub drift: Vec<Pattern<'a>>,
     /// D6: of cells that cannot be checked.
     pub unproven: Vec<Pattern<'a>>,
     pub habits: Vec<Pattern<'a>>,
 }
 
-impl Found<'_> {
-    pub fn of(differences: &[Difference]) -> Found<'_> {
+impl Patterns<'_> {
+    pub fn of(differences: &[Difference]) -> Patterns<'_> {
         let of = |class: Class| differences.iter().filter(move |found| found.class == class);
         let drift = differences.iter().filter(|found| is_wrong(found));
-        Found { drift: patterns(drift), unproven: patterns(of(Class::Unproven)), habits: patterns(of(Class::Habit)) }
+        Patterns { drift: patterns(drift), unproven: patterns(of(Class::Unproven)), habits: patterns(of(Class::Habit)) }
     }
 }
 
@@ -97,7 +97,7 @@ mod tests {
         assert!(patterns(&[]).is_empty());
         let mut differences = differences;
         differences[1].class = Class::Unproven;
-        let found = Found::of(&differences);
+        let found = Patterns::of(&differences);
         assert_eq!((found.drift.len(), found.unproven.len()), (3, 1));
         assert_eq!(found.unproven[0].example, &differences[1]);
     }

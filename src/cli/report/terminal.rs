@@ -17,7 +17,7 @@ use crate::cli::output::Look;
 
 use super::headline::Standing;
 use super::impact::{WEIGHTED, changes};
-use super::patterns::{Found, Pattern};
+use super::patterns::{Pattern, Patterns};
 use super::table::Grid;
 use super::text::{counted, elapsed, grouped, magnitude, off_by, value};
 use super::why;
@@ -47,7 +47,7 @@ pub fn headline(outcome: &Outcome, look: Look) -> String {
 }
 
 /// The whole report.
-pub fn render(outcome: &Outcome, found: &Found<'_>, doing: &str, look: Look) -> String {
+pub fn render(outcome: &Outcome, found: &Patterns<'_>, doing: &str, look: Look) -> String {
     let mut sections = vec![headline(outcome, look) + &provenance(outcome, doing)];
     if !found.drift.is_empty() {
         sections.push(reasons(&outcome.differences, look));

@@ -6,7 +6,7 @@ use crate::archive::beside::{BesideEntry, VIEWS};
 use crate::archive::manifest::{FORMAT_VERSION, FileEntry, Link};
 use crate::archive::paths::{before_replaced, is_litter};
 use crate::archive::read::rows_in;
-use crate::archive::{LATEST, MANIFESTS, Manifest, PENDING, Place, STAGING, views};
+use crate::archive::{LATEST, MANIFESTS, Manifest, PENDING, STAGING, Storage, views};
 use crate::error::{ErrorKind, Result};
 use crate::model::job::Watch;
 use crate::parallel;
@@ -23,11 +23,11 @@ struct Past {
 }
 
 /// Every file is known, and the manifests hang together down to the first.
-pub fn check(place: &Place, link: &Link, manifest: &Manifest, verified: &mut Verified) -> Result<()> {
-    let past = past(place, link, manifest, verified)?;
+pub fn check(storage: &Storage, link: &Link, manifest: &Manifest, verified: &mut Verified) -> Result<()> {
+    let past = past(storage, link, manifest, verified)?;
     let mut known: BTreeSet<String> = manifest.files.keys().chain(manifest.beside.keys()).cloned().collect();
     known.extend([LATEST.to_owned(), PENDING.to_owned()].into_iter().chain(past.manifests.iter().cloned()));
-    let announced: BTreeSet<String> = match Pending::read(place) {
+    let announced: BTreeSet<String> = match Pending::read(storage) {
         Err(error) if error.kind() == ErrorKind::Snapshot => {
             verified.problems.push(problem(PENDING, error.to_string()));
             BTreeSet::new()
@@ -36,9 +36,9 @@ pub fn check(place: &Place, link: &Link, manifest: &Manifest, verified: &mut Ver
     };
     let mut leftovers = 0;
     let mut litter = Vec::new();
-    for (path, bytes) in place.list()?.into_iter().filter(|(path, _)| !known.contains(path)) {
+    for (path, bytes) in storage.list()?.into_iter().filter(|(path, _)| !known.contains(path)) {
         if let Some(before) = before_replaced(&path).and_then(|before| was_replaced(manifest, before)) {
-            if let Some(detail) = not_as_it_was(place, &path, before)? {
+            if let Some(detail) = not_as_it_was(storage, &path, before)? {
                 verified.problems.push(problem(path, detail));
             }
         } else if is_litter(&path, bytes, &known) {
@@ -58,7 +58,7 @@ pub fn check(place: &Place, link: &Link, manifest: &Manifest, verified: &mut Ver
         let more = if litter.len() > 1 { format!(" and {} more", litter.len() - 1) } else { String::new() };
         verified.notes.push(format!("passed over what file browsers and buckets leave: {first}{more}"));
     }
-    check_beside(place, manifest, &announced, &past, verified)
+    check_beside(storage, manifest, &announced, &past, verified)
 }
 
 /// The hash of a file that was replaced; its name begins with it.
@@ -69,8 +69,8 @@ fn was_replaced<'m>(manifest: &'m Manifest, path: &str) -> Option<&'m str> {
     replaced.map(|replaced| replaced.blake3.as_str()).find(|known| known.starts_with(hash))
 }
 
-fn not_as_it_was(place: &Place, path: &str, blake3: &str) -> Result<Option<String>> {
-    let content = match place.read(path) {
+fn not_as_it_was(storage: &Storage, path: &str, blake3: &str) -> Result<Option<String>> {
+    let content = match storage.read(path) {
         Err(error) if error.kind() == ErrorKind::Snapshot => return Ok(Some(error.to_string())),
         content => content?,
     };
@@ -79,7 +79,7 @@ fn not_as_it_was(place: &Place, path: &str, blake3: &str) -> Result<Option<Strin
     Ok(is_other.then(|| "was replaced, and is not what it was".to_owned()))
 }
 
-fn past(place: &Place, link: &Link, manifest: &Manifest, verified: &mut Verified) -> Result<Past> {
+fn past(storage: &Storage, link: &Link, manifest: &Manifest, verified: &mut Verified) -> Result<Past> {
     let mut past = Past::default();
     past.manifests.insert(link.manifest.clone());
     let mut previous = manifest.previous.clone();
@@ -89,7 +89,7 @@ fn past(place: &Place, link: &Link, manifest: &Manifest, verified: &mut Verified
             verified.problems.push(problem(&link.manifest, "comes before itself: the chain of manifests has no beginning"));
             break;
         }
-        previous = match Manifest::at(place, &link) {
+        previous = match Manifest::at(storage, &link) {
             Ok(before) => {
                 for path in manifest.beside.keys() {
                     let hash = before.beside.get(path).map(|entry| entry.blake3.clone());
@@ -112,14 +112,14 @@ fn past(place: &Place, link: &Link, manifest: &Manifest, verified: &mut Verified
 
 /// Files beside the tables follow the manifest, so a job that was cut off leaves them as they were before.
 fn check_beside(
-    place: &Place,
+    storage: &Storage,
     manifest: &Manifest,
     announced: &BTreeSet<String>,
     past: &Past,
     verified: &mut Verified,
 ) -> Result<()> {
     for (path, entry) in &manifest.beside {
-        let (detail, found) = match whole(place, manifest, path, entry) {
+        let (detail, found) = match whole(storage, manifest, path, entry) {
             Err(error) if error.kind() == ErrorKind::Snapshot => (error.to_string(), None),
             found => match found? {
                 (None, _) => continue,
@@ -137,8 +137,8 @@ fn check_beside(
 }
 
 /// What is wrong with a file beside the tables, and the hash of what is there.
-fn whole(place: &Place, manifest: &Manifest, path: &str, entry: &BesideEntry) -> Result<(Option<String>, Option<String>)> {
-    let Some(content) = place.read(path)? else { return Ok((Some("is missing".to_owned()), None)) };
+fn whole(storage: &Storage, manifest: &Manifest, path: &str, entry: &BesideEntry) -> Result<(Option<String>, Option<String>)> {
+    let Some(content) = storage.read(path)? else { return Ok((Some("is missing".to_owned()), None)) };
     let hash = blake3::hash(&content).to_hex().to_string();
     let detail = if hash != entry.blake3 {
         Some("does not match its hash")
@@ -151,13 +151,13 @@ fn whole(place: &Place, manifest: &Manifest, path: &str, entry: &BesideEntry) ->
 }
 
 /// Presence, size, hash and rows of every file.
-pub fn check_files(place: &Place, manifest: &Manifest, threads: usize, watch: &dyn Watch) -> Result<Vec<Problem>> {
+pub fn check_files(storage: &Storage, manifest: &Manifest, threads: usize, watch: &dyn Watch) -> Result<Vec<Problem>> {
     let files: Vec<_> = manifest.files.iter().collect();
     let mut problems = Vec::new();
     let mut done = 0;
     let check = |(path, entry): &(&String, &FileEntry)| {
         watch.check()?;
-        Ok(check_file(place, path, entry)?.map(|detail| problem(*path, detail)))
+        Ok(check_file(storage, path, entry)?.map(|detail| problem(*path, detail)))
     };
     parallel::in_order(threads, &files, check, |found| {
         problems.extend(found);
@@ -168,8 +168,8 @@ pub fn check_files(place: &Place, manifest: &Manifest, threads: usize, watch: &d
     Ok(problems)
 }
 
-fn check_file(place: &Place, path: &str, entry: &FileEntry) -> Result<Option<String>> {
-    let content = match place.read(path) {
+fn check_file(storage: &Storage, path: &str, entry: &FileEntry) -> Result<Option<String>> {
+    let content = match storage.read(path) {
         Err(error) if error.kind() == ErrorKind::Snapshot => return Ok(Some(error.to_string())),
         content => content?,
     };

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::archive::manifest::refused;
 use crate::archive::tables::TABLES;
-use crate::archive::{LATEST, Manifest, Place};
+use crate::archive::{LATEST, Manifest, Storage};
 use crate::error::Result;
 use crate::model::time::Micros;
 
@@ -32,9 +32,9 @@ pub struct TableLine {
 
 /// Reads the manifest in force, and no file.
 pub fn list(dest: &str) -> Result<Listing> {
-    let place = Place::open(dest)?;
-    let Some((_, manifest)) = Manifest::latest(&place)?.1 else {
-        return Err(refused(&place, format!("there is no {LATEST} in it")).hint("`recount archive SOURCE --to DEST` makes one"));
+    let storage = Storage::open(dest)?;
+    let Some((_, manifest)) = Manifest::latest(&storage)?.1 else {
+        return Err(refused(&storage, format!("there is no {LATEST} in it")).hint("`recount archive SOURCE --to DEST` makes one"));
     };
     let mut tables: BTreeMap<&str, (TableLine, BTreeSet<&str>)> = BTreeMap::new();
     for file in manifest.files.values() {

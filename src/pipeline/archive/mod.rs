@@ -21,7 +21,7 @@ use crate::archive::tables::{
     NODES_TABLE, RETAINED_TABLE, RUNS_TABLE, SCORES_TABLE, STATS, STORED_MINERS, STORED_STATS, STORED_SUBNET, STRAY_STATS,
     SUBNET, TABLES, Table,
 };
-use crate::archive::{Day, Manifest, Place, day};
+use crate::archive::{Day, Manifest, Storage, day};
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::parquet::RowGroup;
 use crate::model::difference::Tolerance;
@@ -78,7 +78,7 @@ pub fn archive_but(
     // What an archive says to differ is what anybody finds who verifies it.
     let job = &Job { profile: None, ..job.clone() };
     let start = Instant::now();
-    let mut writer = ArchiveWriter::open(Place::open(dest)?)?;
+    let mut writer = ArchiveWriter::open(Storage::open(dest)?)?;
     let tables = selected(writer.former(), wanted, dest)?;
     check_moment(writer.former(), source.snapshot(), dest)?;
     let united = United::new(source, former(&writer, dest)?, Purpose::Preserve, &job.narrowing);
@@ -188,7 +188,7 @@ fn check_moment(former: Option<&Manifest>, snapshot: &Snapshot, dest: &str) -> R
 fn former(writer: &ArchiveWriter, dest: &str) -> Result<Option<Archive>> {
     match writer.former() {
         Some(former) if EVIDENCE.iter().all(|table| former.has_table(table.name)) => {
-            Archive::of(Place::open(dest)?, former.clone()).map(Some)
+            Archive::of(Storage::open(dest)?, former.clone()).map(Some)
         }
         _ => Ok(None),
     }
@@ -242,7 +242,7 @@ fn kept_days(former: Option<&Manifest>, manifest: &Manifest, source: &Source) ->
 pub struct Piece {
     day: Day,
     table: &'static Table,
-    place: RunId,
+    storage: RunId,
     groups: Vec<RowGroup>,
 }
 
@@ -257,10 +257,10 @@ fn prepare(
     doubles: Encoding,
 ) -> Result<Vec<Piece>> {
     let mut pieces = Vec::new();
-    let mut add = |day: Day, table: &'static Table, place: RunId, batch: &RecordBatch| {
+    let mut add = |day: Day, table: &'static Table, storage: RunId, batch: &RecordBatch| {
         if batch.num_rows() > 0 && !kept.contains(&day) && tables.iter().any(|wanted| wanted.name == table.name) {
             let groups = row_groups(table, &table.schema(wide_leads), batch, doubles)?;
-            pieces.push(Piece { day, table, place, groups });
+            pieces.push(Piece { day, table, storage, groups });
         }
         Ok::<_, Error>(())
     };
@@ -347,7 +347,7 @@ impl<'w> Days<'w> {
             return self.write_runs(day);
         }
         let mut pieces = self.pieces.remove(&day).unwrap_or_default();
-        pieces.sort_by_key(|piece| (piece.table.name, piece.place));
+        pieces.sort_by_key(|piece| (piece.table.name, piece.storage));
         let mut pieces = pieces.into_iter().peekable();
         while let Some(table) = pieces.peek().map(|piece| piece.table) {
             let own = std::iter::from_fn(|| pieces.next_if(|piece| piece.table.name == table.name));

@@ -15,7 +15,7 @@ use crate::archive::tables::{
     DIFFERENCES, EVIDENCE, FINDINGS_TABLE, LEAD_SCORES, LOOSE_FINDINGS, MINERS, NIGHTS, RUNS_TABLE, SCORES_TABLE, STATS, SUBNET,
     Table, findings_batch,
 };
-use crate::archive::{Day, LATEST, Manifest, Place, day};
+use crate::archive::{Day, LATEST, Manifest, Storage, day};
 use crate::error::{Context, ErrorKind, Result};
 use crate::model::difference::Tolerance;
 use crate::model::evidence::{Run, UnitEvidence};
@@ -64,7 +64,7 @@ pub(super) fn problem(path: impl Into<String>, detail: impl Into<String>) -> Pro
 /// Verifies the archive at a place. Only what keeps it from being read at all is an error; all else is a problem.
 pub fn verify(dest: &str, threads: usize, watch: &dyn Watch) -> Result<Verified> {
     let start = Instant::now();
-    let place = Place::open(dest)?;
+    let storage = Storage::open(dest)?;
     let mut verified = Verified {
         dest: dest.to_owned(),
         as_of: None,
@@ -77,7 +77,7 @@ pub fn verify(dest: &str, threads: usize, watch: &dyn Watch) -> Result<Verified>
         notes: Vec::new(),
         elapsed: Duration::ZERO,
     };
-    let latest = match Manifest::latest(&place) {
+    let latest = match Manifest::latest(&storage) {
         Err(error) if error.kind() == ErrorKind::Snapshot => {
             verified.problems.push(problem(LATEST, error.to_string()));
             return Ok(verified);
@@ -92,12 +92,12 @@ pub fn verify(dest: &str, threads: usize, watch: &dyn Watch) -> Result<Verified>
     verified.files = (manifest.files.len() + manifest.beside.len()) as u64;
     verified.bytes = manifest.bytes();
     verified.rows = manifest.files.values().map(|file| file.rows).sum();
-    inventory::check(&place, &link, &manifest, &mut verified)?;
-    verified.problems.extend(inventory::check_files(&place, &manifest, threads, watch)?);
+    inventory::check(&storage, &link, &manifest, &mut verified)?;
+    verified.problems.extend(inventory::check_files(&storage, &manifest, threads, watch)?);
     if verified.problems.iter().any(|problem| manifest.files.contains_key(&problem.path)) {
         verified.notes.push("nothing was recomputed, since files are not what was written".to_owned());
     } else if EVIDENCE.iter().all(|table| manifest.has_table(table.name)) {
-        match check_rollups(place, manifest, threads, watch) {
+        match check_rollups(storage, manifest, threads, watch) {
             // Every file is what was written, and yet cannot be read: its hash was made for it.
             Err(error) if [ErrorKind::Snapshot, ErrorKind::Data].contains(&error.kind()) => {
                 verified.problems.push(problem(LATEST, error.to_string()));
@@ -113,7 +113,7 @@ pub fn verify(dest: &str, threads: usize, watch: &dyn Watch) -> Result<Verified>
 }
 
 /// Every rollup again from the evidence, bit for bit.
-fn check_rollups(place: Place, manifest: Manifest, threads: usize, watch: &dyn Watch) -> Result<Vec<Problem>> {
+fn check_rollups(storage: Storage, manifest: Manifest, threads: usize, watch: &dyn Watch) -> Result<Vec<Problem>> {
     let digest = manifest.digest.clone();
     let job = Job {
         scoring: manifest.scoring.clone(),
@@ -124,7 +124,7 @@ fn check_rollups(place: Place, manifest: Manifest, threads: usize, watch: &dyn W
         profile: None,
         encoding: Encoding::default(),
     };
-    let source = Source::Archive(Box::new(Archive::of(place, manifest)?));
+    let source = Source::Archive(Box::new(Archive::of(storage, manifest)?));
     let Source::Archive(archive) = &source else { unreachable!("invariant: it was just made") };
     let check = Check { reader: archive.reader(), problems: Mutex::default() };
     let prepare = |evidence: &UnitEvidence, fold: &UnitFold| check.unit(evidence, fold);

@@ -165,7 +165,7 @@ type Way = fn(&[Kind<'_>], &mut Gather<'_, '_>) -> Option<Vec<MinerScores>>;
 /// The result of a way, with its findings in order; `None` where it gives up.
 fn by(way: Way, evidence: &RunEvidence, rules: &Rules) -> Option<String> {
     let roster = Roster::new(evidence, std::iter::empty());
-    let rows = Rows::new(evidence);
+    let rows = ScoreColumns::new(evidence);
     let kinds: Vec<Kind<'_>> = rows.score_type.values.iter().map(|name| kind::parse(name.unwrap_or_default())).collect();
     let mut findings = Vec::new();
     let scores = way(&kinds, &mut Gather::new(&rows, &roster, rules, &mut findings))?;

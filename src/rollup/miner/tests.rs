@@ -172,10 +172,10 @@ fn f_miners_that_are_not_registered_under_their_hotkey() {
 #[test]
 fn the_second_pass_takes_what_the_first_gave_back() {
     let mut first = FirstPass::default();
-    let again: Vec<Again> =
+    let again: Vec<SecondPassRow> =
         history("init | run_id | combined | status\n 7 | 3 | 0.5 | failed").into_iter().map(|row| first.absorb(row)).collect();
     let expected =
-        Again { miner: MinerUid(1), init: Micros(7_000_000), run: RunId(3), combined: Some(0.5), success: Some(false) };
+        SecondPassRow { miner: MinerUid(1), init: Micros(7_000_000), run: RunId(3), combined: Some(0.5), success: Some(false) };
     assert_eq!(again, [expected]);
     let mut second = first.end();
     second.absorb(again[0]);

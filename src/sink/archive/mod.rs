@@ -14,10 +14,10 @@ use tempfile::TempDir;
 use crate::archive::beside::{BesideEntry, VIEWS, newest_rows, newest_schema, path_of};
 use crate::archive::encoding::{self, has_room};
 use crate::archive::manifest::{FileEntry, Link};
-use crate::archive::place::Seen;
 use crate::archive::read::is_it;
+use crate::archive::storage::Seen;
 use crate::archive::tables::Table;
-use crate::archive::{Manifest, Place, STAGING, views};
+use crate::archive::{Manifest, STAGING, Storage, views};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::files::parquet::{ParquetFile, RowGroup};
 use crate::files::path;
@@ -33,7 +33,7 @@ const NAME_DIGITS: usize = 16;
 /// An archive in the making. What was archived before stays in force until [`ArchiveWriter::publish`] has done all its work.
 #[derive(Debug)]
 pub struct ArchiveWriter {
-    place: Place,
+    storage: Storage,
     former: Option<(Link, Manifest)>,
     /// `_latest.json`, as it was when the job began.
     latest: Seen,
@@ -54,14 +54,14 @@ pub struct ArchiveWriter {
 
 impl ArchiveWriter {
     /// Takes possession of the place, and sweeps what a killed job has left there.
-    pub fn open(place: Place) -> Result<ArchiveWriter> {
-        let (latest, former) = Manifest::latest(&place)?;
-        publish::check_place(&place, former.as_ref())?;
-        let staging = Staging::open(&place)?;
-        publish::recover(&place, former.as_ref())?;
-        let there = place.list()?;
+    pub fn open(storage: Storage) -> Result<ArchiveWriter> {
+        let (latest, former) = Manifest::latest(&storage)?;
+        publish::check_place(&storage, former.as_ref())?;
+        let staging = Staging::open(&storage)?;
+        publish::recover(&storage, former.as_ref())?;
+        let there = storage.list()?;
         Ok(ArchiveWriter {
-            place,
+            storage,
             former,
             latest,
             there,
@@ -179,7 +179,7 @@ impl ArchiveWriter {
 
     /// Its name says nothing of its content, so what is there is looked at.
     fn stage_beside(&mut self, path: &str, from: PathBuf, entry: BesideEntry) -> Result<()> {
-        let is_there = self.place.read(path)?.is_some_and(|content| is_it(&content, entry.bytes, &entry.blake3));
+        let is_there = self.storage.read(path)?.is_some_and(|content| is_it(&content, entry.bytes, &entry.blake3));
         if is_there {
             fs::remove_file(&from).doing(ErrorKind::Io, || format!("removing {}", from.display()))?;
         } else {
@@ -214,13 +214,13 @@ struct Staging {
 
 impl Staging {
     /// An empty folder that no other job uses.
-    fn open(place: &Place) -> Result<Staging> {
-        let doing = || format!("archiving to {}", place.display());
-        let temporary = match place.folder() {
+    fn open(storage: &Storage) -> Result<Staging> {
+        let doing = || format!("archiving to {}", storage.display());
+        let temporary = match storage.folder() {
             Some(_) => None,
             None => Some(tempfile::tempdir().doing(ErrorKind::Io, doing)?),
         };
-        let root = place.folder().or(temporary.as_ref().map(TempDir::path)).expect("invariant: one of the two is there");
+        let root = storage.folder().or(temporary.as_ref().map(TempDir::path)).expect("invariant: one of the two is there");
         let (path, lock) = folder_and_lock(root).map_err(|e| {
             let error = Error::new(ErrorKind::Io, doing(), format!("{STAGING} cannot be used: {e}"));
             error.hint("it must be a folder, or not be there").caused_by(e)
@@ -275,15 +275,15 @@ mod tests {
     }
 
     fn archive(dest: &str, groups: Vec<RowGroup>) -> Published {
-        let mut writer = ArchiveWriter::open(Place::open(dest).unwrap()).unwrap();
+        let mut writer = ArchiveWriter::open(Storage::open(dest).unwrap()).unwrap();
         writer.write(&LEAD_SCORES, "2025-01-01", groups).unwrap();
         writer.publish(Manifest::new(Micros(0), Scoring::default())).unwrap()
     }
 
     fn rows(dest: &str, run: Option<i32>) -> usize {
-        let place = Place::open(dest).unwrap();
-        let (_, manifest) = Manifest::latest(&place).unwrap().1.unwrap();
-        Reader::new(place, manifest).rows(&LEAD_SCORES, "2025-01-01", &LEAD_SCORES.schema(&[]), run).unwrap().num_rows()
+        let storage = Storage::open(dest).unwrap();
+        let (_, manifest) = Manifest::latest(&storage).unwrap().1.unwrap();
+        Reader::new(storage, manifest).rows(&LEAD_SCORES, "2025-01-01", &LEAD_SCORES.schema(&[]), run).unwrap().num_rows()
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::ArchiveWriter;
 use crate::archive::beside::is_beside;
 use crate::archive::manifest::{FileEntry, Link, Replaced};
-use crate::archive::{LATEST, MANIFESTS, Manifest, PENDING, Place, STAGING, day, manifest, paths};
+use crate::archive::{LATEST, MANIFESTS, Manifest, PENDING, STAGING, Storage, day, manifest, paths};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::time::Micros;
 
@@ -23,13 +23,13 @@ pub struct Pending {
 
 impl Pending {
     /// What a job at work, or a killed one, has announced.
-    pub fn read(place: &Place) -> Result<Option<Pending>> {
+    pub fn read(storage: &Storage) -> Result<Option<Pending>> {
         // It is written whole before any file moves, so one that cannot be read announces nothing.
-        let pending: Option<Pending> = place.read(PENDING)?.and_then(|content| serde_json::from_slice(&content).ok());
+        let pending: Option<Pending> = storage.read(PENDING)?.and_then(|content| serde_json::from_slice(&content).ok());
         let unknown = pending.iter().flat_map(|pending| &pending.files).find(|path| !paths::is_known(path));
         unknown.map_or(Ok(()), |path| {
             let detail = format!("names {path:?}, which is no file of an archive");
-            Err(manifest::damaged(place, PENDING, &detail)
+            Err(manifest::damaged(storage, PENDING, &detail)
                 .hint("nothing was touched; no archiving writes such a file: remove it"))
         })?;
         Ok(pending)
@@ -71,14 +71,14 @@ impl ArchiveWriter {
         };
         let same = |former: &Manifest| *former == Manifest { previous: former.previous.clone(), ..manifest.clone() };
         if self.staged.is_empty() && self.staged_beside.is_empty() && former.is_some_and(same) {
-            self.place.remove(PENDING)?;
+            self.storage.remove(PENDING)?;
             return Ok(published);
         }
         let removed: Vec<String> = replaced.into_iter().map(|(path, _)| path.clone()).collect();
         self.put_in_place(&manifest, &removed)?;
         self.put_beside()?;
         self.set_aside(&removed)?;
-        self.place.remove(PENDING)?;
+        self.storage.remove(PENDING)?;
         Ok(published)
     }
 
@@ -87,38 +87,39 @@ impl ArchiveWriter {
         let path = self.free_name(Micros(manifest.as_of))?;
         let announced = self.staged.keys().chain(self.staged_beside.keys()).chain(removed).chain([&path]).cloned().collect();
         let pending = serde_json::to_vec_pretty(&Pending { job: job_name(), files: announced }).expect("plain data");
-        self.place.write(PENDING, &pending)?;
-        self.staged.iter().try_for_each(|(path, file)| self.place.publish(file, path))?;
+        self.storage.write(PENDING, &pending)?;
+        self.staged.iter().try_for_each(|(path, file)| self.storage.publish(file, path))?;
         self.check(manifest)?;
-        if self.place.read(PENDING)?.as_deref() != Some(&pending) {
-            let error = Error::new(ErrorKind::Refused, format!("archiving to {}", self.place.display()), "another job took over");
+        if self.storage.read(PENDING)?.as_deref() != Some(&pending) {
+            let error =
+                Error::new(ErrorKind::Refused, format!("archiving to {}", self.storage.display()), "another job took over");
             return Err(error.hint("let one job at a time archive to a place"));
         }
-        self.place.write(&path, text.as_bytes())?;
+        self.storage.write(&path, text.as_bytes())?;
         let link = Link { manifest: path, blake3: blake3::hash(text.as_bytes()).to_hex().to_string() };
         let link = serde_json::to_string_pretty(&link).expect("plain data") + "\n";
-        self.place.replace(LATEST, &self.latest, link.as_bytes())
+        self.storage.replace(LATEST, &self.latest, link.as_bytes())
     }
 
     /// Only now, when nobody else can have won: what has a name that stays must be of the manifest in force.
     fn put_beside(&self) -> Result<()> {
-        let put = self.staged_beside.iter().try_for_each(|(path, file)| self.place.publish(file, path));
+        let put = self.staged_beside.iter().try_for_each(|(path, file)| self.storage.publish(file, path));
         put.map_err(|e| e.hint("all tables are archived; run it again, so that what stands beside them follows"))
     }
 
     /// What was replaced stays until the next archiving: who reads by the manifest of before finds it. What the last one has left goes.
     fn set_aside(&self, removed: &[String]) -> Result<()> {
         let old = self.there.keys().filter(|path| paths::before_replaced(path).is_some());
-        old.into_iter().try_for_each(|path| self.place.remove(path))?;
-        removed.iter().try_for_each(|path| if self.forgets { self.place.remove(path) } else { self.place.set_aside(path) })
+        old.into_iter().try_for_each(|path| self.storage.remove(path))?;
+        removed.iter().try_for_each(|path| if self.forgets { self.storage.remove(path) } else { self.storage.set_aside(path) })
     }
 
     /// No manifest may name a file that is not there.
     fn check(&self, manifest: &Manifest) -> Result<()> {
-        let there = self.place.list()?;
+        let there = self.storage.list()?;
         let absent = manifest.files.iter().find(|(path, file)| there.get(*path) != Some(&file.bytes));
         absent.map_or(Ok(()), |(path, _)| {
-            let doing = format!("archiving to {}", self.place.display());
+            let doing = format!("archiving to {}", self.storage.display());
             Err(Error::new(ErrorKind::Io, doing, format!("{path} is not there, or not whole"))
                 .hint("what was archived before is still in force; `recount verify` tells more"))
         })
@@ -126,7 +127,7 @@ impl ArchiveWriter {
 
     /// The path of a new manifest: its moment, numbered where that was archived before.
     fn free_name(&self, as_of: Micros) -> Result<String> {
-        let there = self.place.list()?;
+        let there = self.storage.list()?;
         let stamp = day::stamp(as_of);
         let name = |n: u32| match n {
             1 => format!("{MANIFESTS}/{stamp}.json"),
@@ -151,39 +152,39 @@ fn job_name() -> String {
     format!("{}-{}", std::process::id(), since.as_nanos())
 }
 
-fn announced(place: &Place) -> Result<Vec<String>> {
-    Ok(Pending::read(place)?.map(|pending| pending.files).unwrap_or_default())
+fn announced(storage: &Storage) -> Result<Vec<String>> {
+    Ok(Pending::read(storage)?.map(|pending| pending.files).unwrap_or_default())
 }
 
 /// Refuses a place that holds something, but no archive.
-pub fn check_place(place: &Place, former: Option<&(Link, Manifest)>) -> Result<()> {
+pub fn check_place(storage: &Storage, former: Option<&(Link, Manifest)>) -> Result<()> {
     if former.is_some() {
         return Ok(());
     }
-    let announced = announced(place)?;
+    let announced = announced(storage)?;
     let own = |path: &String| path == PENDING || path.starts_with(STAGING) || announced.contains(path);
     let litter = |path: &str, bytes: u64| paths::is_litter(path, bytes, &BTreeSet::new());
-    let foreign = place.list()?.into_iter().find(|(path, bytes)| !own(path) && !litter(path, *bytes));
+    let foreign = storage.list()?.into_iter().find(|(path, bytes)| !own(path) && !litter(path, *bytes));
     foreign.map_or(Ok(()), |(path, _)| {
         let detail = format!("it is no archive, and holds {path}");
-        let error = Error::new(ErrorKind::Usage, format!("archiving to {}", place.display()), detail);
+        let error = Error::new(ErrorKind::Usage, format!("archiving to {}", storage.display()), detail);
         Err(error.hint("give a new or empty folder, or one that holds an archive"))
     })
 }
 
 /// Removes what a killed job has put in place and no manifest names.
-pub fn recover(place: &Place, former: Option<&(Link, Manifest)>) -> Result<()> {
+pub fn recover(storage: &Storage, former: Option<&(Link, Manifest)>) -> Result<()> {
     let in_force = |path: &str| {
         former.is_some_and(|(link, manifest)| {
             manifest.files.contains_key(path) || manifest.beside.contains_key(path) || link.manifest == path
         })
     };
-    let announced = announced(place)?;
-    announced.iter().filter(|path| !in_force(path)).try_for_each(|path| place.remove(path))?;
+    let announced = announced(storage)?;
+    announced.iter().filter(|path| !in_force(path)).try_for_each(|path| storage.remove(path))?;
     // What stands beside the tables may be of an earlier state, which stays announced until this job has put it right.
     let pending = Pending { job: job_name(), files: announced.into_iter().filter(|path| is_beside(path)).collect() };
     match pending.files.is_empty() {
-        true => place.remove(PENDING),
-        false => place.write(PENDING, &serde_json::to_vec_pretty(&pending).expect("plain data")),
+        true => storage.remove(PENDING),
+        false => storage.write(PENDING, &serde_json::to_vec_pretty(&pending).expect("plain data")),
     }
 }

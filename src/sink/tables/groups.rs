@@ -30,7 +30,7 @@ pub trait RowGroups: Send + Sync {
 }
 
 /// Rows that are in their order, and not in columns yet.
-pub struct Rows<B> {
+pub struct OrderedRows<B> {
     schema: SchemaRef,
     count: usize,
     in_group: usize,
@@ -38,12 +38,12 @@ pub struct Rows<B> {
 }
 
 /// So many rows in the columns of `R`, a stretch of them as `batch` has it.
-pub fn ordered_rows<R: Rollup, B: Fn(Range<usize>) -> RecordBatch + Send + Sync>(count: usize, batch: B) -> Rows<B> {
+pub fn ordered_rows<R: Rollup, B: Fn(Range<usize>) -> RecordBatch + Send + Sync>(count: usize, batch: B) -> OrderedRows<B> {
     let cells = R::COLUMNS.iter().map(|column| if column.kind == Type::Json { JSON_CELLS } else { 1 });
-    Rows { schema: schema_of(R::COLUMNS), count, in_group: ROW_GROUP_CELLS / cells.sum::<usize>(), batch }
+    OrderedRows { schema: schema_of(R::COLUMNS), count, in_group: ROW_GROUP_CELLS / cells.sum::<usize>(), batch }
 }
 
-impl<B: Fn(Range<usize>) -> RecordBatch + Send + Sync> RowGroups for Rows<B> {
+impl<B: Fn(Range<usize>) -> RecordBatch + Send + Sync> RowGroups for OrderedRows<B> {
     fn schema(&self) -> SchemaRef {
         self.schema.clone()
     }

@@ -11,10 +11,10 @@ use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::errors::ParquetError;
 
 use crate::archive::manifest::refused;
-use crate::archive::place::FILE_BYTES;
+use crate::archive::storage::FILE_BYTES;
 use crate::archive::tables::{Division, TABLES, Table};
 use crate::archive::views::NEWEST;
-use crate::archive::{LATEST, Manifest, Place};
+use crate::archive::{LATEST, Manifest, Storage};
 use crate::error::Result;
 use crate::files::decode::decoding;
 use crate::files::path::is_plain;
@@ -25,33 +25,33 @@ use super::table::{File, ParquetTable};
 /// The days of 1970-01-01 in chrono's count.
 const EPOCH_DAYS: i32 = 719_163;
 
-pub fn tables(place: &Arc<Place>) -> Result<Vec<ParquetTable>> {
-    match Manifest::latest(place)?.1 {
-        Some((_, manifest)) => Ok(of_archive(place, &manifest)),
-        None => of_folder(place),
+pub fn tables(storage: &Arc<Storage>) -> Result<Vec<ParquetTable>> {
+    match Manifest::latest(storage)?.1 {
+        Some((_, manifest)) => Ok(of_archive(storage, &manifest)),
+        None => of_folder(storage),
     }
 }
 
 /// What `recompute` and `diff` write: one file a table.
-fn of_folder(place: &Arc<Place>) -> Result<Vec<ParquetTable>> {
+fn of_folder(storage: &Arc<Storage>) -> Result<Vec<ParquetTable>> {
     let mut tables = Vec::new();
-    let (root, listed) = match place.folder() {
-        Some(root) => (root, place.list()?),
+    let (root, listed) = match storage.folder() {
+        Some(root) => (root, storage.list()?),
         None => (Path::new(""), BTreeMap::new()),
     };
     for path in listed.into_keys() {
         let Some(name) = path.strip_suffix(".parquet").filter(|name| is_plain(name) && !name.contains('/')) else { continue };
-        let file = |e: &dyn std::fmt::Display| refused(place, format!("{path}: {e}"));
+        let file = |e: &dyn std::fmt::Display| refused(storage, format!("{path}: {e}"));
         let (content, bytes) = path::open(root, &path, FILE_BYTES).map_err(|e| file(&e))?;
         let load = || ArrowReaderMetadata::load(&content, ArrowReaderOptions::new());
         let footer = decoding(load, ParquetError::General).map_err(|e| file(&e))?;
         bounds::check_footer(footer.metadata(), bytes).map_err(|e| file(&e))?;
         let rows = u64::try_from(footer.metadata().file_metadata().num_rows()).unwrap_or_default();
         let file = File { path: path.clone(), bytes, rows, partition: None };
-        tables.push(ParquetTable::new(place, name.to_owned(), &plain(footer.schema()), None, vec![file]));
+        tables.push(ParquetTable::new(storage, name.to_owned(), &plain(footer.schema()), None, vec![file]));
     }
     if tables.is_empty() {
-        let error = refused(place, format!("there is no {LATEST} in it, and no Parquet file"));
+        let error = refused(storage, format!("there is no {LATEST} in it, and no Parquet file"));
         return Err(error.hint(
             "give an archive, or a folder that recompute or diff has written; a snapshot becomes an archive with recount archive",
         ));
@@ -59,7 +59,7 @@ fn of_folder(place: &Arc<Place>) -> Result<Vec<ParquetTable>> {
     Ok(tables)
 }
 
-fn of_archive(place: &Arc<Place>, manifest: &Manifest) -> Vec<ParquetTable> {
+fn of_archive(storage: &Arc<Storage>, manifest: &Manifest) -> Vec<ParquetTable> {
     let mut tables = Vec::new();
     for table in TABLES.into_iter().filter(|table| manifest.has_table(table.name)) {
         let schema = plain(&table.schema(&manifest.wide_leads));
@@ -70,7 +70,7 @@ fn of_archive(place: &Arc<Place>, manifest: &Manifest) -> Vec<ParquetTable> {
             rows: file.rows,
             partition: Some(partition(table, &file.partition)),
         });
-        let whole = ParquetTable::new(place, table.name.to_owned(), &schema, Some(column(table)), files.collect());
+        let whole = ParquetTable::new(storage, table.name.to_owned(), &schema, Some(column(table)), files.collect());
         if table.division == Division::Moment {
             let newest = of_table.map(|(_, file)| &file.partition).max().map(|newest| partition(table, newest));
             tables.push(whole.only(format!("{}{NEWEST}", table.name), newest.as_ref()));

@@ -17,7 +17,7 @@ use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
 use futures_util::TryStreamExt;
 use tokio::runtime::Builder;
 
-use crate::archive::Place;
+use crate::archive::Storage;
 use crate::error::{Context, Error, ErrorKind, Result};
 
 use self::table::ParquetTable;
@@ -35,8 +35,8 @@ pub struct Limits {
 
 /// Runs one statement, and gives its result batch by batch: first one without rows, which tells the columns.
 pub fn query(source: &str, sql: &str, limits: Limits, take: &mut dyn FnMut(&RecordBatch) -> Result<()>) -> Result<()> {
-    let place = Arc::new(Place::open(source)?);
-    let tables = files::tables(&place)?;
+    let storage = Arc::new(Storage::open(source)?);
+    let tables = files::tables(&storage)?;
     let names: Vec<String> = tables.iter().map(|table| table.name.clone()).collect();
     let threads = Builder::new_multi_thread().worker_threads(limits.threads.get()).enable_all().build();
     let threads = threads.doing(ErrorKind::Io, || "starting threads".to_owned())?;

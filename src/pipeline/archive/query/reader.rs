@@ -15,7 +15,7 @@ use parquet::arrow::async_reader::AsyncFileReader;
 use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 
-use crate::archive::Place;
+use crate::archive::Storage;
 use crate::files::bounds;
 
 /// Enough for the footer of a day in one read.
@@ -24,13 +24,13 @@ const FOOTER_BYTES: usize = 64 << 10;
 /// Opens the files of a place, and keeps their footers.
 #[derive(Debug)]
 pub struct Readers {
-    place: Arc<Place>,
+    storage: Arc<Storage>,
     footers: Arc<Mutex<HashMap<String, Arc<ParquetMetaData>>>>,
 }
 
 impl Readers {
-    pub fn new(place: Arc<Place>) -> Readers {
-        Readers { place, footers: Arc::default() }
+    pub fn new(storage: Arc<Storage>) -> Readers {
+        Readers { storage, footers: Arc::default() }
     }
 }
 
@@ -43,13 +43,13 @@ impl ParquetFileReaderFactory for Readers {
         _metrics: &ExecutionPlanMetricsSet,
     ) -> datafusion::common::Result<Box<dyn AsyncFileReader + Send>> {
         let path = file.object_meta.location.to_string();
-        Ok(Box::new(Reader { place: self.place.clone(), footers: self.footers.clone(), path, bytes: file.object_meta.size }))
+        Ok(Box::new(Reader { storage: self.storage.clone(), footers: self.footers.clone(), path, bytes: file.object_meta.size }))
     }
 }
 
 #[derive(Debug)]
 struct Reader {
-    place: Arc<Place>,
+    storage: Arc<Storage>,
     footers: Arc<Mutex<HashMap<String, Arc<ParquetMetaData>>>>,
     path: String,
     bytes: u64,
@@ -61,7 +61,7 @@ impl Reader {
     }
 
     fn damaged(&self, error: impl std::fmt::Display) -> ParquetError {
-        ParquetError::General(format!("{}/{}: {error}", self.place.display(), self.path))
+        ParquetError::General(format!("{}/{}: {error}", self.storage.display(), self.path))
     }
 }
 
@@ -71,9 +71,9 @@ impl AsyncFileReader for Reader {
     }
 
     fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, Result<Vec<Bytes>>> {
-        let (place, path) = (self.place.clone(), self.path.clone());
+        let (storage, path) = (self.storage.clone(), self.path.clone());
         async move {
-            let read = tokio::task::spawn_blocking(move || place.read_ranges(&path, &ranges)).await;
+            let read = tokio::task::spawn_blocking(move || storage.read_ranges(&path, &ranges)).await;
             let read = read.map_err(|e| ParquetError::External(Box::new(e)))?;
             read.map_err(|e| ParquetError::External(Box::new(e)))
         }

@@ -18,7 +18,7 @@ use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
-use crate::archive::Place;
+use crate::archive::Storage;
 
 use super::reader::Readers;
 
@@ -41,11 +41,17 @@ pub struct ParquetTable {
 }
 
 impl ParquetTable {
-    pub fn new(place: &Arc<Place>, name: String, schema: &SchemaRef, partition: Option<Field>, files: Vec<File>) -> ParquetTable {
+    pub fn new(
+        storage: &Arc<Storage>,
+        name: String,
+        schema: &SchemaRef,
+        partition: Option<Field>,
+        files: Vec<File>,
+    ) -> ParquetTable {
         let schema = TableSchema::builder(schema.clone())
             .with_table_partition_cols(partition.into_iter().map(Arc::new).collect::<Vec<_>>())
             .build();
-        ParquetTable { name, schema, files, readers: Arc::new(Readers::new(place.clone())) }
+        ParquetTable { name, schema, files, readers: Arc::new(Readers::new(storage.clone())) }
     }
 
     /// The same table with the files of one partition alone.

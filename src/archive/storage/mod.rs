@@ -34,7 +34,7 @@ pub const BUCKETS: [&str; 3] = ["s3", "gs", "az"];
 
 /// A folder or bucket.
 #[derive(Debug)]
-pub struct Place {
+pub struct Storage {
     shown: String,
     kind: Kind,
 }
@@ -45,7 +45,7 @@ enum Kind {
     Bucket(Bucket),
 }
 
-/// Which content a small file had when it was read: what [`Place::replace`] holds against.
+/// Which content a small file had when it was read: what [`Storage::replace`] holds against.
 #[derive(Debug, Clone, Default)]
 pub struct Seen {
     pub content: Option<Bytes>,
@@ -62,9 +62,9 @@ struct Tag {
     version: Option<String>,
 }
 
-impl Place {
+impl Storage {
     /// A path, `file://`, `s3://`, `gs://` or `az://`; credentials come from each cloud's usual environment.
-    pub fn open(dest: &str) -> Result<Place> {
+    pub fn open(dest: &str) -> Result<Storage> {
         check_secrets(dest)?;
         let kind = match dest.split_once("://") {
             None => Kind::Folder(PathBuf::from(dest)),
@@ -76,7 +76,7 @@ impl Place {
                 return Err(error.hint("give a folder, or a URL that starts with file://, s3://, gs:// or az://"));
             }
         };
-        Ok(Place { shown: dest.trim_end_matches('/').to_owned(), kind })
+        Ok(Storage { shown: dest.trim_end_matches('/').to_owned(), kind })
     }
 
     /// As a user may see it.
@@ -330,13 +330,13 @@ mod tests {
             "file://user:hushhush@host/a",
             "ftp://user:hushhush@host/a",
         ] {
-            let error = Place::open(dest).unwrap_err();
+            let error = Storage::open(dest).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Usage, "{error}");
             let said = format!("{error} {error:?} {}", error.hint_text().unwrap_or_default());
             assert!(!said.contains("hushhush") && !said.contains("user"), "{said}");
         }
         for dest in ["folder", "a@b/c", "file:///a@b/c?d", "/tmp/x#y"] {
-            assert!(Place::open(dest).is_ok(), "{dest}");
+            assert!(Storage::open(dest).is_ok(), "{dest}");
         }
     }
 }
