@@ -87,7 +87,7 @@ impl Bench {
         self.execute("VACUUM (FULL, ANALYZE) weather_forecast_stats").await;
     }
 
-    /// Single-row UPDATEs of so many columns each, prepared once, in one transaction.
+    /// Single-row UPDATEs of this many columns each, prepared once, in one transaction.
     async fn plain(&mut self, columns: usize) -> Duration {
         type Row = (i32, String, Vec<Option<f64>>);
         let values = COLUMNS.join(", ");

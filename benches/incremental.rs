@@ -20,7 +20,7 @@ use sqlx::{AssertSqlSafe, Connection, Row};
 struct Bench {
     url: String,
     state: tempfile::TempDir,
-    /// The time at which just so many runs are open.
+    /// The time at which exactly the wanted number of runs are open.
     now: String,
     connection: PgConnection,
 }

@@ -112,7 +112,7 @@ impl Draw {
             Json::Array(items) => items.get_mut(at),
             _ => None,
         };
-        self.node(child.expect("there are so many"))
+        self.node(child.expect("an index below their number"))
     }
 
     fn json(&mut self, old: &Json) -> Json {

@@ -13,9 +13,9 @@ use crate::error::Result;
 /// Results that may wait for an earlier one, per thread: enough to keep every thread busy, and it bounds the memory.
 const WINDOW_PER_THREAD: usize = 2;
 
-/// Calls `work` for each item on so many threads of the pool, and `consume` with the results, in the items' order, one at a time.
+/// Calls `work` for each item on `threads` threads of the pool, and `consume` with the results, in the items' order, one at a time.
 ///
-/// Whoever finds that the next result is there consumes it, so that no thread has to be woken for that. Neither `work` nor
+/// The thread that finds the next result ready consumes it, so that no thread has to be woken for that. Neither `work` nor
 /// `consume` may use the pool otherwise. By one thread all is done here, and so it is within other work, which must not wait for
 /// threads that have work of their own. The first error in the items' order ends it; a panic goes on here.
 pub fn in_order<T: Sync, R: Send>(
@@ -126,7 +126,7 @@ impl<R, C> Line<R, C> {
     }
 }
 
-/// What each item comes to, side by side where [`limit`] allows more than one thread.
+/// The result of each item, computed side by side where [`limit`] allows more than one thread.
 pub fn all<T: Send, R: Send>(items: Vec<T>, work: impl Fn(T) -> R + Sync + Send) -> Vec<R> {
     items.into_par_iter().map(work).collect()
 }

@@ -276,7 +276,7 @@ fn lines(batch: &RecordBatch) -> Vec<String> {
     batch_lines(std::iter::once(batch))
 }
 
-/// What a reconciliation of a folder comes to.
+/// The result of a reconciliation of a folder.
 fn reconcile(path: &Path, plan: &Plan) -> Outcome {
     let job = Job { scoring: scoring(plan), threads: 2, ..Job::default() };
     let source = pipeline::open(&Location::parse(path.to_str().unwrap()).unwrap(), &Options::default()).unwrap();

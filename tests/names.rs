@@ -249,7 +249,7 @@ fn the_validators_pause_lock_is_heeded_and_taken() {
     let maintenance = "SELECT pg_advisory_lock(746227728439)";
     let told = held(maintenance, &["migrate"]);
     assert!(told.contains("note: waited") && told.contains("for the validator's pause lock"), "{told}");
-    // A worker holds it shared: whoever does so too goes beside it, and who pauses it waits.
+    // A worker holds it shared: others that hold it shared go beside it, and who pauses it waits.
     let worker = "SELECT pg_advisory_lock_shared(746227728439)";
     let told = held(worker, &["phase2", "apply", "--pause-validator"]);
     assert!(told.contains("note: the validator was paused"), "{told}");

@@ -13,7 +13,7 @@ use recount::internals::model::finding::Finding;
 use recount::internals::model::rollups::{ForecastStat, LeadScore, SubnetStat};
 use recount::internals::rollup::{Lifetime, Rules, Scratch, fold_unit};
 
-/// Everything that a unit comes to: lead scores, rows and whether they have the place, the subnet, findings in their order.
+/// All results of a unit: lead scores, rows and whether they have the place, the subnet, findings in their order.
 type Folded = (Vec<LeadScore>, Vec<(ForecastStat, bool)>, Vec<SubnetStat>, Vec<Finding>);
 
 fn fold(runs: &[RunEvidence], rules: &Rules) -> Folded {

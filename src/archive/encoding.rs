@@ -24,7 +24,7 @@ use super::tables::Table;
 pub const MAX_FILE_BYTES: u64 = 480 << 20;
 /// A row group that would be larger is two.
 const MAX_GROUP_BYTES: u64 = MAX_FILE_BYTES / 4;
-/// Rows of a page: what the page index can skip. Of so many doubles, two bytes fill a block of zstd (128 KB) each time, so
+/// Rows of a page: what the page index can skip. Of this many doubles, two bytes fill a block of zstd (128 KB) each time, so
 /// that signs and exponents, which repeat, are not coded together with the noise of the other bytes.
 const PAGE_ROWS: usize = 1 << 16;
 const PAGE_BYTES: usize = 1 << 20;
@@ -134,7 +134,7 @@ pub fn row_groups(table: &Table, schema: &SchemaRef, batch: &RecordBatch, double
     Ok(groups)
 }
 
-/// Encodes rows that are in order; where they come to more than `max` bytes, each half of them for itself.
+/// Encodes rows that are in order; where they take more than `max` bytes, each half on its own.
 fn encode(encoder: &Encoder, batch: &RecordBatch, max: u64, groups: &mut Vec<RowGroup>) -> parquet::errors::Result<()> {
     let rows = batch.num_rows();
     let group = encoder.encode(batch)?;

@@ -21,10 +21,10 @@ use super::tables::Table;
 /// The format that this recount writes; it reads this one and all before it. Since 2 there are rows that are gone from the database,
 /// and a reader must know which of them count; since 3 findings of no run are a table, and `table` is `source_table`; since 4 there are files beside the tables.
 pub const FORMAT_VERSION: u64 = 4;
-/// Not sealed: whoever names a manifest names its hash.
+/// Not sealed: what names a manifest names its hash too.
 const FORMAT: Format = Format { name: "recount archive", newest: FORMAT_VERSION, is_sealed: false };
 
-/// What an archive holds, at one moment of its life.
+/// What an archive holds after one archiving.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     pub format: String,
@@ -67,7 +67,7 @@ pub struct RunEntry {
 }
 
 impl RunEntry {
-    /// What does not change in the life of a run.
+    /// What never changes about a run.
     pub fn times(&self) -> (i32, i64, i64) {
         (self.id, self.gfs_init, self.target)
     }

@@ -1,4 +1,4 @@
-//! What happens once a job has ended, however it has ended: whoever watches is told.
+//! What happens once a job has ended, however it has ended: those who watch are told.
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
@@ -18,7 +18,7 @@ use super::operator_args::Afterwards;
 use super::output::{self, Look, Message};
 use super::{Status, correct, metrics, report};
 
-/// What a job has come to, as far as it came.
+/// The result of a job, as far as it got.
 #[derive(Debug, Default)]
 pub struct Account {
     pub snapshot: Option<Micros>,
@@ -96,7 +96,7 @@ impl Account {
     }
 }
 
-/// Runs a job and then tells of it, whether it came to its end or not. The exit status is the job's own: that somebody could not be told
+/// Runs a job and then tells of it, whether it finished or not. The exit status is the job's own: that somebody could not be told
 /// is a warning.
 pub fn tell(afterwards: &Afterwards, command: &'static str, job: impl FnOnce(&mut Account) -> Result<Status>) -> Result<Status> {
     check(afterwards)?;

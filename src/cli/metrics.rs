@@ -32,7 +32,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// It came to its end, whether it found differences or not.
+    /// It finished, whether it found differences or not.
     fn succeeded(&self) -> bool {
         self.exit_status < 2
     }
@@ -56,7 +56,7 @@ pub fn write(path: &Path, run: &Run, account: &Account) -> Result<()> {
     replace(path, &(digest + &text.doing(ErrorKind::Io, || format!("writing {}", path.display()))?))
 }
 
-/// When the job of this file last came to its end, in seconds since 1970. None where the file does not say.
+/// When the job of this file last finished, in seconds since 1970. None where the file does not say.
 pub fn last_success(path: &Path) -> std::io::Result<Option<f64>> {
     let mut text = String::new();
     File::open(path)?.take(OLD_FILE_MAX).read_to_string(&mut text)?;
@@ -131,7 +131,7 @@ impl Page {
         let ended = seconds_since_1970(run.begun + run.elapsed);
         self.one("recount_last_run_timestamp_seconds", "When the last job ended.", ended);
         if let Some(at) = if run.succeeded() { Some(ended) } else { last_success } {
-            self.one(LAST_SUCCESS, "When a job last came to its end, whether it found differences or not.", at);
+            self.one(LAST_SUCCESS, "When a job last finished, whether it found differences or not.", at);
         }
         self.one("recount_duration_seconds", "How long the job took on the clock.", run.elapsed.as_secs_f64());
         self.one(

@@ -145,7 +145,7 @@ pub fn interruptible<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     })
 }
 
-/// Whether whoever started us ignores the end of the terminal.
+/// Whether the process that started us ignores the hang-up of the terminal.
 fn ignores_hangup() -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

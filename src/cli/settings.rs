@@ -57,7 +57,7 @@ pub struct Settings {
     pub source: Option<Location>,
     pub format: Format,
     pub color: Color,
-    /// A password may be sent so that whoever listens can use it.
+    /// A password may be sent in a form that can be read on the network.
     pub allow_cleartext_password: bool,
     pub password_file: Option<String>,
     pub connections: NonZeroUsize,

@@ -45,7 +45,7 @@ pub struct Show {
     /// Findings with this code instead of differences; a report has the first of each code
     #[arg(long, value_name = "CODE", conflicts_with_all = ["column", "cause"])]
     pub findings: Option<String>,
-    /// At most so many
+    /// At most this many rows
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub limit: usize,
 }

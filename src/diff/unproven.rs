@@ -126,7 +126,7 @@ pub fn covers_miner(losses: &Losses, miner: Option<i32>, column: &str) -> bool {
     }
 }
 
-/// Whether a drifted cell of `weather_subnet_stats` is unproven. No run: the row for life.
+/// Whether a drifted cell of `weather_subnet_stats` is unproven. No run: the lifetime row.
 pub fn covers_subnet(losses: &Losses, run: Option<i32>, column: &str) -> bool {
     let loss = run.map_or_else(|| losses.all(), |run| losses.of_run(run));
     match column {

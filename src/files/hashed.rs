@@ -12,7 +12,7 @@ pub struct HashedFile {
     bytes: u64,
 }
 
-/// A file with everything written to it, and what that came to.
+/// A file with everything written to it, and the hash and the length of that.
 pub struct Hashed {
     pub file: File,
     pub bytes: u64,
@@ -52,7 +52,7 @@ impl Write for HashedFile {
     }
 }
 
-/// A disk that is full after so many bytes, for the thread of one test.
+/// A disk that is full after this many bytes, for the thread of one test.
 #[cfg(test)]
 pub mod disk {
     use std::cell::Cell;

@@ -54,7 +54,7 @@ pub fn read(root: &Path, path: &str, bytes_max: u64) -> io::Result<Vec<u8>> {
 }
 
 fn open_regular(path: &Path, bytes_max: u64) -> io::Result<(File, u64)> {
-    // To open a pipe would wait for whoever writes to it.
+    // To open a pipe would wait for a writer.
     if !fs::metadata(path)?.is_file() {
         return Err(refusal("is not a regular file"));
     }

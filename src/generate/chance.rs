@@ -23,7 +23,7 @@ pub enum Stream {
     Irregularities(usize),
     /// Which differences go where.
     Schedule,
-    /// The differences of one unit, by its place among the units; after the last, those of the lifetime rollups.
+    /// The differences of one unit, by its index among the units; after the last, those of the lifetime rollups.
     Planted(usize),
 }
 

@@ -22,7 +22,7 @@ use super::plan::Plan;
 use super::stored::{StoredRow, placed, sanitized_error, spread_wide, wide_leads};
 use super::wrong::WrongWriters;
 
-/// One cell of noise for so many real differences.
+/// Real differences for each cell of noise.
 const DRIFT_PER_NOISE: usize = 4;
 
 /// A stored text of before errors were sanitized.
@@ -85,7 +85,7 @@ impl Stored for MinerStat {
     }
 }
 
-/// What becomes of one unit, or of the lifetime rollups. Columns are places in the planter's lists.
+/// What becomes of one unit, or of the lifetime rollups. Columns are indexes into the planter's lists.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Share {
     cells: Vec<usize>,

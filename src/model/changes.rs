@@ -44,7 +44,7 @@ pub enum Tracking {
     },
 }
 
-/// Which database it is, and which life of its server.
+/// Which database it is, and since which start of its server.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Server {
     pub system: i64,
@@ -252,7 +252,7 @@ mod tests {
         assert_eq!(anchor_id(&long), Some(7), "one is in flight still");
         let mut other = position(130, 140, 9);
         other.server.started = Micros(4);
-        assert_eq!(anchor_id(&other.anchored(Some(&busy))), None, "of another life");
+        assert_eq!(anchor_id(&other.anchored(Some(&busy))), None, "after another start");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use serde_json::{Value as Json, json};
 use super::rows::parse_json;
 use super::value::{Field, Value, canonical_json};
 
-/// N2: so many miners are on a list.
+/// N2: the number of miners on a list.
 pub const LISTED: usize = 10;
 
 /// A list, for rows that a job holds to its end: as JSON it takes ten times as much. It lies within its row, since small things

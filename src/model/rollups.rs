@@ -150,7 +150,7 @@ rollup! {
 }
 
 rollup! {
-    /// The subnet, in one run or for life (N). Key: `scope`, `run_id`.
+    /// The subnet, in one run or over its lifetime (N). Key: `scope`, `run_id`.
     SubnetStat, "weather_subnet_stats", {
         scope: Text Key,
         run_id: Int32 Key,
@@ -253,7 +253,7 @@ rollup! {
 }
 
 rollup! {
-    /// What one archiving came to. `rows` and `cells` by table and class, `findings` by code.
+    /// The result of one archiving. `rows` and `cells` by table and class, `findings` by code.
     NightRow, "nights", {
         digest: Text Status,
         recount_version: Text Status,

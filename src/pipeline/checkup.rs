@@ -54,7 +54,7 @@ pub fn state(folder: &Path, now: f64, max_age: f64) -> Vec<Check> {
             let seconds = now - taken_at.0 as f64 / 1e6;
             let seen = format!("the last job with {shown} was {} ago, the last full one {}", age(seconds), since(full_at, now));
             match seconds > max_age {
-                true => Check::note("state", seen, "see why the nights since then did not come to their end"),
+                true => Check::note("state", seen, "see why the jobs since then did not finish"),
                 false => Check::ok("state", seen),
             }
         }

@@ -42,7 +42,7 @@ const UNTRACKED: &str = "no triggers track changes, so two kinds can be missed u
                          and what was done to the server's files; what was written in the last moments before a job may be \
                          found by the next one only; `recount migrate --track-changes` leaves nothing to miss";
 
-/// So many units are named in a note.
+/// Units that a note names at most.
 const NAMED_MAX: usize = 10;
 
 /// Where a job keeps its state, and whether it believes what is there.
@@ -53,7 +53,7 @@ pub struct Keeping {
     pub full: bool,
 }
 
-/// What one unit came to: all that the sums over units take of it.
+/// The result of one unit: all that the sums over units take of it.
 #[derive(Serialize, Deserialize)]
 struct UnitState {
     digest: [u8; 32],
@@ -145,7 +145,7 @@ impl Incremental {
         Ok(Incremental { folder, header, earlier, why, tracked, believed, missed, unchanged, taken, begun })
     }
 
-    /// What the unit came to, where it is unchanged.
+    /// The kept result of the unit, where it is unchanged.
     pub fn unchanged(&self, unit: &Unit) -> Option<Result<UnitResult>> {
         let index = *self.unchanged.get(&unit.forecast_run_id)?;
         let state = self.earlier.as_ref()?;
@@ -173,7 +173,7 @@ impl Incremental {
         Ok(())
     }
 
-    /// Whether a unit came to something else than the state had, though nothing told that it has changed.
+    /// Whether a unit's result differs from the kept one, though nothing told that it has changed.
     fn is_missed(&self, unit: &Unit, result: &UnitResult, bytes: &[u8]) -> bool {
         let (Some(index), Some(state)) = (self.believed.get(&unit.forecast_run_id), &self.earlier) else { return false };
         state.units[*index].rows != result.rows
@@ -286,7 +286,7 @@ fn missed_note(missed: &[String]) -> Option<String> {
     })
 }
 
-/// The hash of all settings that bear on what a unit comes to. The time of the snapshot is looked at by itself.
+/// The hash of all settings that the result of a unit depends on. The time of the snapshot is looked at by itself.
 fn settings(job: &Job) -> [u8; 32] {
     let scoring = Scoring { snapshot_time: None, ..job.scoring.clone() };
     // Numbers are written with the digits that read back to their bits.

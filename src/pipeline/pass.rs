@@ -128,7 +128,7 @@ impl<'j> Pass<'j> {
         Pass { with_evidence: true, ..self }
     }
 
-    /// Leaves out units that have not changed, and keeps what the others come to.
+    /// Leaves out units that have not changed, and keeps the results of the others.
     pub fn with_state(self, state: Option<&'j Incremental>) -> Self {
         Pass { state, ..self }
     }

@@ -1,7 +1,7 @@
-//! The file in which a job keeps what its units came to. It is trusted whole or not at all.
+//! The file in which a job keeps the results of its units. It is trusted whole or not at all.
 //!
 //! ```text
-//! MAGIC | length of the index | index | what each unit came to, in the index's order | BLAKE3 of all before
+//! MAGIC | length of the index | index | the result of each unit, in the index's order | BLAKE3 of all before
 //! ```
 
 use std::fs::{self, File, TryLockError};
@@ -43,12 +43,12 @@ pub struct Header {
     pub full_at: Micros,
 }
 
-/// What is known of a unit without looking into what it came to.
+/// What is known of a unit without decoding its result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct KeptUnit {
     pub runs: Vec<Run>,
     pub rows: UnitRows,
-    /// Time alone changes what it comes to after this.
+    /// After this, its result changes by time alone.
     pub fresh_until: Option<Micros>,
     /// Something drifted, is missing or is extra.
     pub differs: bool,
@@ -60,7 +60,7 @@ pub struct KeptUnit {
     pub within: bool,
     /// Fingerprints of the evidence are kept, as corrections need them.
     pub evidence: bool,
-    /// How long what it came to is.
+    /// Bytes of its result.
     pub bytes: u64,
 }
 
@@ -80,7 +80,7 @@ pub struct State {
 }
 
 impl State {
-    /// What the unit of this index came to.
+    /// The result of the unit of this index.
     pub fn result(&self, index: usize) -> &[u8] {
         &self.file[self.places[index].clone()]
     }

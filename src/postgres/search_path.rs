@@ -26,9 +26,9 @@ const FIND: &str = "
     ORDER BY 1";
 
 /// What a statement of ours could meet instead of what it means: the server prefers an operator or a function whose types fit better,
-/// wherever it is, and ours are found by their names. Whoever made the validator's tables, or may act as who did, is trusted: their
-/// triggers run with our rights in any case. So are superusers, and whoever we are. In the schema of our own tables, nobody else has
-/// anything at all; where that schema itself is somebody else's, no name is looked up in it.
+/// wherever it is, and ours are found by their names. The owner of the validator's tables is trusted, with every role that may act
+/// as the owner: their triggers run with our rights in any case. So are superusers, and our own role. In the schema of our own tables,
+/// nobody else may have anything at all; where that schema itself belongs to another role, no name is looked up in it.
 const PLANTED: &str = "
     SELECT concat(o.kind, ' ', o.name, ' of the role ', quote_ident(pg_get_userbyid(o.owner)))
     FROM pg_namespace v JOIN pg_class runs ON runs.relnamespace = v.oid AND runs.relname = $2::text

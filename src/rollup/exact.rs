@@ -29,7 +29,7 @@ pub fn stddev(values: &[f64]) -> Option<f64> {
     deviation(sum_of(values.iter().map(|x| (x - m) * (x - m))), values.len() as u64)
 }
 
-/// A3, where the second pass is done: from the sum of the squared distances of so many values from their mean.
+/// A3, where the second pass is done: from the number of the values and the sum of their squared distances from the mean.
 pub fn deviation(squares: f64, values: u64) -> Option<f64> {
     (values > 1).then(|| (squares / (values - 1) as f64).sqrt())
 }

@@ -20,7 +20,7 @@ use super::rank::ranks;
 use super::stage::Hosting;
 use super::subnet::subnet_for_life;
 
-/// What the lifetime fold takes of one rollup row.
+/// What the lifetime rules take of one rollup row.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct MinerRun {
     pub run: RunId,
@@ -84,7 +84,7 @@ struct Ended {
     last: Option<Micros>,
 }
 
-/// One miner's life so far, in flat memory.
+/// The sums over one miner's rows so far, in memory that does not grow with them.
 #[derive(Clone, Default)]
 struct LifetimeSums {
     rows: u64,
@@ -240,7 +240,7 @@ impl FirstPass {
         again
     }
 
-    /// A miner's life so far goes on in another history as well.
+    /// Continues a miner's sums in another history as well.
     pub fn branch(&self, miner: MinerUid, into: &mut FirstPass) {
         into.0.entry(miner.0).or_insert_with(|| self.0.get(&miner.0).cloned().unwrap_or_default());
     }

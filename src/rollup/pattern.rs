@@ -1,5 +1,6 @@
-//! Miners whose rows are alike: mostly, each miner of a run has the same scores in the same order. What the rows of one come to
-//! (I1, I5) is then what those of the next come to, and only their values have to be looked at: column by column, not row by row.
+//! Miners whose rows are alike: mostly, each miner of a run has the same scores in the same order. What the rules I1 and
+//! I5 decide for the rows of one then holds for those of the next, and only their values have to be looked at: column by column, not
+//! row by row.
 
 use arrow_array::Array;
 

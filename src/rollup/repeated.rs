@@ -36,12 +36,12 @@ impl<'a, T: ArrowPrimitiveType> Repeated<'a, T> {
     /// The value of a row, whatever is under a NULL.
     #[inline]
     pub fn value(&self, row: usize) -> T::Native {
-        self.values.value(self.place(row))
+        self.values.value(self.index_of(row))
     }
 
     #[inline]
     pub fn get(&self, row: usize) -> Option<T::Native> {
-        let place = self.place(row);
+        let place = self.index_of(row);
         self.values.is_valid(place).then(|| self.values.value(place))
     }
 
@@ -52,7 +52,7 @@ impl<'a, T: ArrowPrimitiveType> Repeated<'a, T> {
     /// Where the rows end that follow this one and have its value. NULLs are not asked for.
     pub fn end(&self, row: usize) -> usize {
         match &self.stretches {
-            Some(stretches) => stretches.end(self.place(row)),
+            Some(stretches) => stretches.end(self.index_of(row)),
             None => {
                 let rest = &self.values.values()[row..];
                 row + rest.iter().position(|value| *value != rest[0]).unwrap_or(rest.len())
@@ -65,13 +65,13 @@ impl<'a, T: ArrowPrimitiveType> Repeated<'a, T> {
         if rows.is_empty() {
             return &[];
         }
-        &self.values.values()[self.place(rows.start)..=self.place(rows.end - 1)]
+        &self.values.values()[self.index_of(rows.start)..=self.index_of(rows.end - 1)]
     }
 
-    /// Whether so many rows from one row on are equal to those from another on. It may be denied where stretches were cut.
+    /// Whether the `rows` rows from one row on equal those from another on. May be false where a run of equal values was cut.
     pub fn same(&self, one: usize, other: usize, rows: usize) -> bool {
         let Some(stretches) = &self.stretches else { return self.equal(one, other, rows) };
-        let (mut a, mut b) = (self.place(one), self.place(other));
+        let (mut a, mut b) = (self.index_of(one), self.index_of(other));
         let mut done = 0;
         while done < rows {
             done = (stretches.end(a) - one).min(rows);
@@ -91,13 +91,13 @@ impl<'a, T: ArrowPrimitiveType> Repeated<'a, T> {
 
     /// Where the value of a row stands.
     #[inline]
-    fn place(&self, row: usize) -> usize {
-        self.stretches.as_ref().map_or(row, |stretches| stretches.place(row))
+    fn index_of(&self, row: usize) -> usize {
+        self.stretches.as_ref().map_or(row, |stretches| stretches.index_of(row))
     }
 }
 
 impl Stretches<'_> {
-    fn place(&self, row: usize) -> usize {
+    fn index_of(&self, row: usize) -> usize {
         let has = |place: usize| self.start(place) <= row && self.ends.get(place).is_some_and(|&end| row < end as usize);
         let last = self.last.get();
         let place = match (has(last), has(last + 1)) {

@@ -25,7 +25,7 @@ use super::steps::{Step, Steps};
 use super::subnet::subnet_of_run;
 use super::{Rules, Scratch};
 
-/// A rollup row, and whether it has the place (D1): then it is compared and stored, and counts for the miner's life.
+/// A rollup row, and whether it has the place (D1): then it is compared and stored, and counts in the lifetime rollups.
 #[derive(Debug, Clone)]
 pub struct PlacedStat {
     pub stat: ForecastStat,
@@ -82,7 +82,7 @@ fn collision(stat: &ForecastStat, row: &RunRow, holder: RunId) -> Finding {
     }
 }
 
-/// A row with what the lifetime fold needs of it.
+/// A row with what the lifetime rules need of it.
 struct RunRow {
     run: RunId,
     miner: MinerUid,

@@ -1,4 +1,4 @@
-//! N: the subnet, in one run and for life.
+//! N: the subnet, in one run and over its lifetime.
 
 #[cfg(test)]
 mod tests;

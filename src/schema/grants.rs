@@ -1,6 +1,6 @@
 //! Who may read what the migrations make: those who may read what it stands beside.
 //!
-//! A job with a role of its own reads the stored rollups every night. Where a view of the subnet comes to stand beside them, that job finds
+//! A job with a role of its own reads the stored rollups every night. Where a view of the subnet is made beside them, that job finds
 //! it, and must be allowed to read it.
 
 use sqlx::{AssertSqlSafe, PgConnection};
@@ -8,7 +8,7 @@ use sqlx::{AssertSqlSafe, PgConnection};
 use crate::error::Result;
 use crate::postgres::{Judged, Task};
 
-/// What is made, and the table of the validator that it stands beside: it tells nothing that this one does not tell. Whoever owns that
+/// What is made, and the table of the validator that it stands beside: it tells nothing that this one does not tell. The owner of that
 /// table reads it too, since a materialized view is refreshed with its owner's rights.
 const BESIDE: [(&str, &str); 17] = [
     ("recount_migrations", "weather_forecast_stats"),

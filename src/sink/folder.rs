@@ -60,7 +60,7 @@ impl DiffFolder {
         Ok(DiffFolder { folder, differences, corrections, encoding })
     }
 
-    /// Appends differences, and the corrections that they come to.
+    /// Appends differences, and the corrections that are made of them.
     pub fn write(&mut self, differences: &[Difference], corrections: &[Correction]) -> Result<()> {
         let differences: Vec<DifferenceRow> = differences.iter().map(DifferenceRow::from).collect();
         let corrections: Vec<CorrectionRow> = corrections.iter().flat_map(correction_rows).collect();
@@ -268,7 +268,7 @@ mod tests {
         assert!(matches!(cells[0].stored, Value::Float(x) if x.is_nan()));
     }
 
-    /// A text that stands in the file once, and in a thousand rows of it: a few kilobytes that come to gigabytes.
+    /// A text that stands in the file once, and in a thousand rows of it: a few kilobytes that unpack to gigabytes.
     #[test]
     fn a_file_that_unpacks_to_more_than_its_size_allows_is_refused() {
         let parent = tempfile::tempdir().unwrap();

@@ -30,7 +30,7 @@ impl Parts {
         Some((start..part.end, part.xxh3))
     }
 
-    /// Whether they are all of a file of so many bytes and batches, one behind the other.
+    /// Whether they cover a file of this many bytes and batches, one behind the other without a gap.
     pub fn cover(&self, bytes: u64, batches: usize) -> bool {
         let ends_there = self.parts.last().is_some_and(|last| last.end == bytes);
         ends_there && self.parts.is_sorted_by_key(|part| part.end) && self.parts.len() == batches + 2

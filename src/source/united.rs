@@ -90,7 +90,7 @@ impl United {
         United { live, archive, purpose, snapshot, archived, gone, forget, kept_since, retained }
     }
 
-    /// Keeps what is gone from runs that remain, by what the validator deletes as old: finished steps after so many days (0:
+    /// Keeps what is gone from runs that remain, by what the validator deletes as old: finished steps after this many days (0:
     /// never). What is gone of the runs of `forget` is not kept, be it a part of them or all.
     #[must_use]
     pub fn keeping(mut self, step_retention_days: u32, forget: Option<RunRange>) -> United {

@@ -105,7 +105,7 @@ fn an_edited_manifest_is_named_even_where_its_hash_was_edited_too() {
     edited.replace_range(at..at + 4, if text[at..].starts_with("0000") { "1111" } else { "0000" });
     fs::write(Path::new(&dest).join(&name), &edited).unwrap();
     names(&dest, &name);
-    // With its hash put right, what it says is still not what the evidence comes to.
+    // With its hash put right, what it says is still not what the evidence gives.
     let latest = Path::new(&dest).join("_latest.json");
     let hash = |text: &str| blake3::hash(text.as_bytes()).to_hex().to_string();
     let link = fs::read_to_string(&latest).unwrap().replace(&hash(&text), &hash(&edited));

@@ -11,7 +11,7 @@ use crate::support::{database, recount};
 
 use super::{archived_sample, copy, files, manifest};
 
-/// Written by programs of then, and never again: two days of four miners, and two of three. Beside each, what its rollups come to.
+/// Written by programs of then, and never again: two days of four miners, and two of three. Beside each, the hashes of its rollups.
 const OLD: [(&str, &str); 2] = [
     ("tests/archive/format-1", "249859fed195fc05d0d4d5b678239ac0e306bbae9ae5d6d890fe9c8d86656c21"),
     ("tests/archive/format-3", "449c379dabf87721fe9b22588157807e48c8973b290496581ed223e891bc807e"),

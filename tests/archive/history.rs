@@ -29,7 +29,7 @@ fn purged_runs_still_count_for_life() {
     db.execute("DELETE FROM weather_forecast_runs WHERE id <= 4");
 
     let alone = recount(["reconcile", &url, "--format", "json"]).run().ends_with(1).json();
-    assert_eq!(miners(&alone)["drift"], 6, "without its history every miner's life has shrunk");
+    assert_eq!(miners(&alone)["drift"], 6, "without its history every miner's lifetime has shrunk");
     let run = recount(["reconcile", &url, "--history", &dest, "--format", "json"]).run().ends_with(0);
     let united = run.json();
     assert_eq!(miners(&united)["match"], 6);

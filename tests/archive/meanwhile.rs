@@ -11,7 +11,7 @@ use crate::support::repository::{blocks, read as read_page};
 
 use super::{archived_sample, files, sample};
 
-/// So many archivings change what readers read.
+/// How many archivings change what readers read.
 const ARCHIVINGS: usize = 50;
 const RUNS: usize = 3;
 const MINERS: usize = 3;

@@ -19,7 +19,7 @@ use super::{files, manifest};
 const MINERS: &str = "latest/miner_stats.parquet";
 const SUBNET: &str = "latest/weather_subnet_stats.parquet";
 
-/// A validator of so many runs.
+/// A validator of this many runs.
 fn snapshot(folder: &TempDir, runs: &str) -> String {
     let path = folder.path().join(format!("snapshot-{runs}")).to_str().unwrap().to_owned();
     let make = ["generate", "--runs", runs, "--miners", "3", "--seed", "4", "--no-components", "--out", &path];
@@ -90,7 +90,7 @@ fn verify_names_them_where_they_are_changed_missing_or_forged() {
         assert_eq!(fs::read(at(name)).unwrap(), content);
         recount(["verify", &dest]).run().succeeds();
     }
-    // The other table's file is whole, and its hash is put right: its rows are not what the evidence comes to.
+    // The other table's file is whole, and its hash is put right: its rows are not what the evidence gives.
     let other =
         fs::read(files(&dest).into_keys().find(|name| name.starts_with("miner_stats/")).map(|name| at(&name)).unwrap()).unwrap();
     fs::write(at(MINERS), &other).unwrap();

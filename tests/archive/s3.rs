@@ -53,9 +53,9 @@ impl Drop for Server {
 /// What the proxy does to puts.
 #[derive(Default)]
 struct Faults {
-    /// Every so many puts one is answered with 503 and thrown away; 0: none.
+    /// One put in this many is answered with 503 and thrown away; 0: none.
     fail_every: AtomicUsize,
-    /// Every so many puts one is done, and takes its time.
+    /// One put in this many is done, but late.
     slow_every: AtomicUsize,
     /// This put and all after it fail; 0: none.
     dead_from: AtomicUsize,

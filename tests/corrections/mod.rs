@@ -34,7 +34,7 @@ pub fn generated(db: &Database, args: &[&str]) {
     recount(generate.iter().chain(args)).run().succeeds();
 }
 
-/// A database of so many runs and miners with planted drift.
+/// A database of this many runs and miners with planted drift.
 pub fn drifted(db: &Database, runs: u32, miners: u32, drift: u32) {
     let [runs, miners, drift] = [runs, miners, drift].map(|number| number.to_string());
     generated(db, &["--runs", &runs, "--miners", &miners, "--seed", "7", "--drift", &drift]);

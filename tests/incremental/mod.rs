@@ -166,7 +166,7 @@ pub fn read(report: &Json) -> Read {
     Read { units: number(numbers.0), all: number(numbers.1) }
 }
 
-/// So many of all the units that the database has at first.
+/// How many of all units the database has at first.
 pub fn units(units: u64) -> Read {
     Read { units, all: RUNS }
 }

@@ -412,7 +412,7 @@ fn what_is_wrong_around_the_job_is_named() {
     let metrics = |name: &str| doctor(&url, &["--metrics", &path(name)]);
     metrics("none.prom").only(&["last_night"]).has("last_night", "fault", "cannot be read");
     write("failed.prom", "recount_exit_status{command=\"reconcile\",name=\"failed\"} 2\n");
-    metrics("failed.prom").only(&["last_night"]).has("last_night", "fault", "no job that came to its end");
+    metrics("failed.prom").only(&["last_night"]).has("last_night", "fault", "no job that finished");
     write("old.prom", "recount_last_success_timestamp_seconds{command=\"reconcile\",name=\"old\"} 1700000000\n");
     metrics("old.prom").only(&["last_night"]).has("last_night", "fault", "days ago");
     recount(["reconcile", "-q", "--metrics", &path("new.prom")]).env("DATABASE_URL", &url).run().ends_with(1);

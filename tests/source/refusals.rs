@@ -177,7 +177,7 @@ fn a_server_that_dies_in_mid_export_leaves_nothing_behind() {
         assert!(said.starts_with("reading weather_"), "{said}");
         assert!(said.ends_with("simply run it again once it is back"), "{said}");
     }
-    // Whoever comes later is told at once.
+    // A later connection is told at once.
     assert!(source.read(unit).is_err());
     writer.append(&recount::internals::model::evidence::UnitEvidence { runs: Vec::new(), stored: Vec::new() }).unwrap_err();
     drop(writer);

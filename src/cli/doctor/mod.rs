@@ -142,7 +142,7 @@ fn of_settings(settings: &Settings) -> Vec<Check> {
         checks.push(Check::note("settings", seen, "take it out of recount.toml, the environment and the command line"));
     }
     if settings.allow_cleartext_password {
-        let seen = "allow_cleartext_password is on: whoever listens can have the password";
+        let seen = "allow_cleartext_password is on: who listens on the network can read the password";
         checks.push(Check::note("settings", seen, "scram-sha-256 on the server, or TLS, does without"));
     }
     if checks.is_empty() {
@@ -151,7 +151,7 @@ fn of_settings(settings: &Settings) -> Vec<Check> {
     checks
 }
 
-/// When the job that writes these metrics last came to its end.
+/// When the job that writes these metrics last finished.
 fn last_night(file: &Path, now: f64, max_age: f64) -> Vec<Check> {
     let shown = file.display();
     let see = "see the output of the nightly job: journalctl -u recount, or cron's mail";
@@ -159,11 +159,11 @@ fn last_night(file: &Path, now: f64, max_age: f64) -> Vec<Check> {
         Err(error) => {
             Check::fault("last_night", format!("{shown} cannot be read: {error}"), "name the file of the nightly job's --metrics")
         }
-        Ok(None) => Check::fault("last_night", format!("{shown} knows of no job that came to its end"), see),
+        Ok(None) => Check::fault("last_night", format!("{shown} knows of no job that finished"), see),
         Ok(Some(at)) if now - at > max_age => {
-            Check::fault("last_night", format!("the last job that came to its end was {} ago", age(now - at)), see)
+            Check::fault("last_night", format!("the last job that finished did so {} ago", age(now - at)), see)
         }
-        Ok(Some(at)) => Check::ok("last_night", format!("the last job that came to its end was {} ago", age(now - at))),
+        Ok(Some(at)) => Check::ok("last_night", format!("the last job that finished did so {} ago", age(now - at))),
     }];
     checks.push(machine::disk("metrics_disk", crate::files::folder_of(file), 0));
     checks

@@ -34,7 +34,7 @@ impl Tuples {
         self.bytes.clear();
     }
 
-    /// Begins a row of so many fields.
+    /// Begins a row of this many fields.
     pub fn row(&mut self, fields: usize) {
         self.bytes.extend((fields as i16).to_be_bytes());
     }

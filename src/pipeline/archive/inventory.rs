@@ -74,7 +74,7 @@ fn not_as_it_was(storage: &Storage, path: &str, blake3: &str) -> Result<Option<S
         Err(error) if error.kind() == ErrorKind::Snapshot => return Ok(Some(error.to_string())),
         content => content?,
     };
-    // Whoever archives beside this may have removed it.
+    // Another archiving may have removed it meanwhile.
     let is_other = content.is_some_and(|content| blake3::hash(&content).to_hex().as_str() != blake3);
     Ok(is_other.then(|| "was replaced, and is not what it was".to_owned()))
 }
@@ -143,7 +143,7 @@ fn whole(storage: &Storage, manifest: &Manifest, path: &str, entry: &BesideEntry
     let detail = if hash != entry.blake3 {
         Some("does not match its hash")
     } else if path == VIEWS && manifest.version == FORMAT_VERSION && content != views::text(manifest).as_bytes() {
-        Some("is not what its tables come to")
+        Some("does not match its tables")
     } else {
         None
     };

@@ -43,7 +43,7 @@ use super::pass::{Collect, Pass, Rest, UnitResult};
 
 pub use listing::{Listing, TableLine, list};
 
-/// What archiving came to.
+/// The result of archiving.
 #[derive(Debug, Clone)]
 pub struct Archived {
     pub as_of: Micros,

@@ -123,7 +123,7 @@ pub fn differences(outcome: &Outcome) -> RecordBatch {
     differences_batch(&outcome.differences.iter().map(DifferenceRow::from).collect::<Vec<_>>())
 }
 
-/// What an archiving came to, by its manifest and the outcome of its pass.
+/// The result of an archiving, from its manifest and the outcome of its pass.
 pub fn night(manifest: &Manifest, outcome: &Outcome) -> RecordBatch {
     let by_table = |of: fn(&TableTally) -> Json| -> Json {
         outcome.tables.iter().map(|(table, tally)| ((*table).to_owned(), of(tally))).collect::<serde_json::Map<_, _>>().into()

@@ -231,7 +231,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// What differed, and what it all came to.
+    /// What differed, and the counts.
     fn night(&self, outcome: &Outcome) -> Result<()> {
         let manifest = self.reader.manifest();
         let as_of = day::stamp(Micros(manifest.as_of));
@@ -278,7 +278,7 @@ fn difference(found: &RecordBatch, expected: &RecordBatch) -> Option<String> {
         .filter(|(_, (a, b))| !same_cells(a, b))
         .map(|(index, (a, b))| {
             let row = (0..a.len()).find(|&row| !same_cells(&a.slice(row, 1), &b.slice(row, 1))).unwrap_or_default();
-            format!("row {} is not what its evidence comes to: column {}", row + 1, name(index))
+            format!("row {} is not what its evidence gives: column {}", row + 1, name(index))
         })
         .next()
 }

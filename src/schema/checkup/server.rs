@@ -47,7 +47,7 @@ pub async fn tls(connection: &mut PgConnection, target: &Target, pooled: bool) -
     } else if secret && target.knows_the_server() {
         Check::ok("tls", format!("{version}, and nobody else can be taken for the server"))
     } else if secret {
-        Check::note("tls", format!("{version}, but whoever stands in between could be taken for the server"), REMEDY)
+        Check::note("tls", format!("{version}, but a man in the middle could be taken for the server"), REMEDY)
     } else if pooled {
         Check::note("tls", "whether the way to the pooler is encrypted cannot be seen from here", REMEDY)
     } else {

@@ -207,7 +207,7 @@ impl ArchiveWriter {
 #[derive(Debug)]
 struct Staging {
     path: PathBuf,
-    /// Locked as long as the job lives; the system lets go of it when the process ends, however it ends.
+    /// Locked while the job runs; the system releases it when the process ends, however it ends.
     _lock: File,
     _temporary: Option<TempDir>,
 }

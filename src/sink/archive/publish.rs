@@ -1,5 +1,5 @@
 //! The last act of archiving: what may exist is announced, files take their places, the manifest, `_latest.json`, and only
-//! then what stands beside the tables, and is removed what was replaced. Wherever this is cut off, `_latest.json` names a
+//! then what stands beside the tables, and at last what was replaced is removed. Wherever this is cut off, `_latest.json` names a
 //! manifest whose tables are all there, and what stands beside them is of this state or of the one before.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -36,7 +36,7 @@ impl Pending {
     }
 }
 
-/// What publishing came to.
+/// The result of publishing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Published {
     pub written: u64,

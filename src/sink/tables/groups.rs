@@ -15,9 +15,9 @@ use crate::model::rollups::Rollup;
 use crate::model::rows::schema_of;
 use crate::parallel;
 
-/// Cells of a row group: so many are put together at a time, on each thread. A megabyte or two, whatever the table.
+/// Cells of a row group: each thread puts this many together at a time. A megabyte or two, whatever the table.
 pub const ROW_GROUP_CELLS: usize = 1 << 17;
-/// A list of miners takes as much as so many cells.
+/// A list of miners takes as much memory as this many cells.
 const JSON_CELLS: usize = 1 << 9;
 
 /// A table whose rows are known, and put together by row group when these have their turn.
@@ -37,7 +37,7 @@ pub struct OrderedRows<B> {
     batch: B,
 }
 
-/// So many rows in the columns of `R`, a stretch of them as `batch` has it.
+/// `count` rows in the columns of `R`; `batch` gives any range of them.
 pub fn ordered_rows<R: Rollup, B: Fn(Range<usize>) -> RecordBatch + Send + Sync>(count: usize, batch: B) -> OrderedRows<B> {
     let cells = R::COLUMNS.iter().map(|column| if column.kind == Type::Json { JSON_CELLS } else { 1 });
     OrderedRows { schema: schema_of(R::COLUMNS), count, in_group: ROW_GROUP_CELLS / cells.sum::<usize>(), batch }

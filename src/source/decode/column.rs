@@ -61,7 +61,7 @@ impl Builder {
         Builder { values, nulls: Vec::new(), nullable }
     }
 
-    /// Makes room for so many rows.
+    /// Reserves room for this many rows.
     pub fn reserve(&mut self, rows: usize) {
         match &mut self.values {
             Values::Int32(values) => values.reserve(rows),

@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use super::column::{Mismatch, OptionalTexts};
 use crate::model::sanitize::{SanitizedError, error_of};
 
-/// The same few errors come again and again, and sanitizing is slow. So many are remembered, and the memory is bounded.
+/// The same few errors come again and again, and sanitizing is slow. At most this many are remembered, so the memory is bounded.
 const REMEMBERED_MAX: usize = 1024;
 /// A longer error is seldom repeated to the letter.
 const REMEMBERED_BYTES_MAX: usize = 4096;

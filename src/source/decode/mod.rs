@@ -105,7 +105,7 @@ impl Decoder {
         }
     }
 
-    /// Makes room for so many rows at once.
+    /// Reserves room for this many rows at once.
     pub fn reserve(mut self, rows: usize) -> Decoder {
         self.columns.iter_mut().for_each(|column| column.reserve(rows));
         self
@@ -140,7 +140,7 @@ impl Decoder {
         RecordBatch::try_new(self.schema.clone(), arrays).map_err(|e| self.error(format!("cannot build a batch: {e}")))
     }
 
-    /// The last batch, once the stream has come to its end.
+    /// The last batch, once the stream has ended.
     pub fn finish(mut self) -> Result<RecordBatch> {
         match self.state {
             State::Ended => self.take_batch(),

@@ -321,7 +321,7 @@ fn units_out_of_order_or_left_out_are_refused() {
     assert_eq!(names(parent.path()), [""; 0]);
 }
 
-/// What reading all of a folder comes to.
+/// The result of reading a whole folder.
 fn read_all(dir: &Path) -> Result<()> {
     let folder = Folder::open_to_read(dir)?;
     for unit in units(&folder.snapshot().runs) {

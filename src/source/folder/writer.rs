@@ -113,7 +113,7 @@ impl SnapshotWriter {
             let (name, entry) = file.finish()?;
             manifest.files.insert(name, entry);
         }
-        // The manifest comes last, then the name: whoever sees the folder sees all of it.
+        // The manifest comes last, then the name: a folder that can be seen is complete.
         std::fs::write(self.folder.path(MANIFEST), manifest.seal()).doing(ErrorKind::Io, || doing(&self.target))?;
         self.folder.commit()
     }

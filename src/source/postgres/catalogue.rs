@@ -11,7 +11,7 @@ use crate::source::TABLES;
 #[derive(Debug, Clone, Default)]
 pub struct FoundTable {
     pub name: String,
-    /// At most about so many rows; `None` where nobody can tell without counting.
+    /// An upper estimate of its rows; `None` where only counting could tell.
     pub rows: Option<f64>,
     /// There is a B-tree whose first column is `run_id`.
     pub run_index: bool,

@@ -72,7 +72,7 @@ pub fn check(found: &[FoundTable]) -> Result<Contract> {
     let stats = checker.stored(Layout::stats(&wide_leads));
     let miners = checker.stored(Layout::stored::<MinerStat>());
     let subnet = checker.stored(Layout::stored::<SubnetStat>());
-    // Most databases have none, and nothing is to be said of that.
+    // Usually absent; no note.
     let legacy = checker.select(Layout::stored::<LegacyScore>());
     if stats.is_some() && wide_leads.is_empty() {
         checker.notes.push(format!("{} has no era5_score_…h columns", ForecastStat::TABLE));

@@ -39,7 +39,7 @@ use crate::model::rows::{rows_from_batch, stats_from_batch, stats_schema};
 use crate::model::time::Micros;
 use crate::postgres::{Target, guarded, literal, schema_of, set_search_path};
 
-/// So many rows of a spool are decoded before they are written.
+/// Rows of a spool that are decoded before they are written.
 const SPOOL_BATCH_ROWS: usize = 1 << 16;
 
 /// A database, its schema checked, its snapshot pinned on every connection.
@@ -189,7 +189,7 @@ impl Postgres {
         Ok(rows)
     }
 
-    /// The spool of a table, made by whoever needs it first while the others wait.
+    /// The spool of a table, made by the first thread that needs it, while the others wait.
     fn spool(&self, reader: &mut Reader, selection: &Selection) -> Result<Arc<Spool>> {
         let slot = self.spools.get(selection.layout.table).expect("one for each table of runs");
         let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);

@@ -9,7 +9,7 @@ use crate::postgres::{literal, readable_json};
 use crate::source::decode::{MISSING_FLOAT, MISSING_INT, MISSING_TEXT, SEPARATOR, WITH_ID, is_key};
 use crate::source::layout::LayoutColumn;
 
-/// A table of at most so many rows is scanned for each run where it has no index on it.
+/// A table of at most this many rows is scanned for each run where it has no index on it.
 pub const SCANNED_ROWS_MAX: f64 = 100_000.0;
 
 /// How the rows of one run are found.

@@ -13,7 +13,7 @@ use crate::error::{Context, Error, ErrorKind, Result};
 /// Good-bye to a server that may have gone already.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A connection with a runtime of its own: whoever waits for an answer watches the socket, and no thread wakes another.
+/// A connection with a runtime of its own: the thread that waits for an answer watches the socket itself, so no thread wakes another.
 #[derive(Debug)]
 pub struct Reader {
     connection: PgConnection,

@@ -20,9 +20,9 @@ use crate::model::changes::{Changed, Counters, Known, Position};
 use crate::model::ids::RunId;
 use crate::model::time::Micros;
 
-/// Ids are drawn a moment before their transaction has a number: so many may have been.
+/// Ids are drawn a moment before their transaction has a number: at most this many were drawn in between.
 const IDS_BEFORE: i64 = 10_000;
-/// A score is timed when it is computed, by the clock of whoever does that, and written later.
+/// A score is timed when it is computed, by the clock of the process that computes it, and written later.
 const MICROS_BEFORE: i64 = 6 * 3600 * 1_000_000;
 
 /// A smaller part of a table is not worth a connection.
@@ -257,7 +257,7 @@ impl Postgres {
     }
 }
 
-/// Conditions that cut a table into so many parts. What was appended after its size was asked for belongs to the last one.
+/// Conditions that cut a table into this many parts. What was appended after its size was asked for belongs to the last one.
 fn parts(pages: i64, parts: i64) -> Vec<String> {
     let parts = parts.clamp(1, (pages / PART_PAGES_MIN).max(1));
     let starts: Vec<i64> = (0..parts).map(|part| pages * part / parts).collect();
