@@ -9,8 +9,13 @@
 //!                                        parallel)
 //! ```
 //!
-//! A unit is all runs that share a `forecast_run_id`, mostly one. What may import what, and why the rooms are as they are,
-//! is in `docs/design.md`; `tests/tidy.rs` holds it.
+//! A unit is all runs that share a `forecast_run_id`, mostly one. A room imports only rooms left of it, and none beside it:
+//!
+//! ```text
+//!  error ← {postgres, files, model, parallel} ← archive ← {source, rollup, diff, sink, schema} ← generate ← pipeline ← cli ← main
+//! ```
+//!
+//! Why the rooms are as they are is in `docs/design.md`; `tests/tidy.rs` holds them to it.
 //!
 //! The program `recount` is a thin layer over this library. Other programs can do four things with it: [`open`] a source,
 //! [`recompute`] what its evidence gives, [`compare`] that with what is stored, and write down either, as Parquet tables of

@@ -113,6 +113,19 @@ fn rooms_import_only_what_is_below_them() {
     }
 }
 
+/// The layers as the pages draw them, from the bottom to the top; `mark` stands around each name.
+fn drawn(mark: &str) -> String {
+    let row = |rooms: &&[&str]| rooms.iter().map(|room| format!("{mark}{room}{mark}")).collect::<Vec<_>>().join(", ");
+    let brace = |rooms: &&[&str]| if rooms.len() > 1 { format!("{{{}}}", row(rooms)) } else { row(rooms) };
+    LAYERS.iter().map(brace).chain([format!("{mark}main{mark}")]).collect::<Vec<_>>().join(" ← ")
+}
+
+#[test]
+fn the_house_is_drawn_as_it_is() {
+    assert!(read("docs/design.md").contains(&drawn("`")), "docs/design.md: {}", drawn("`"));
+    assert!(read("src/lib.rs").contains(&format!("//!  {}\n", drawn(""))), "src/lib.rs: {}", drawn(""));
+}
+
 #[test]
 fn a_wrong_import_is_seen() {
     let wrong = |path, text| wrong_imports(path, text).len();
@@ -195,7 +208,20 @@ fn outside_home(path: &str, text: &str, name: &str, homes: &[String]) -> bool {
     let (shipped, _) = split_tests(&code);
     let inside = path.strip_prefix("src/").unwrap_or(path);
     let at_home = homes.iter().any(|home| inside == home || inside.starts_with(&format!("{home}/")));
+    // The crate's own name for itself is another than that of its package.
+    let name = if name == "md-5" { "md5" } else { name };
     !at_home && !is_test(path) && names_crate(shipped, &name.replace('-', "_"))
+}
+
+/// Named in Cargo.toml alone, to choose its features.
+const UNNAMED: [&str; 1] = ["reqwest"];
+
+/// Whether anything in a home of docs/design.md names the crate. `tests` is the home of those that only tests use.
+fn uses(home: &str, name: &str) -> bool {
+    let elsewhere =
+        |path: &str, text: &str| outside_home(path, text, name, &[]) && outside_home(path, text, name, &[home.to_owned()]);
+    let all = |path: &str, text: &str| outside_home(path, text, name, &[]);
+    home == "tests" || UNNAMED.contains(&name) || sources().iter().any(|(path, text)| all(path, text) && !elsewhere(path, text))
 }
 
 #[test]
@@ -211,6 +237,9 @@ fn every_library_stays_in_its_homes() {
             assert!(!outside_home(&path, &text, name, homes), "{path} uses {name}, whose homes are {homes:?}");
         }
     }
+    let unused =
+        homes.iter().flat_map(|(name, homes)| homes.iter().filter(|home| !uses(home, name)).map(move |home| (home, name)));
+    assert_eq!(unused.collect::<Vec<_>>(), [], "docs/design.md: homes in which nothing uses the crate");
 }
 
 #[test]

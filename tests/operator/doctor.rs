@@ -416,5 +416,5 @@ fn what_is_wrong_around_the_job_is_named() {
     write("old.prom", "recount_last_success_timestamp_seconds{command=\"reconcile\",name=\"old\"} 1700000000\n");
     metrics("old.prom").only(&["last_night"]).has("last_night", "fault", "days ago");
     recount(["reconcile", "-q", "--metrics", &path("new.prom")]).env("DATABASE_URL", &url).run().ends_with(1);
-    metrics("new.prom").only(&[]).has("last_night", "ok", "was");
+    metrics("new.prom").only(&[]).has("last_night", "ok", "finished");
 }

@@ -161,9 +161,9 @@ fn last_night(file: &Path, now: f64, max_age: f64) -> Vec<Check> {
         }
         Ok(None) => Check::fault("last_night", format!("{shown} knows of no job that finished"), see),
         Ok(Some(at)) if now - at > max_age => {
-            Check::fault("last_night", format!("the last job that finished did so {} ago", age(now - at)), see)
+            Check::fault("last_night", format!("the last job finished {} ago", age(now - at)), see)
         }
-        Ok(Some(at)) => Check::ok("last_night", format!("the last job that finished did so {} ago", age(now - at))),
+        Ok(Some(at)) => Check::ok("last_night", format!("the last job finished {} ago", age(now - at))),
     }];
     checks.push(machine::disk("metrics_disk", crate::files::folder_of(file), 0));
     checks
