@@ -1,4 +1,4 @@
-//! What stands beside the tables under names that stay: the newest state of what has one for each archiving, for who reads a file
+//! What stands beside the tables under names that stay: the newest state of what has one for each archiving, for readers of a file
 //! without a thought of `as_of`, and the tables as views. It is replaced whole, once the manifest that names it is in force.
 
 use std::sync::Arc;

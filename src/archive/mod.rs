@@ -35,7 +35,7 @@ pub const LATEST: &str = "_latest.json";
 pub const PENDING: &str = "_pending.json";
 /// Files on their way to their places.
 pub const STAGING: &str = "_staging";
-/// Below it, under their own paths, the files that the last archiving replaced: who reads by the manifest of before still finds them.
+/// Below it, under their own paths, the files that the last archiving replaced: readers that hold the previous manifest still find them.
 /// No engine that reads a table's folder does.
 pub const REPLACED: &str = "_replaced";
 /// The folder of the manifests.

@@ -136,7 +136,7 @@ pub struct Global {
     /// No progress and no warnings; the terminal report is its headline only
     #[arg(short, long, global = true, conflicts_with = "verbose", help_heading = "Global options")]
     pub quiet: bool,
-    /// Tell on stderr what is being done; -vv tells more
+    /// Say on stderr what is being done; -vv says more
     #[arg(short, long, global = true, action = ArgAction::Count, help_heading = "Global options")]
     pub verbose: u8,
     /// Form of messages on stderr: for people, or one JSON object a line
@@ -168,7 +168,7 @@ pub enum Command {
     /// Compare as reconcile does, and write differences.parquet
     #[command(after_help = DIFF_EXAMPLES)]
     Diff(Diff),
-    /// Tell why a row of weather_forecast_stats is what it is: rule by rule, down to the rows behind each value
+    /// Explain a row of weather_forecast_stats rule by rule, down to the rows behind each value
     #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain(Explain),
     /// List what a diff folder or a saved report holds, row by row
@@ -186,7 +186,7 @@ pub enum Command {
     /// Check every file of an archive, and recompute every rollup in it
     #[command(after_help = VERIFY_EXAMPLES)]
     Verify(Verify),
-    /// Ask an archive in SQL
+    /// Query an archive with SQL
     #[command(after_help = QUERY_EXAMPLES)]
     Query(Query),
     /// Make a plausible validator to try things on
@@ -215,7 +215,7 @@ pub enum Command {
     /// Write what a nightly job needs: settings, roles, a script, a timer
     #[command(after_help = INIT_EXAMPLES)]
     Init(Init),
-    /// Look at all that a job needs, and tell what stands in its way
+    /// Check all that a job needs, and say what is missing or wrong
     #[command(after_help = DOCTOR_EXAMPLES)]
     Doctor(Doctor),
     /// Show the settings in force and where each came from
@@ -283,10 +283,10 @@ pub struct Archive {
     /// Archive only these tables; without evidence, nothing can be recomputed from it
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', help_heading = "Archives")]
     pub tables: Option<Vec<String>>,
-    /// Let go of what only the archive still has of these runs: 7, 7..12, 7.. or ..12
+    /// Remove what only the archive still has of these runs: 7, 7..12, 7.. or ..12
     #[arg(long, value_name = "A..B", help_heading = "Archives")]
     pub forget: Option<RunRange>,
-    /// Write days anew that only the archive still has, in the format and --encoding of today
+    /// Rewrite the days that only the archive still has, in the newest format and with --encoding
     #[arg(long, help_heading = "Archives")]
     pub rewrite: bool,
     #[command(flatten)]

@@ -50,7 +50,7 @@ pub fn scoring(settings: &Settings) -> Json {
     scoring_as_json(&settings.scoring)
 }
 
-/// As [`scoring`], for who has no settings of a command line.
+/// As [`scoring`], for callers that have no settings of a command line.
 pub fn scoring_as_json(scoring: &Scoring) -> Json {
     let mut shown = Settings::default();
     shown.scoring = scoring.clone();

@@ -48,13 +48,13 @@ pub struct Afterwards {
     pub on_result: Option<String>,
 }
 
-/// Look at everything that a job needs.
+/// Check everything that a job needs.
 #[derive(Debug, Args)]
 pub struct Doctor {
     /// PostgreSQL URL, snapshot folder or archive; without it, DATABASE_URL is taken
     #[arg(value_name = "SOURCE")]
     pub source: Option<String>,
-    /// Ask for what `reconcile --apply` needs too
+    /// Check what `reconcile --apply` needs too
     #[arg(long)]
     pub apply: bool,
     /// Folder for the state of incremental jobs
@@ -69,7 +69,7 @@ pub struct Doctor {
     /// Metrics that the nightly job writes
     #[arg(long, value_name = "FILE")]
     pub metrics: Option<PathBuf>,
-    /// Age from which the last good night is told as too old: 36h, 2d
+    /// Age from which the last good night is reported as too old: 36h, 2d
     #[arg(long, value_name = "TIME", default_value = "36h", value_parser = parse_duration)]
     pub max_age: Duration,
     #[command(flatten)]
@@ -88,7 +88,7 @@ pub struct Init {
     /// The validator's database
     #[arg(long, value_name = "URL")]
     pub database_url: Option<String>,
-    /// Write without being asked
+    /// Write without asking
     #[arg(long)]
     pub yes: bool,
 }

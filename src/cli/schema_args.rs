@@ -47,7 +47,7 @@ pub struct Migrate {
     /// Record by triggers which runs are written to, so that incremental jobs miss nothing; again: remove old records
     #[arg(long)]
     pub track_changes: bool,
-    /// Take these triggers and their records back
+    /// Remove these triggers and their records
     #[arg(long, conflicts_with = "track_changes")]
     pub no_track_changes: bool,
     /// Hold the validator's pause lock meanwhile, so that its workers start nothing
@@ -64,7 +64,7 @@ pub enum MigrateAction {
     Status,
 }
 
-/// Carry the schema to its narrow form.
+/// Change the schema to its narrow form.
 #[derive(Debug, Args)]
 pub struct Phase2 {
     #[command(subcommand)]
@@ -76,9 +76,9 @@ pub struct Phase2 {
 
 #[derive(Debug, Subcommand)]
 pub enum Phase2Action {
-    /// Note who writes weather_forecast_stats, by triggers on it, and tell who did
+    /// Record by triggers who writes weather_forecast_stats, and list who did
     Watch {
-        /// Take the triggers off again
+        /// Remove the triggers
         #[arg(long)]
         stop: bool,
     },
@@ -200,9 +200,9 @@ pub enum StepsAction {
         #[arg(long)]
         apply: bool,
     },
-    /// Take a job of recover or backfill back
+    /// Undo a job of recover or backfill
     Undo {
-        /// The job, as it was told
+        /// The job's id, as it was printed
         job: String,
     },
 }

@@ -71,7 +71,7 @@ pub struct RowKey {
 }
 
 impl fmt::Display for RowKey {
-    /// As reports name a row, `run 7, miner 12`; as `{:#}` with the columns' names, for who has to look it up.
+    /// As reports name a row, `run 7, miner 12`; as `{:#}` with the columns' names, to look it up by.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let parts = if f.alternate() {
             [

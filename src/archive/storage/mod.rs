@@ -97,7 +97,7 @@ impl Storage {
         self.look(path).map(|seen| seen.content)
     }
 
-    /// The whole content of a file that a manifest names, be it that an archiving has replaced it meanwhile.
+    /// The whole content of a file that a manifest names, even where an archiving has replaced it meanwhile.
     pub fn read_or_replaced(&self, path: &str) -> Result<Option<Bytes>> {
         match self.read(path)? {
             None => self.read(&replaced(path)),
@@ -105,7 +105,7 @@ impl Storage {
         }
     }
 
-    /// Parts of a file that a manifest names, be it that an archiving has replaced it meanwhile; it has all of them.
+    /// Parts of a file that a manifest names, even where an archiving has replaced it meanwhile; all of them lie within it.
     #[cfg(feature = "query")]
     pub fn read_ranges(&self, path: &str, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
         match &self.kind {
@@ -194,7 +194,7 @@ impl Storage {
         }
     }
 
-    /// Puts a file that was replaced aside, if it is there, for who still reads by the manifest of before.
+    /// Puts a replaced file aside, if it is there, for readers that hold the previous manifest.
     pub fn set_aside(&self, path: &str) -> Result<()> {
         match &self.kind {
             Kind::Folder(root) => set_aside(root, path).map_err(|e| self.failed("setting aside", path, e)),

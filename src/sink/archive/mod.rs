@@ -107,7 +107,7 @@ impl ArchiveWriter {
         Ok(())
     }
 
-    /// Writes a partition without rows, so that who reads the table finds its columns. One that has a file already keeps it.
+    /// Writes a partition without rows, so that readers of the table find its columns. A partition that has a file already keeps it.
     pub fn write_empty(&mut self, table: &Table, partition: &str) -> Result<()> {
         if self.has_files(table, Some(partition)) {
             return Ok(());

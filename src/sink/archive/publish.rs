@@ -107,7 +107,7 @@ impl ArchiveWriter {
         put.map_err(|e| e.hint("all tables are archived; run it again, so that what stands beside them follows"))
     }
 
-    /// What was replaced stays until the next archiving: who reads by the manifest of before finds it. What the last one has left goes.
+    /// What was replaced stays until the next archiving, for readers that hold the previous manifest. What the last archiving left is removed.
     fn set_aside(&self, removed: &[String]) -> Result<()> {
         let old = self.there.keys().filter(|path| paths::before_replaced(path).is_some());
         old.into_iter().try_for_each(|path| self.storage.remove(path))?;
