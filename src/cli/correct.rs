@@ -119,7 +119,7 @@ pub fn web_sync<'t>(tables: impl Iterator<Item = &'t TableCounts>) -> String {
     if taken + not_taken == 0 {
         return String::new();
     }
-    format!("web sync: it will pick up {} by their updated_at, and not {}\n", counted(taken, "row"), counted(not_taken, "row"))
+    format!("web sync: by updated_at it will pick up {taken} of {}\n", counted(taken + not_taken, "corrected row"))
 }
 
 fn headline(applied: &Applied, planned: bool) -> String {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value as Json, json};
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::job::Watch;
 use crate::model::writing::{JobCells, JobLine, TableCounts, Undoing};
 use crate::pipeline;
@@ -28,8 +28,47 @@ pub fn undo(args: &Undo, global: &Global) -> Result<Status> {
     let settings = resolve_layers(global, None, args.target.database_url.as_deref(), args.beside.flags())?;
     let monitor = Monitor::start(global.quiet)?;
     let options = Undoing { updated_at: settings.updated_at, pause_validator: args.beside.pause_validator };
-    let applied = pipeline::undo(super::correct::database(&settings, HINT)?, &args.job, &options, &monitor)?;
+    let url = super::correct::database(&settings, HINT)?;
+    let job = match &args.job {
+        Some(job) => whole_id(url, job, &monitor)?,
+        None => last_job(url, &monitor)?,
+    };
+    let applied = pipeline::undo(url, &job, &options, &monitor)?;
     report_applied("undo", &applied, false, &settings, monitor)
+}
+
+/// Characters of an id that are enough to look for it.
+const ID_MIN: usize = 4;
+
+/// The id of the one job that begins so. What cannot be the beginning of an id is left to who reads ids.
+pub fn whole_id(url: &str, beginning: &str, watch: &dyn Watch) -> Result<String> {
+    const WHOLE: usize = 36;
+    let may_be = beginning.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
+    if !may_be || !(ID_MIN..WHOLE).contains(&beginning.len()) {
+        return Ok(beginning.to_owned());
+    }
+    let mut jobs = pipeline::jobs(url, watch)?;
+    jobs.retain(|job| job.id.starts_with(&beginning.to_ascii_lowercase()));
+    let doing = || format!("looking for job {beginning}");
+    match jobs.as_slice() {
+        [job] => Ok(job.id.clone()),
+        [] => Err(Error::new(ErrorKind::Usage, doing(), "there is no job with such an id").hint("`recount jobs` lists them")),
+        jobs => {
+            let ids: Vec<&str> = jobs.iter().map(|job| job.id.as_str()).collect();
+            Err(Error::new(ErrorKind::Usage, doing(), format!("{} jobs begin so: {}", ids.len(), ids.join(", ")))
+                .hint("give more of the id"))
+        }
+    }
+}
+
+/// The newest job that corrected rollups, is no undo and was not undone.
+fn last_job(url: &str, watch: &dyn Watch) -> Result<String> {
+    let jobs = pipeline::jobs(url, watch)?;
+    let corrected = |job: &&JobLine| job.undoes.is_none() && job.undone_by.is_none() && !job.command.starts_with("steps");
+    jobs.iter().find(corrected).map(|job| job.id.clone()).ok_or_else(|| {
+        Error::new(ErrorKind::Usage, "looking for the last job", "no job has corrected anything that was not undone")
+            .hint("`recount jobs` lists them; an undo is undone by its id")
+    })
 }
 
 /// `recount jobs`.
@@ -50,7 +89,7 @@ fn jobs(action: Option<&JobsAction>, settings: &Settings, watch: &dyn Watch) -> 
             (json!({"version": 1, "command": "jobs", "jobs": jobs}), list(&jobs, look))
         }
         Some(JobsAction::Show { job }) => {
-            let (job, cells) = pipeline::show(url, job, watch)?;
+            let (job, cells) = pipeline::show(url, &whole_id(url, job, watch)?, watch)?;
             (json!({"version": 1, "command": "jobs show", "job": job, "changes": cells}), shown(&job, &cells, look))
         }
         Some(JobsAction::Prune { keep, yes }) => {

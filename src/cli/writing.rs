@@ -24,6 +24,8 @@ Exit status: 0 all corrected, 1 something was left or only written down, 2 error
 pub const UNDO_EXAMPLES: &str = "\
 Examples:
   recount undo 01234567-89ab-cdef-0123-456789abcdef
+  recount undo 01234567                                         (the beginning of an id, where one job has it)
+  recount undo --last
   recount jobs                                                  (lists the ids)
 
 An undo is a job like any other: it can be undone. Exit status as for apply.";
@@ -177,9 +179,12 @@ pub struct Apply {
 
 #[derive(Debug, Args)]
 pub struct Undo {
-    /// Id of the job
-    #[arg(value_name = "JOB")]
-    pub job: String,
+    /// Id of the job, or its beginning
+    #[arg(value_name = "JOB", required_unless_present = "last", conflicts_with = "last")]
+    pub job: Option<String>,
+    /// The newest job that corrected rollups and was not undone
+    #[arg(long)]
+    pub last: bool,
     #[command(flatten)]
     pub target: WrittenDatabase,
     #[command(flatten)]
@@ -198,7 +203,7 @@ pub struct Jobs {
 pub enum JobsAction {
     /// Show one job, and what it changed by column
     Show {
-        /// Id of the job
+        /// Id of the job, or its beginning
         #[arg(value_name = "JOB")]
         job: String,
     },

@@ -88,7 +88,7 @@ fn d7_who_is_newest_stays_the_newest() {
     assert!(counts["picked_up"].as_u64() > Some(0) && counts["not_picked_up"].as_u64() > Some(0), "{counts}");
     let changed = counts["updated"].as_u64().unwrap() + counts["inserted"].as_u64().unwrap();
     assert_eq!(counts["picked_up"].as_u64().unwrap() + counts["not_picked_up"].as_u64().unwrap(), changed);
-    on(&one, &["jobs", "show", &last_job(&one)]).succeeds().stdout_has("web sync: it will pick up");
+    on(&one, &["jobs", "show", &last_job(&one)]).succeeds().stdout_has("web sync: by updated_at it will pick up");
 
     // A new row is as old as its evidence.
     let inserted = "SELECT count(*) FROM weather_forecast_stats s JOIN weather_miner_responses r USING (run_id, miner_uid)

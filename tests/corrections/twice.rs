@@ -30,6 +30,31 @@ fn a_diff_is_applied_once_and_a_job_undone_once() {
 }
 
 #[test]
+fn a_job_is_named_by_the_beginning_of_its_id_or_as_the_last() {
+    let db = database();
+    drifted(&db, 3, 6, 5);
+    on(&db, &["undo", "--last"]).ends_with(2).stderr_has("no job has corrected anything");
+    let before = dump(&db);
+    on(&db, &["reconcile", "--apply", "--prune-extra"]).succeeds();
+    let job = last_job(&db);
+    on(&db, &["jobs", "show", &job[..8]]).succeeds().stdout_has(&job);
+    on(&db, &["jobs", "show", "no-id"]).ends_with(2);
+    // An id that begins as the job's does.
+    db.execute(&format!(
+        "INSERT INTO recount.rollup_jobs (id, command, started_at, source) SELECT '{}-0000-4000-8000-000000000000', 'steps recover', now(), 'v'",
+        &job[..8]
+    ));
+    on(&db, &["undo", &job[..8]]).ends_with(2).stderr_has("2 jobs begin so").stderr_has(&job);
+    on(&db, &["undo", "00000000"]).ends_with(2).stderr_has("no job with such an id");
+    assert_ne!(dump(&db), before);
+    on(&db, &["undo", "--last"]).succeeds();
+    assert_eq!(dump(&db), before);
+    on(&db, &["undo", "--last"]).ends_with(2).stderr_has("an undo is undone by its id");
+    on(&db, &["undo"]).ends_with(2).stderr_has("JOB");
+    on(&db, &["undo", &job, "--last"]).ends_with(2);
+}
+
+#[test]
 fn a_file_of_sql_is_never_written_over() {
     let (db, folder) = (database(), tempfile::tempdir().unwrap());
     drifted(&db, 3, 6, 5);
