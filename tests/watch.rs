@@ -30,6 +30,23 @@ fn days_pass(db: &Database, days: u32) {
 }
 
 #[test]
+fn the_status_tells_each_step_of_the_way() {
+    let db = validator("45");
+    let status = || on(&db, &["phase2", "status"]).succeeds();
+    status().stdout_has("the columns are wide").stdout_has("nobody is watched").stdout_has("proof: none");
+    on(&db, &["phase2", "watch"]).succeeds();
+    on(&db, &["phase2", "check", "--writers-moved"]).succeeds();
+    status().stdout_has("watched since").stdout_has("option table, ready");
+    on(&db, &["phase2", "apply"]).succeeds();
+    status().stdout_has("option table, applied at").stdout_has("recount phase2 revert");
+    on(&db, &["phase2", "finish", "--yes", "--min-age", "0m"]).succeeds();
+    status().stdout_has("option table, final since");
+    let json = on(&db, &["phase2", "status", "--format", "json"]).succeeds().json();
+    assert_eq!((json["state"].as_str(), json["option"].as_str()), (Some("finished"), Some("table")));
+    assert_eq!(json["proofs"][0]["ready"], true);
+}
+
+#[test]
 fn nobody_is_ready_who_was_not_watched_for_long() {
     let db = validator("41");
     let check = |more: &[&str]| on(&db, &[&["phase2", "check", "--format", "json"], more].concat());

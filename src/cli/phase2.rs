@@ -7,7 +7,9 @@ use crate::model::filter::ColumnFilter;
 use crate::model::job::Job;
 use crate::model::time::Micros;
 use crate::pipeline;
-use crate::schema::phase2::{self, Change, Keep, Loss, Moved, Options, Proof, Remark, Statement, Watch, Way, Writer};
+use crate::schema::phase2::{
+    self, Change, Keep, Loss, Moved, Options, Proof, Proved, Remark, Stage, Standing, Statement, Watch, Way, Writer,
+};
 
 use super::args::Global;
 use super::migrate::database;
@@ -29,6 +31,7 @@ pub fn run(phase2: &Phase2, global: &Global) -> Result<Status> {
     let settings = resolve_whole(global, flags, phase2.database_url.as_deref())?;
     let url = database(&settings)?;
     match &phase2.action {
+        Phase2Action::Status => output::print(&standing(&interruptible(phase2::status(url))?, &settings))?,
         Phase2Action::Watch { stop: true } => {
             interruptible(phase2::unwatch(url))?;
             output::print(&told("phase2 watch --stop", std::iter::empty(), &settings))?;
@@ -101,6 +104,46 @@ fn moved(names: Option<&[String]>) -> Moved {
         Some(names) if names.iter().all(String::is_empty) => Moved::All,
         Some(names) => Moved::Named(names.to_vec()),
     }
+}
+
+/// Where Phase 2 stands, and what comes next.
+fn standing(standing: &Standing, settings: &Settings) -> String {
+    let Standing { stage, watch, proofs } = standing;
+    let (way, at) = match stage {
+        Stage::Wide => (None, None),
+        Stage::Applied { way, at } | Stage::Finished { way, at } => (Some(way.name()), Some(at.iso())),
+    };
+    if settings.format == Format::Json {
+        let proof = |p: &Proved| json!({"id": p.id, "option": p.way.name(), "ready": p.ready, "at": p.at.iso()});
+        let proofs: Vec<Json> = proofs.iter().map(proof).collect();
+        return format!(
+            "{:#}\n",
+            json!({"version": 1, "command": "phase2 status", "state": stage.name(), "option": way, "at": at,
+                   "watched_since": watch.since.map(Micros::iso), "kinds_of_writes": watch.writers.len(), "proofs": proofs})
+        );
+    }
+    let done = match (stage, way.zip(at)) {
+        (Stage::Finished { .. }, Some((way, at))) => format!("option {way}, final since {at}"),
+        (_, Some((way, at))) => {
+            format!("option {way}, applied at {at}; `recount phase2 revert` takes it back, `finish` makes it final")
+        }
+        (_, None) => "the columns are wide".to_owned(),
+    };
+    let mut text = format!("phase2 status: {done}\n");
+    if *stage == Stage::Wide {
+        text += &match watch.since {
+            Some(at) => format!("writers: watched since {}; {} kinds of writes were noted\n", at.iso(), watch.writers.len()),
+            None => "writers: nobody is watched; `recount phase2 watch` begins it\n".to_owned(),
+        };
+        if proofs.is_empty() {
+            text += "proof: none; `recount phase2 check` makes one\n";
+        }
+    }
+    for Proved { id, way, ready, at } in proofs {
+        let found = if *ready { "ready" } else { "not ready" };
+        text += &format!("proof {id}: option {}, {found}, {}\n", way.name(), at.iso());
+    }
+    text
 }
 
 /// Since when the table is watched, and who wrote it.

@@ -18,7 +18,8 @@ that they have not carried to the event log yet, is refused (status 3).";
 
 pub const PHASE2_EXAMPLES: &str = "\
 Examples:
-  recount phase2 watch                                       (the database is DATABASE_URL)
+  recount phase2 status                                      (the database is DATABASE_URL)
+  recount phase2 watch
   recount phase2 check
   recount phase2 plan --option view
   recount phase2 check --keep-wide-in s3://bucket/archive
@@ -76,6 +77,8 @@ pub struct Phase2 {
 
 #[derive(Debug, Subcommand)]
 pub enum Phase2Action {
+    /// Show what was changed, since when writers are watched, and the latest proofs
+    Status,
     /// Record by triggers who writes weather_forecast_stats, and list who did
     Watch {
         /// Remove the triggers

@@ -192,3 +192,28 @@ fn metrics_that_cannot_be_written_are_a_warning() {
     let run = reconciled(&file(&folder), &[&sample()]).ends_with(1);
     run.stderr_has("warning: writing").stderr_has("the job itself is done as its status says").stdout_has("DRIFT");
 }
+
+/// Every series that the rules and the dashboard ask for is one that the page explains, with labels that it has.
+#[test]
+fn rules_and_dashboard_ask_for_what_is_there() {
+    let page = read("docs/operations.md");
+    let rules = page.split("- name: recount").nth(1).unwrap().split("```").next().unwrap();
+    let dashboard: Json = serde_json::from_str(&read("docs/grafana.json")).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    let targets = panels.iter().flat_map(|panel| panel["targets"].as_array().unwrap());
+    let asked: Vec<&str> = targets.map(|target| target["expr"].as_str().unwrap()).chain(rules.lines()).collect();
+    let name = regex::Regex::new(r"\brecount_[a-z_]+").unwrap();
+    let names: std::collections::BTreeSet<&str> =
+        asked.iter().flat_map(|text| name.find_iter(text)).map(|m| m.as_str()).collect();
+    for name in &names {
+        let row = page.lines().find(|line| line.starts_with('|') && line.contains(&format!("`{name}`")));
+        let row = row.unwrap_or_else(|| panic!("docs/operations.md does not explain {name}"));
+        for query in asked.iter().filter(|query| query.contains(&format!("{name}{{"))) {
+            for label in ["table", "column", "class", "group", "cause", "code", "stage"] {
+                let asks = query.contains(&format!("{label}=")) || query.contains(&format!("by ({label})"));
+                assert!(!asks || row.contains(&format!("`{label}`")), "{name} has no label {label}: {query}");
+            }
+        }
+    }
+    assert!(names.len() > 12, "{names:?}");
+}

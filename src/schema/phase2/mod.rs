@@ -16,6 +16,7 @@ mod prove;
 mod readers;
 mod revert;
 mod statements;
+mod status;
 mod table;
 mod watch;
 
@@ -34,6 +35,7 @@ pub(super) use prove::write_rules;
 pub use prove::{Proof, prepare, prove};
 pub use revert::{Loss, finish, loss, revert};
 pub use statements::{Change, Statement};
+pub use status::{Proved, Standing, status};
 pub use table::Remark;
 pub use watch::{Moved, Watch, Writer, unwatch, watch};
 

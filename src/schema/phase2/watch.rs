@@ -129,6 +129,18 @@ pub(super) fn dropped() -> impl Iterator<Item = String> {
 const STAMP: &str = "(SELECT CASE WHEN count(*) FILTER (WHERE tgenabled = 'A') = 2 THEN string_agg(oid || ':' || xmin::text, ' ' ORDER BY oid) END
      FROM pg_trigger WHERE tgrelid = to_regclass('weather_forecast_stats') AND tgname IN ('recount_watch_writes', 'recount_watch_wide'))";
 
+/// What a watch knows, without putting anything in force.
+pub(super) async fn look(connection: &mut PgConnection) -> Result<Watch> {
+    let there: bool = sqlx::query_scalar("SELECT to_regclass('rollup_phase2_writes') IS NOT NULL")
+        .fetch_one(&mut *connection)
+        .await
+        .judged(Task::Read, || "reading who writes weather_forecast_stats".to_owned())?;
+    if !there {
+        return Ok(Watch { since: None, writers: Vec::new() });
+    }
+    Ok(Watch { since: since(connection).await?, writers: writers(connection, None).await? })
+}
+
 /// Since when every write was noted.
 async fn since(connection: &mut PgConnection) -> Result<Option<Micros>> {
     let doing = || "reading since when weather_forecast_stats is watched".to_owned();
