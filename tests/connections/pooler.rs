@@ -87,7 +87,7 @@ fn a_pool_of_sessions_serves_every_command() {
     // What a session of the pool has, the next client gets: nothing may be left in it.
     let set = psql(&url, "SELECT string_agg(name, ' ') FROM pg_settings WHERE source = 'session' AND name <> 'application_name'");
     assert_eq!(set, "\n", "what is set in the pooled session");
-    let left = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'";
+    let left = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database WHERE locktype = 'advisory' AND datname = current_database()";
     assert_eq!(database.rows(left), [[Some("0".to_owned())]]);
 }
 
@@ -109,7 +109,7 @@ fn a_pool_of_transactions_is_refused_before_anything_is_set() {
         run.stderr_has("pool_mode=transaction").stderr_has("connect to the server itself");
     }
     // The pooled session is as it was: it writes, and has no lock.
-    let pid = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'";
+    let pid = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database WHERE locktype = 'advisory' AND datname = current_database()";
     assert_eq!(database.rows(pid), [[Some("0".to_owned())]]);
     let told = psql(&url, "SHOW default_transaction_read_only; CREATE TABLE pooled (x int)");
     assert!(told.starts_with("off\n"), "{told}");

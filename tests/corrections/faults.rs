@@ -61,8 +61,8 @@ fn without_apply_the_server_itself_rejects_writes() {
 fn a_database_without_phase_1_is_refused() {
     let db = database();
     crate::support::conformance::load(&db, "small");
-    on(&db, &["reconcile", "--apply"]).ends_with(2).stderr_has("recount migrate");
-    on(&db, &["jobs"]).ends_with(2).stderr_has("recount migrate");
+    on(&db, &["reconcile", "--apply"]).ends_with(3).stderr_has("recount migrate");
+    on(&db, &["jobs"]).ends_with(3).stderr_has("recount migrate");
 }
 
 #[test]

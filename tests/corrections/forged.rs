@@ -130,7 +130,8 @@ fn the_validators_pause_lock_is_heeded_and_taken() {
         let mut started = command(&db, &["reconcile", "--apply"]);
         let child = started.command().stdout(std::process::Stdio::piped()).spawn().unwrap();
         let asking =
-            "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'recount reconcile' AND query LIKE '%746227728439%'";
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'recount reconcile'
+             AND query LIKE '%746227728439%'";
         while db.psql(asking) == "0" {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }

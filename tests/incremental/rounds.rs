@@ -54,7 +54,8 @@ const MUTATIONS: [&str; 34] = [
     "CREATE TABLE kept (LIKE weather_forecast_component_scores INCLUDING ALL);
      INSERT INTO kept SELECT * FROM weather_forecast_component_scores WHERE run_id <> A OR miner_uid <> M;
      ALTER SEQUENCE weather_forecast_component_scores_id_seq OWNED BY NONE; DROP TABLE weather_forecast_component_scores;
-     ALTER TABLE kept RENAME TO weather_forecast_component_scores",
+     ALTER TABLE kept RENAME TO weather_forecast_component_scores;
+     ALTER TABLE weather_forecast_component_scores ADD FOREIGN KEY (run_id) REFERENCES weather_forecast_runs (id) ON DELETE CASCADE",
     "ALTER TABLE weather_forecast_component_scores RENAME COLUMN rmse TO x; ALTER TABLE weather_forecast_component_scores RENAME COLUMN mse TO rmse;
      ALTER TABLE weather_forecast_component_scores RENAME COLUMN x TO mse",
     // What is rolled back, as a whole and in part; triggers that are off for a moment; counters that are set to zero.

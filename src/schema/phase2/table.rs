@@ -83,7 +83,8 @@ pub(super) async fn read(connection: &mut PgConnection) -> Result<StatsTable> {
             .await
             .judged(Task::Migrate, doing)?;
     let Some((rows, owner)) = found else {
-        return Err(Error::new(ErrorKind::Contract, doing(), "there is no such table").hint("run `recount migrate` first"));
+        return Err(Error::new(ErrorKind::Refused, doing(), "Phase 1 is not applied: there is no such table")
+            .hint("run `recount migrate` first"));
     };
     let columns: Vec<(String, String, String)> = sqlx::query_as(
         "SELECT quote_ident(attname), format_type(atttypid, atttypmod),

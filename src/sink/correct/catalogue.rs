@@ -106,7 +106,8 @@ pub async fn check_phase1(session: &mut Session<'_>) -> Result<()> {
     if session.wait("looking for the tables of Phase 1", async |c| query.fetch_one(c).await).await? {
         return Ok(());
     }
-    let detail = "the database has no rollup_jobs and rollup_corrections, where every change is written down";
-    Err(Error::new(ErrorKind::Contract, "looking for the tables of Phase 1", detail)
+    let detail =
+        "Phase 1 is not applied: there are no tables rollup_jobs and rollup_corrections, where every change is written down";
+    Err(Error::new(ErrorKind::Refused, "looking for the tables of Phase 1", detail)
         .hint("run `recount migrate` as the owner of the validator's tables; nothing was written"))
 }
