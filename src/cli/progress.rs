@@ -120,7 +120,7 @@ fn listen() -> io::Result<()> {
 }
 
 /// Runs to the end. At the first request to stop, statements that are under way are cancelled in the server, and the work ends with what
-/// the server says of them: so what was committed is told as done. A second request ends the process.
+/// the server says of them: so what was committed is reported as done. A second request ends the process.
 pub fn interruptible<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     let doing = || LISTENING.to_owned();
     runtime().doing(ErrorKind::Io, doing)?.block_on(async {

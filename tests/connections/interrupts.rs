@@ -94,7 +94,7 @@ fn slow_commit(server: u16, seen: std::sync::mpsc::Sender<()>) -> u16 {
     port
 }
 
-/// A migration whose COMMIT the server has done is told as done, however soon the signal comes.
+/// A migration whose COMMIT the server has done is reported as done, however soon the signal comes.
 #[test]
 fn what_is_committed_is_told_as_done() {
     let database = database();
