@@ -166,7 +166,7 @@ pub mod internals {
     pub mod archive {
         pub use crate::archive::tables::{TABLES, table};
         pub mod docs {
-            pub use crate::archive::docs::dictionary;
+            pub use crate::archive::docs::{dictionary, entries};
         }
     }
     pub mod cli {

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use arrow_schema::DataType;
+use serde::Serialize;
 
 use super::tables::{TABLES, Table};
 
@@ -186,6 +187,41 @@ pub fn of(table: &str, column: &str) -> Option<&'static Doc> {
     own.or_else(|| DOCS.iter().find(|doc| doc.table.is_empty() && doc.column == column))
 }
 
+/// A column of a table of an archive, as the dictionaries for programs have it (`docs/dictionary.csv` and `.json`).
+#[derive(Debug, Clone, Serialize)]
+pub struct Entry {
+    pub table: &'static str,
+    pub column: String,
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    pub nullable: bool,
+    pub unit: &'static str,
+    pub meaning: &'static str,
+    pub rule: &'static str,
+}
+
+/// Every column of every table, in the order of the files.
+pub fn entries() -> Vec<Entry> {
+    TABLES.iter().flat_map(|table| of_table(table)).collect()
+}
+
+fn of_table(table: &Table) -> Vec<Entry> {
+    let entry = |doc: &Doc, column: &str, kind, nullable| {
+        let (unit, meaning, rule) = (doc.unit, doc.meaning, doc.rule);
+        Entry { table: table.name, column: column.to_owned(), kind, nullable, unit, meaning, rule }
+    };
+    let schema = table.schema(&[]);
+    let mut entries: Vec<Entry> = Vec::new();
+    for field in schema.fields() {
+        let doc = of(table.name, field.name()).expect("invariant: every column is documented; a test holds this");
+        entries.push(entry(doc, field.name(), type_name(field.data_type()), field.is_nullable()));
+    }
+    if matches!(table.content, super::tables::Content::StoredStats) {
+        entries.push(entry(&WIDE, WIDE.column, "double", true));
+    }
+    entries
+}
+
 /// The data dictionary, as `docs/analysts.md` has it.
 pub fn dictionary() -> String {
     let mut text = String::new();
@@ -199,22 +235,13 @@ pub fn dictionary() -> String {
             table.partition_column(),
             order.join(", ")
         );
-        rows(table, &mut text);
+        for Entry { column, kind, nullable, unit, meaning, rule, .. } in of_table(table) {
+            let null = if nullable { "" } else { ", never NULL" };
+            let _ = writeln!(text, "| `{column}` | {kind}{null} | {unit} | {meaning} | {rule} |");
+        }
         text.push('\n');
     }
     text
-}
-
-fn rows(table: &Table, text: &mut String) {
-    for field in table.schema(&[]).fields() {
-        let doc = of(table.name, field.name()).expect("invariant: every column is documented; a test holds this");
-        let null = if field.is_nullable() { "" } else { ", never NULL" };
-        let kind = type_name(field.data_type());
-        let _ = writeln!(text, "| `{}` | {kind}{null} | {} | {} | {} |", field.name(), doc.unit, doc.meaning, doc.rule);
-    }
-    if matches!(table.content, super::tables::Content::StoredStats) {
-        let _ = writeln!(text, "| `{}` | double | {} | {} | {} |", WIDE.column, WIDE.unit, WIDE.meaning, WIDE.rule);
-    }
 }
 
 /// A type in the words that every engine shares.
