@@ -10,6 +10,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::RowGroupMetaData;
+use parquet::file::reader::ChunkReader;
 use parquet::file::statistics::Statistics;
 
 use crate::error::Result;
@@ -141,11 +142,11 @@ fn columns_of(content: &Bytes) -> std::result::Result<Vec<String>, ParquetError>
 }
 
 /// The rows that a file counts in its footer.
-pub fn rows_in(content: &Bytes) -> std::result::Result<u64, ParquetError> {
+pub fn rows_in(content: &impl ChunkReader) -> std::result::Result<u64, ParquetError> {
     let count = || {
         let metadata = ArrowReaderMetadata::load(content, ArrowReaderOptions::new())?;
         let metadata = metadata.metadata();
-        bounds::check_footer(metadata, content.len() as u64).map_err(|e| ParquetError::External(Box::new(e)))?;
+        bounds::check_footer(metadata, content.len()).map_err(|e| ParquetError::External(Box::new(e)))?;
         let groups: i64 = metadata.row_groups().iter().map(|group| group.num_rows()).sum();
         let rows = metadata.file_metadata().num_rows();
         u64::try_from(rows)

@@ -8,9 +8,11 @@ use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, Parq
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
+use crate::archive::read::rows_in as rows_in_footer;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::files::decode::decoding;
 use crate::files::manifest::{Fault, Format};
+use crate::files::parquet::Finished;
 use crate::files::path::{self, SMALL_BYTES, is_hash};
 use crate::files::seal::NO_HASH;
 use crate::files::staging::Staging;
@@ -22,11 +24,13 @@ use crate::model::filter::{STORED_TABLES, stored_column};
 use crate::model::job::Encoding;
 use crate::model::rollups::{CorrectionRow, DifferenceRow, EvidenceRow, Rollup};
 use crate::model::rows::rows_from_batch;
+use crate::model::visible;
 
 use super::tables::RowFile;
 
 const MANIFEST: &str = "manifest.json";
-const FORMAT: Format = Format { name: "recount diff", newest: 1, is_sealed: true };
+/// In version 1 the manifest has the hash of each file alone, from version 2 on its rows and bytes too. Both are read.
+const FORMAT: Format = Format { name: "recount diff", newest: 2, is_sealed: true };
 const FILES: [&str; 3] = ["differences.parquet", "corrections.parquet", "evidence.parquet"];
 const HINT: &str = "give the path of a folder that `recount diff --out` wrote, as it was written";
 
@@ -39,9 +43,41 @@ struct Manifest {
     taken_at_us: i64,
     digest: String,
     settings: Json,
-    /// BLAKE3 of each file.
-    files: BTreeMap<String, String>,
+    files: BTreeMap<String, FileEntry>,
     manifest_blake3: String,
+}
+
+/// What a file is to be.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+enum FileEntry {
+    Whole {
+        rows: u64,
+        bytes: u64,
+        blake3: String,
+    },
+    /// The BLAKE3 alone, of version 1.
+    Hash(String),
+}
+
+impl FileEntry {
+    fn of(file: &Finished) -> FileEntry {
+        FileEntry::Whole { rows: file.rows, bytes: file.bytes, blake3: file.blake3.clone() }
+    }
+
+    fn blake3(&self) -> &str {
+        match self {
+            FileEntry::Whole { blake3, .. } | FileEntry::Hash(blake3) => blake3,
+        }
+    }
+
+    fn bytes(&self) -> Option<u64> {
+        if let FileEntry::Whole { bytes, .. } = self { Some(*bytes) } else { None }
+    }
+
+    fn rows(&self) -> Option<u64> {
+        if let FileEntry::Whole { rows, .. } = self { Some(*rows) } else { None }
+    }
 }
 
 /// A diff folder in the making.
@@ -69,11 +105,11 @@ impl DiffFolder {
     }
 
     pub fn finish(self, evidence: &BTreeMap<Whose, Fingerprint>, origin: &Origin) -> Result<()> {
-        let hashes = [self.differences.finish()?, self.corrections.finish()?];
+        let files = [self.differences.finish()?, self.corrections.finish()?];
         let rows: Vec<EvidenceRow> = evidence.iter().map(evidence_row).collect();
         let mut file = RowFile::create::<EvidenceRow>(&self.folder.path(FILES[2]), self.encoding)?;
         file.rows(&rows)?;
-        let hashes = hashes.into_iter().chain([file.finish()?]);
+        let files = files.into_iter().chain([file.finish()?]);
         let manifest = Manifest {
             format: FORMAT.name.to_owned(),
             version: FORMAT.newest,
@@ -81,7 +117,7 @@ impl DiffFolder {
             taken_at_us: origin.taken_at,
             digest: origin.digest.clone(),
             settings: origin.settings.clone(),
-            files: FILES.map(str::to_owned).into_iter().zip(hashes).collect(),
+            files: FILES.map(str::to_owned).into_iter().zip(files.map(|file| FileEntry::of(&file))).collect(),
             manifest_blake3: NO_HASH.to_owned(),
         };
         let path = self.folder.path(MANIFEST);
@@ -94,17 +130,14 @@ impl DiffFolder {
 /// asks for is checked too: a correction changes only what a diff of ours can change.
 pub fn read(folder: &Path) -> Result<Corrections> {
     let manifest = read_manifest(folder)?;
-    for name in FILES {
-        if manifest.files.get(name) != Some(&hash_of(folder, name)?) {
-            return Err(refused(folder, format!("{name} is not as it was written: its BLAKE3 is another than {MANIFEST} says")));
-        }
-    }
-    let rows = rows_of::<CorrectionRow>(folder, FILES[1])?;
+    FILES.iter().try_for_each(|name| check_file(folder, &manifest, name))?;
+    count_rows(folder, &manifest, FILES[0])?;
+    let rows = rows_of::<CorrectionRow>(folder, &manifest, FILES[1])?;
     let table = |name: &str| STORED_TABLES.iter().map(|(known, _)| *known).find(|known| *known == name);
     let rows = corrections_from(&rows, table)
         .ok_or_else(|| refused(folder, format!("{} has a row that recount never writes", FILES[1])))?;
     rows.iter().try_for_each(|row| check_columns(folder, row))?;
-    let evidence = rows_of::<EvidenceRow>(folder, FILES[2])?;
+    let evidence = rows_of::<EvidenceRow>(folder, &manifest, FILES[2])?;
     let Manifest { source, taken_at_us: taken_at, digest, settings, manifest_blake3, .. } = manifest;
     let origin = Origin { source, taken_at, digest, settings, diff: Some(manifest_blake3) };
     let mut corrections = Corrections { origin, rows, evidence: evidence.iter().map(evidence_of).collect() };
@@ -138,16 +171,57 @@ fn read_manifest(folder: &Path) -> Result<Manifest> {
     if !is_hash(&manifest.digest) {
         return Err(refused(folder, format!("the digest in {MANIFEST} is not 64 hexadecimal digits")));
     }
-    match manifest.files.keys().find(|name| !FILES.contains(&name.as_str())) {
-        Some(name) => Err(refused(folder, format!("{MANIFEST} names {name:?}, which is no file of a diff"))),
+    if let Some(name) = manifest.files.keys().find(|name| !FILES.contains(&name.as_str())) {
+        return Err(refused(folder, format!("{MANIFEST} names {name:?}, which is no file of a diff")));
+    }
+    let lacks = |(_, file): &(&String, &FileEntry)| manifest.version > 1 && file.rows().is_none();
+    match manifest.files.iter().find(lacks) {
+        Some((name, _)) => Err(refused(folder, format!("{MANIFEST} does not say how many rows and bytes {name} has"))),
         None => Ok(manifest),
     }
 }
 
-fn rows_of<R: Rollup>(folder: &Path, name: &str) -> Result<Vec<R>> {
+/// The file is the one that the manifest speaks of.
+fn check_file(folder: &Path, manifest: &Manifest, name: &str) -> Result<()> {
+    let wrong = |detail: String| Err(refused(folder, format!("{name} is not as it was written: {detail}")));
+    let entry = entry_of(folder, manifest, name)?;
+    let (file, bytes) = path::open(folder, name, u64::MAX).map_err(|e| unreadable(folder, name, e))?;
+    if let Some(said) = entry.bytes().filter(|said| *said != bytes) {
+        return wrong(format!("it has {bytes} bytes, {MANIFEST} says {said}"));
+    }
+    let found = hash::of_file(&file, bytes).map_err(|e| unreadable(folder, name, e))?.to_hex();
+    match entry.blake3() {
+        said if said == found.as_str() => Ok(()),
+        said => wrong(format!("its BLAKE3 is {found}, {MANIFEST} says {}", visible::line(said))),
+    }
+}
+
+fn entry_of<'m>(folder: &Path, manifest: &'m Manifest, name: &str) -> Result<&'m FileEntry> {
+    manifest.files.get(name).ok_or_else(|| refused(folder, format!("{MANIFEST} does not name {name}")))
+}
+
+/// The rows of a file, as many as the manifest says.
+fn rows_of<R: Rollup>(folder: &Path, manifest: &Manifest, name: &str) -> Result<Vec<R>> {
     let (file, bytes) = path::open(folder, name, u64::MAX).map_err(|e| unreadable(folder, name, e))?;
     let damaged = |detail: String| refused(folder, format!("{name} is damaged: {detail}"));
-    decoding(|| rows_in::<R>(file, bytes).map_err(|e| e.to_string()), |panic| panic).map_err(damaged)
+    let rows = decoding(|| rows_in::<R>(file, bytes).map_err(|e| e.to_string()), |panic| panic).map_err(damaged)?;
+    check_rows(folder, manifest, name, rows.len() as u64).map(|()| rows)
+}
+
+/// A file that nobody reads the rows of has as many as the manifest says, by its own footer.
+fn count_rows(folder: &Path, manifest: &Manifest, name: &str) -> Result<()> {
+    let (file, _) = path::open(folder, name, u64::MAX).map_err(|e| unreadable(folder, name, e))?;
+    let rows = rows_in_footer(&file).map_err(|e| refused(folder, format!("{name} is damaged: {e}")))?;
+    check_rows(folder, manifest, name, rows)
+}
+
+fn check_rows(folder: &Path, manifest: &Manifest, name: &str, rows: u64) -> Result<()> {
+    match entry_of(folder, manifest, name)?.rows() {
+        Some(said) if said != rows => {
+            Err(refused(folder, format!("{name} is not as it was written: it has {rows} rows, {MANIFEST} says {said}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn rows_in<R: Rollup>(file: File, bytes: u64) -> std::result::Result<Vec<R>, Box<dyn std::error::Error>> {
@@ -168,10 +242,8 @@ fn rows_in<R: Rollup>(file: File, bytes: u64) -> std::result::Result<Vec<R>, Box
 pub fn differences(folder: &Path) -> Result<Vec<DifferenceRow>> {
     let manifest = read_manifest(folder)?;
     let name = FILES[0];
-    if manifest.files.get(name) != Some(&hash_of(folder, name)?) {
-        return Err(refused(folder, format!("{name} is not as it was written: its BLAKE3 is another than {MANIFEST} says")));
-    }
-    rows_of(folder, name)
+    check_file(folder, &manifest, name)?;
+    rows_of(folder, &manifest, name)
 }
 
 fn evidence_row((whose, print): (&Whose, &Fingerprint)) -> EvidenceRow {
@@ -197,12 +269,6 @@ fn evidence_of(row: &EvidenceRow) -> (Whose, Fingerprint) {
         newest_step: row.newest_step,
     };
     (whose, print)
-}
-
-fn hash_of(folder: &Path, name: &str) -> Result<String> {
-    let unreadable = |e| unreadable(folder, name, e);
-    let (file, bytes) = path::open(folder, name, u64::MAX).map_err(unreadable)?;
-    Ok(hash::of_file(&file, bytes).map_err(unreadable)?.to_hex().to_string())
 }
 
 fn unreadable(folder: &Path, name: &str, error: std::io::Error) -> Error {
@@ -282,6 +348,58 @@ mod tests {
         assert!(bytes < 400_000, "{bytes}");
         let error = rows_in::<CorrectionRow>(File::open(&path).unwrap(), bytes).unwrap_err().to_string();
         assert!(error.starts_with("it unpacks to 2"), "{error}");
+    }
+
+    /// The manifest of a folder, changed and sealed anew.
+    fn forged(out: &Path, change: impl FnOnce(&mut Manifest)) {
+        let mut manifest: Manifest = FORMAT.read(&std::fs::read(out.join(MANIFEST)).unwrap()).unwrap();
+        change(&mut manifest);
+        manifest.manifest_blake3 = NO_HASH.to_owned();
+        std::fs::write(out.join(MANIFEST), FORMAT.text(&manifest)).unwrap();
+    }
+
+    /// Changes what a manifest says of a file: its rows, bytes, hash.
+    type Lie = fn(&mut u64, &mut u64, &mut String);
+
+    #[test]
+    fn a_manifest_that_lies_about_a_file_is_refused_with_what_was_expected_and_found() {
+        let lies: [(Lie, &str); 3] = [
+            (|rows, _, _| *rows += 7, " rows, manifest.json says "),
+            (|_, bytes, _| *bytes -= 1, " bytes, manifest.json says "),
+            (|_, _, blake3| *blake3 = "0".repeat(64), ", manifest.json says 0000"),
+        ];
+        let parent = tempfile::tempdir().unwrap();
+        for name in FILES {
+            for (at, (lie, said)) in lies.iter().enumerate() {
+                let out = parent.path().join(format!("{at}-{name}"));
+                written(&out);
+                read(&out).unwrap();
+                forged(&out, |manifest| match manifest.files.get_mut(name).unwrap() {
+                    FileEntry::Whole { rows, bytes, blake3 } => lie(rows, bytes, blake3),
+                    FileEntry::Hash(_) => unreachable!("version 2 has all three"),
+                });
+                let error = read(&out).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Snapshot);
+                let detail = error.to_string();
+                assert!(detail.contains(&format!(": {name} is not as it was written: it")) && detail.contains(said), "{detail}");
+                assert_eq!(differences(&out).is_err(), name == FILES[0], "show reads {name}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_folder_of_version_1_is_read_and_one_of_version_2_without_counts_is_not() {
+        let parent = tempfile::tempdir().unwrap();
+        let out = parent.path().join("night");
+        written(&out);
+        let hashes_alone = |manifest: &mut Manifest| {
+            manifest.files.values_mut().for_each(|file| *file = FileEntry::Hash(file.blake3().to_owned()));
+        };
+        forged(&out, hashes_alone);
+        let detail = read(&out).unwrap_err().to_string();
+        assert!(detail.ends_with("manifest.json does not say how many rows and bytes corrections.parquet has"), "{detail}");
+        forged(&out, |manifest| manifest.version = 1);
+        assert_eq!(read(&out).unwrap().rows.len(), 1);
     }
 
     #[test]

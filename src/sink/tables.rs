@@ -13,7 +13,7 @@ use parquet::schema::types::ColumnPath;
 
 use crate::archive::encoding::of_doubles;
 use crate::error::{Context, ErrorKind, Result};
-use crate::files::parquet::{Encoder, GrowingGroup, ParquetFile};
+use crate::files::parquet::{Encoder, Finished, GrowingGroup, ParquetFile};
 use crate::model::job::Encoding;
 use crate::model::rollups::Rollup;
 use crate::model::rows::{batch_of, schema_of};
@@ -90,9 +90,9 @@ impl RowFile {
         self.file.append(group)
     }
 
-    /// Writes what is left; the BLAKE3 hash of the file, in hexadecimal digits.
-    pub fn finish(mut self) -> Result<String> {
+    /// Writes what is left.
+    pub fn finish(mut self) -> Result<Finished> {
         self.end_group()?;
-        self.file.finish().map(|done| done.blake3)
+        self.file.finish()
     }
 }

@@ -460,3 +460,31 @@ fn damage_with_all_hashes_made_anew_is_an_error_and_no_panic() {
     }
     assert!(read > 100 && refused > 100, "{read} were read, {refused} refused");
 }
+
+#[test]
+fn a_manifest_that_lies_about_a_file_is_refused_with_what_was_expected_and_found() {
+    let (_parent, target) = written();
+    let names: Vec<String> = Manifest::read(&target).unwrap().files.into_keys().collect();
+    for name in names {
+        for what in ["rows", "bytes", "batches"] {
+            let mut manifest = Manifest::read(&target).unwrap();
+            let entry = manifest.files.get_mut(&name).unwrap();
+            let (rows, bytes, batches) = (entry.rows, entry.bytes, entry.batches);
+            let found = match what {
+                "rows" => (std::mem::replace(&mut entry.rows, rows + 9), rows + 9),
+                "bytes" => (std::mem::replace(&mut entry.bytes, bytes + 9), bytes + 9),
+                _ => (std::mem::replace(&mut entry.batches, batches + 9) as u64, batches as u64 + 9),
+            };
+            let honest = std::fs::read(target.join(manifest::MANIFEST)).unwrap();
+            std::fs::write(target.join(manifest::MANIFEST), manifest.seal()).unwrap();
+            let said = format!("{name} has {} {what}, the manifest says {}", found.0, found.1);
+            assert!(Folder::open(&target).unwrap_err().to_string().ends_with(&said), "{said}");
+            let error = Folder::open_to_read(&target).unwrap_err().to_string();
+            // The parts of a file that is checked as it is read are one for each batch.
+            let no_parts = format!("does not cut {name} into parts");
+            assert!(error.ends_with(&said) || what == "batches" && error.ends_with(&no_parts), "{said}: {error}");
+            std::fs::write(target.join(manifest::MANIFEST), honest).unwrap();
+        }
+    }
+    Folder::open_to_read(&target).unwrap();
+}
