@@ -14,8 +14,8 @@ use parquet::file::reader::ChunkReader;
 use parquet::file::statistics::Statistics;
 
 use crate::error::Result;
-use crate::files::bounds;
 use crate::files::decode::decoding;
+use crate::files::{bounds, pages};
 
 use super::beside::BesideEntry;
 use super::encoding::concat;
@@ -147,6 +147,7 @@ pub fn rows_in(content: &impl ChunkReader) -> std::result::Result<u64, ParquetEr
         let metadata = ArrowReaderMetadata::load(content, ArrowReaderOptions::new())?;
         let metadata = metadata.metadata();
         bounds::check_footer(metadata, content.len()).map_err(|e| ParquetError::External(Box::new(e)))?;
+        pages::check(metadata, content)?;
         let groups: i64 = metadata.row_groups().iter().map(|group| group.num_rows()).sum();
         let rows = metadata.file_metadata().num_rows();
         u64::try_from(rows)
@@ -155,6 +156,18 @@ pub fn rows_in(content: &impl ChunkReader) -> std::result::Result<u64, ParquetEr
             .ok_or_else(|| ParquetError::General("its rows do not add up".to_owned()))
     };
     decoding(count, ParquetError::General)
+}
+
+/// What is wrong with a file, whose every row is decoded for it.
+#[cfg(feature = "query")]
+pub fn fault_of(content: &Bytes) -> Option<String> {
+    let whole = || {
+        // As the engine reads it: with the schema that Arrow's writer has left beside the file's own.
+        ArrowReaderMetadata::load(content, ArrowReaderOptions::new())?;
+        let footer = ArrowReaderMetadata::load(content, ArrowReaderOptions::new().with_skip_arrow_metadata(true))?;
+        decode(content, footer.schema(), None).map(drop)
+    };
+    decoding(whole, ParquetError::General).err().map(|e| e.to_string())
 }
 
 /// The rows of a file. A nullable column that an older format lacks is NULL throughout.
@@ -171,6 +184,7 @@ fn decode(content: &Bytes, wanted: &SchemaRef, run: Option<i32>) -> std::result:
     let mut builder = ParquetRecordBatchReaderBuilder::try_new_with_options(content.clone(), options)?;
     let external = |e| ParquetError::External(Box::new(e));
     let mut room = bounds::check_footer(builder.metadata(), content.len() as u64).map_err(external)?;
+    pages::check(builder.metadata(), content)?;
     if let Some(run) = run {
         let groups = builder.metadata().row_groups().iter().enumerate().filter(|(_, group)| holds(group, run));
         let groups = groups.map(|(index, _)| index).collect();

@@ -24,6 +24,14 @@ pub fn decoding<T, E>(work: impl FnOnce() -> Result<T, E>, broken: impl FnOnce(S
     })
 }
 
+/// Makes this thread one that does nothing but decode until it ends, for a library that has threads of its own and hands their
+/// panics to whoever waits for them, within [`decoding`].
+#[cfg(feature = "query")]
+pub fn decodes_only() {
+    keep_quiet();
+    DECODING.set(true);
+}
+
 /// What panics tell goes on to whom it went before, but for those that become an error.
 fn keep_quiet() {
     static HOOK: Once = Once::new();

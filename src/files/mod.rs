@@ -5,6 +5,7 @@ pub mod decode;
 pub mod hash;
 pub mod hashed;
 pub mod manifest;
+pub mod pages;
 pub mod parquet;
 pub mod path;
 pub mod replace;

@@ -16,7 +16,7 @@ use crate::files::parquet::Finished;
 use crate::files::path::{self, SMALL_BYTES, is_hash};
 use crate::files::seal::NO_HASH;
 use crate::files::staging::Staging;
-use crate::files::{bounds, hash};
+use crate::files::{bounds, hash, pages};
 use crate::model::columns::Group;
 use crate::model::correction::{Change, Correction, Corrections, Fingerprint, Origin, Whose, correction_rows, corrections_from};
 use crate::model::difference::Difference;
@@ -226,9 +226,10 @@ fn check_rows(folder: &Path, manifest: &Manifest, name: &str, rows: u64) -> Resu
 
 fn rows_in<R: Rollup>(file: File, bytes: u64) -> std::result::Result<Vec<R>, Box<dyn std::error::Error>> {
     let found = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new().with_skip_arrow_metadata(true))?;
+    let mut room = bounds::check_footer(found.metadata(), bytes)?;
+    pages::check(found.metadata(), &file)?;
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true).with_schema(bounds::coded(found.schema()));
     let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)?;
-    let mut room = bounds::check_footer(builder.metadata(), bytes)?;
     let mut rows = Vec::new();
     for batch in builder.with_batch_size(bounds::BATCH_ROWS).build()? {
         let batch = batch?;

@@ -160,6 +160,13 @@ fn damage_with_hashes_made_anew_is_named_and_never_a_panic() {
             assert!(matches!(run.status, Some(0 | 1)), "{name}, byte {at}\n{run}");
             let run = recount(["reconcile", &dest]).run().never_says("panicked");
             assert!(matches!(run.status, Some(0..=2)), "{name}, byte {at}\n{run}");
+            #[cfg(feature = "query")]
+            if let Some((table, _)) = name.split_once("/").filter(|_| !name.starts_with("latest/")) {
+                let run =
+                    recount(["query", &dest, &format!("SELECT * FROM {table}"), "--format", "csv"]).run().never_says("panicked");
+                assert!(matches!(run.status, Some(0 | 2)), "{name}, byte {at}\n{run}");
+                assert!(run.status == Some(0) || run.stderr.contains(&format!("{name} is damaged")), "{name}, byte {at}\n{run}");
+            }
             fs::write(&path, &content).unwrap();
             forge(&dest, |manifest, _| {
                 let files = if manifest["files"][&name].is_object() { "files" } else { "beside" };

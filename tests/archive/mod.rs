@@ -1,5 +1,6 @@
 //! Archives: what is written, whether it is found again by every tool, and what damage, death and bad networks do to it.
 
+mod bombs;
 mod damage;
 mod determinism;
 mod engines;

@@ -3,7 +3,9 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::sync::mpsc::RecvTimeoutError;
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// The variables that a run inherits. Everything else, `DATABASE_URL` and `RECOUNT_*` above all, stays outside.
@@ -71,7 +73,35 @@ impl Recount {
     }
 
     pub fn run(mut self) -> Run {
-        let Output { status, stdout, stderr } = self.command.output().expect("the program starts");
+        let output = self.command.output().expect("the program starts");
+        self.ended(output)
+    }
+
+    /// Runs, and gives the megabytes that the program held at its peak, as the system saw it at intervals of a few milliseconds.
+    pub fn run_measured(mut self) -> (Run, u64) {
+        let streams = self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = streams.spawn().expect("the program starts");
+        let status = format!("/proc/{}/status", child.id());
+        let (send, ended) = std::sync::mpsc::channel::<()>();
+        let watch = std::thread::spawn(move || {
+            let mut peak = 0;
+            while ended.recv_timeout(Duration::from_millis(2)) == Err(RecvTimeoutError::Timeout) {
+                // Of the program alone: before it is there, the process is a copy of this one.
+                let told = std::fs::read_to_string(&status).unwrap_or_default();
+                let line = |name: &str| told.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default().trim();
+                if line("Name:") == "recount" {
+                    let kilobytes = line("VmHWM:").trim_end_matches(" kB").parse::<u64>().unwrap_or_default();
+                    peak = peak.max(kilobytes >> 10);
+                }
+            }
+            peak
+        });
+        let output = child.wait_with_output().expect("the program ends");
+        drop(send);
+        (self.ended(output), watch.join().expect("a number"))
+    }
+
+    fn ended(self, Output { status, stdout, stderr }: Output) -> Run {
         Run {
             command: format!("{:?}", self.command),
             folder: self.folder,

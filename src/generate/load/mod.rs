@@ -18,7 +18,7 @@ use sqlx::{AssertSqlSafe, Connection};
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::model::evidence::{COMPONENTS, NODES, Node, RESPONSES, RUNS, SCORES, STEPS};
 use crate::model::rollups::{ForecastStat, MinerStat, Rollup};
-use crate::postgres::{Judged, Target, Task};
+use crate::postgres::{Judged, Target, Task, guarded};
 
 use self::indexes::Dropped;
 use self::tables::{Of, RunRow, Table};
@@ -62,7 +62,8 @@ impl Loader {
         let (ready, started) = sync_channel(1);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.doing(ErrorKind::Io, || "starting the loader".to_owned())?;
-        let thread = std::thread::spawn(move || runtime.block_on(task.run(&inbox, &ready)));
+        let work = move || runtime.block_on(async { guarded("loading the database", task.run(&inbox, &ready)).await? });
+        let thread = std::thread::spawn(work);
         let mut loader = Loader { link: Some((orders, thread)) };
         // The thread says that it is ready, or ends with the reason why not.
         if started.recv().is_err() {

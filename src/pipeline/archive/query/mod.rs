@@ -5,6 +5,7 @@ mod files;
 mod reader;
 mod table;
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -18,7 +19,10 @@ use futures_util::TryStreamExt;
 use tokio::runtime::Builder;
 
 use crate::archive::Storage;
+use crate::archive::manifest::damaged;
+use crate::archive::read::fault_of;
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::files::decode::{decodes_only, decoding};
 
 use self::table::ParquetTable;
 
@@ -37,24 +41,45 @@ pub struct Limits {
 pub fn query(source: &str, sql: &str, limits: Limits, take: &mut dyn FnMut(&RecordBatch) -> Result<()>) -> Result<()> {
     let storage = Arc::new(Storage::open(source)?);
     let tables = files::tables(&storage)?;
+    let known: BTreeMap<String, Vec<String>> = tables.iter().map(|table| (table.name.clone(), table.paths())).collect();
     let names: Vec<String> = tables.iter().map(|table| table.name.clone()).collect();
-    let threads = Builder::new_multi_thread().worker_threads(limits.threads.get()).enable_all().build();
+    let threads =
+        Builder::new_multi_thread().worker_threads(limits.threads.get()).on_thread_start(decodes_only).enable_all().build();
     let threads = threads.doing(ErrorKind::Io, || "starting threads".to_owned())?;
-    threads.block_on(async {
-        let context = session(limits, tables).map_err(|e| failed(e, &names))?;
-        let statement = allowed::parse(sql)?;
-        allowed::check_tables(&context, &statement, &names)?;
-        let plan = context.state().statement_to_plan(statement).await.map_err(|e| failed(e, &names))?;
-        let reading = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-        reading.verify_plan(&plan).map_err(|_| allowed::refusal())?;
-        let frame = context.execute_logical_plan(plan).await.map_err(|e| failed(e, &names))?;
-        let mut batches = frame.execute_stream().await.map_err(|e| failed(e, &names))?;
-        take(&RecordBatch::new_empty(batches.schema()))?;
-        while let Some(batch) = batches.try_next().await.map_err(|e| failed(e, &names))? {
-            take(&batch)?;
-        }
-        Ok(())
+    let mut read = Vec::new();
+    let asked = || {
+        threads.block_on(async {
+            let context = session(limits, tables).map_err(|e| failed(e, &names))?;
+            let statement = allowed::parse(sql)?;
+            allowed::check_tables(&context, &statement, &names)?;
+            read = context.state().resolve_table_references(&statement).unwrap_or_default();
+            let plan = context.state().statement_to_plan(statement).await.map_err(|e| failed(e, &names))?;
+            let reading = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+            reading.verify_plan(&plan).map_err(|_| allowed::refusal())?;
+            let frame = context.execute_logical_plan(plan).await.map_err(|e| failed(e, &names))?;
+            let mut batches = frame.execute_stream().await.map_err(|e| failed(e, &names))?;
+            take(&RecordBatch::new_empty(batches.schema()))?;
+            while let Some(batch) = batches.try_next().await.map_err(|e| failed(e, &names))? {
+                take(&batch)?;
+            }
+            Ok(())
+        })
+    };
+    // The engine decodes files in threads of its own, and a panic in one of them comes out here.
+    let asked = decoding(asked, |panic| undecoded(&panic));
+    asked.map_err(|error| match error.kind() {
+        ErrorKind::Data => named(&storage, read.iter().filter_map(|table| known.get(table.table())).flatten()).unwrap_or(error),
+        _ => error,
     })
+}
+
+/// The first of these files that is damaged. The engine does not say which file it failed on.
+fn named<'p>(storage: &Storage, paths: impl Iterator<Item = &'p String>) -> Option<Error> {
+    let fault = |path: &str| {
+        let content = storage.read_or_replaced(path).ok().flatten()?;
+        fault_of(&content).map(|fault| damaged(storage, path, &format!("is damaged: {fault}")))
+    };
+    paths.map(String::as_str).find_map(fault)
 }
 
 fn session(limits: Limits, tables: Vec<ParquetTable>) -> datafusion::common::Result<SessionContext> {
@@ -84,16 +109,18 @@ fn failed(error: DataFusionError, tables: &[String]) -> Error {
         DataFusionError::External(_)
         | DataFusionError::ParquetError(_)
         | DataFusionError::IoError(_)
-        | DataFusionError::ArrowError(..) => {
-            let detail = error.find_root().to_string();
-            Error::new(ErrorKind::Data, "running the query", detail)
-                .hint("`recount verify` names everything that is wrong with an archive")
-        }
+        | DataFusionError::ArrowError(..) => undecoded(&error.find_root().to_string()),
         root => {
             let error = Error::new(ErrorKind::Usage, "running the query", first_line(&root.strip_backtrace()));
             error.hint(format!("the tables are {}", tables.join(", ")))
         }
     }
+}
+
+/// Files that could not be decoded, for whatever reason the engine has.
+fn undecoded(detail: &str) -> Error {
+    Error::new(ErrorKind::Data, "running the query", detail)
+        .hint("`recount verify` names everything that is wrong with an archive")
 }
 
 fn first_line(text: &str) -> &str {

@@ -16,7 +16,8 @@ use parquet::errors::{ParquetError, Result};
 use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, ParquetMetaDataReader};
 
 use crate::archive::Storage;
-use crate::files::bounds;
+use crate::files::decode::decoding;
+use crate::files::{bounds, pages};
 
 /// Enough for the footer of a day in one read.
 const FOOTER_BYTES: usize = 64 << 10;
@@ -61,7 +62,7 @@ impl Reader {
     }
 
     fn damaged(&self, error: impl std::fmt::Display) -> ParquetError {
-        ParquetError::General(format!("{}/{}: {error}", self.storage.display(), self.path))
+        ParquetError::General(format!("{}/{} is damaged: {error}", self.storage.display(), self.path))
     }
 }
 
@@ -73,9 +74,19 @@ impl AsyncFileReader for Reader {
     fn get_byte_ranges(&mut self, ranges: Vec<Range<u64>>) -> BoxFuture<'_, Result<Vec<Bytes>>> {
         let (storage, path) = (self.storage.clone(), self.path.clone());
         async move {
+            let starts: Vec<u64> = ranges.iter().map(|range| range.start).collect();
             let read = tokio::task::spawn_blocking(move || storage.read_ranges(&path, &ranges)).await;
             let read = read.map_err(|e| ParquetError::External(Box::new(e)))?;
-            read.map_err(|e| ParquetError::External(Box::new(e)))
+            let read = read.map_err(|e| ParquetError::External(Box::new(e)))?;
+            // The footer is there before anything else is read. A range begins with a page, whether it is a column or a page of one.
+            if let Some(footer) = self.kept() {
+                let pages = starts.iter().zip(&read);
+                pages
+                    .into_iter()
+                    .try_for_each(|(start, read)| decoding(|| pages::check_part(&footer, *start, read), ParquetError::General))
+                    .map_err(|e| self.damaged(e))?;
+            }
+            Ok(read)
         }
         .boxed()
     }

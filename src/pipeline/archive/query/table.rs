@@ -54,6 +54,11 @@ impl ParquetTable {
         ParquetTable { name, schema, files, readers: Arc::new(Readers::new(storage.clone())) }
     }
 
+    /// The paths of its files.
+    pub fn paths(&self) -> Vec<String> {
+        self.files.iter().map(|file| file.path.clone()).collect()
+    }
+
     /// The same table with the files of one partition alone.
     pub fn only(&self, name: String, partition: Option<&ScalarValue>) -> ParquetTable {
         let files = self.files.iter().filter(|file| file.partition.as_ref() == partition).cloned().collect();
