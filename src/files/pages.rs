@@ -30,6 +30,7 @@ pub fn check(footer: &ParquetMetaData, content: &impl ChunkReader) -> Result<()>
 }
 
 /// Holds the pages in bytes that were read from here in a file against its footer. Bytes that belong to no column have no pages.
+#[cfg(any(test, feature = "query"))]
 pub fn check_part(footer: &ParquetMetaData, start: u64, content: &Bytes) -> Result<()> {
     let is_within = |chunk: &&ColumnChunkMetaData| range_of(chunk).is_some_and(|(from, to)| (from..to).contains(&start));
     let Some(chunk) = footer.row_groups().iter().flat_map(|group| group.columns()).find(is_within) else { return Ok(()) };

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 
 use super::link::{Link, Stream};
 use super::settings::{Host, Target};
@@ -26,6 +27,12 @@ const BUFFER_BYTES: usize = 1 << 17;
 /// How often it is looked whether the server is still there and the user still wants it.
 const TICK: Duration = Duration::from_millis(100);
 const CANCEL_INTERVAL: Duration = Duration::from_millis(500);
+/// A message of more bytes than that goes through one connection at a time: each driver holds its own whole, and one of many may have
+/// such a message, but not all of them at once.
+const LARGE_BYTES: usize = 16 << 20;
+static LARGE: Semaphore = Semaphore::const_new(1);
+/// What can lie between the relay and the driver. Once more than that has followed a message, the driver has taken it.
+const BETWEEN_BYTES: usize = 1 << 20;
 /// Paths of sockets are short.
 const PATH_BYTES_MAX: usize = 90;
 
@@ -105,6 +112,7 @@ async fn serve(mut socket: UnixStream, link: Link, bounds: Bounds) -> std::io::R
         cancelled: None,
         cancel: (link.pid, link.key),
         bounds,
+        large: None,
     };
     let ended = relay.run(from_driver).await;
     if let Err(why) = &ended {
@@ -133,6 +141,8 @@ struct Relay {
     cancelled: Option<Instant>,
     cancel: (i32, Vec<u8>),
     bounds: Bounds,
+    /// The right to pass on a large message, and how many bytes have followed it.
+    large: Option<(SemaphorePermit<'static>, usize)>,
 }
 
 fn broken(why: impl Into<String>) -> std::io::Error {
@@ -156,9 +166,22 @@ impl Relay {
                         return if self.open == 0 { Ok(()) } else { Err(broken("the server closed the connection")) };
                     }
                     self.last = Instant::now();
-                    let open = &mut self.open;
-                    let passed = self.answered.feed(&answered[..end], |kind, _| if kind == b'Z' { *open = open.saturating_sub(1) });
+                    let (open, mut begun, mut done) = (&mut self.open, false, false);
+                    let passed = self.answered.feed(&answered[..end], |kind, _| {
+                        begun = true;
+                        if kind == b'Z' {
+                            (*open, done) = (open.saturating_sub(1), true);
+                        }
+                    });
                     let passed = passed.map_err(broken)?;
+                    if self.answered.rest() > LARGE_BYTES {
+                        self.wait_for_turn(&mut ticks).await?;
+                    } else if let Some((_, followed)) = self.large.as_mut().filter(|_| begun) {
+                        *followed += passed;
+                        if done || *followed > BETWEEN_BYTES {
+                            self.large = None;
+                        }
+                    }
                     self.to_driver.write_all(&answered[..passed]).await?;
                     answered.copy_within(passed..end, 0);
                     held = end - passed;
@@ -169,6 +192,24 @@ impl Relay {
                         return Ok(());
                     }
                     self.ask(&asked[..end]).await?;
+                }
+                _ = ticks.tick() => self.look().await?,
+            }
+        }
+    }
+
+    /// Until this connection may pass on a large message.
+    async fn wait_for_turn(&mut self, ticks: &mut Interval) -> std::io::Result<()> {
+        if let Some((_, followed)) = &mut self.large {
+            *followed = 0;
+            return Ok(());
+        }
+        loop {
+            tokio::select! {
+                turn = LARGE.acquire() => {
+                    self.large = turn.ok().map(|turn| (turn, 0));
+                    self.last = Instant::now();
+                    return Ok(());
                 }
                 _ = ticks.tick() => self.look().await?,
             }

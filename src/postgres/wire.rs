@@ -13,8 +13,9 @@ pub(super) const HEADER_BYTES: usize = 5;
 /// Longer messages are of these types only, as libpq has it.
 const LONG_TYPES: &[u8] = b"TDdVENA";
 const SHORT_BYTES_MAX: usize = 30_000;
-/// A value has at most 1 GB; no row of ours comes near it.
-const LONG_BYTES_MAX: usize = 512 << 20;
+/// A row, or the rows of one response in one message: 2 million scores have less. The driver holds a message whole, so this bounds
+/// what a server that never comes to an end can make it hold.
+const LONG_BYTES_MAX: usize = 160 << 20;
 
 /// The length of a message's body, where a server may send such a message.
 pub(super) fn body_bytes(header: [u8; HEADER_BYTES]) -> Result<usize, String> {
@@ -75,6 +76,11 @@ impl Frames {
             seen(header[0], &body[..self.rest.min(body.len())]);
             bytes = body;
         }
+    }
+
+    /// Bytes of the current body that are still to come.
+    pub fn rest(&self) -> usize {
+        self.rest
     }
 
     /// The same for what is ours and is passed on at once: a header that is cut is kept here until the rest of it comes.

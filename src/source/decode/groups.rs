@@ -10,10 +10,10 @@
 //! separator could as well be a value, the group is *ambiguous*: nothing is guessed, and the caller reads the rows one by
 //! one instead.
 
-use super::Decoder;
 use super::column::{Builder, Mismatch, Values, integer, mismatch, not_utf8, unix_micros};
 use super::interner::Interner;
-use crate::error::Result;
+use super::{Decoder, FIELD_BYTES_MAX};
+use crate::error::{Error, Result};
 
 /// Between two texts.
 pub const SEPARATOR: u8 = 1;
@@ -38,11 +38,18 @@ impl Decoder {
         if usize::try_from(fields) != Ok(self.columns.len()) {
             return Err(self.error(format!("row {} is not the group of rows that was asked for", self.row())));
         }
-        let Some((values, taken)) = split(fields, bytes) else { return Ok(None) };
+        let split = split(fields, bytes).map_err(|(index, length)| self.refuse_field(index, length))?;
+        let Some((values, taken)) = split else { return Ok(None) };
         if !self.ambiguous {
             self.take_group(&values)?;
         }
         Ok(Some(taken))
+    }
+
+    #[cold]
+    fn refuse_field(&self, index: usize, length: usize) -> Error {
+        let found = format!("field {} of a group with {length} bytes", index + 1);
+        self.error(format!("row {}: found {found}, expected at most {FIELD_BYTES_MAX} bytes", self.row()))
     }
 
     /// True where a group was ambiguous: the batch is not to be used, and the rows are to be read one by one.
@@ -104,15 +111,19 @@ impl Decoder {
     }
 }
 
-/// The fields of a tuple, and how many bytes they took.
-fn split(fields: i16, bytes: &[u8]) -> Option<(Vec<Option<&[u8]>>, usize)> {
+/// Fields, and how many bytes they took; `None` where the slice ends too early.
+type Split<'b> = Option<(Vec<Option<&'b [u8]>>, usize)>;
+
+/// The fields of a tuple; which one has a length that none has.
+fn split(fields: i16, bytes: &[u8]) -> std::result::Result<Split<'_>, (usize, usize)> {
     let mut rest = bytes;
     let mut values = Vec::with_capacity(fields as usize);
-    for _ in 0..fields {
-        let (length, after) = rest.split_first_chunk()?;
+    for index in 0..fields as usize {
+        let Some((length, after)) = rest.split_first_chunk() else { return Ok(None) };
         match usize::try_from(i32::from_be_bytes(*length)) {
+            Ok(length) if length > FIELD_BYTES_MAX => return Err((index, length)),
             Ok(length) => {
-                let (value, after) = after.split_at_checked(length)?;
+                let Some((value, after)) = after.split_at_checked(length) else { return Ok(None) };
                 values.push(Some(value));
                 rest = after;
             }
@@ -122,7 +133,7 @@ fn split(fields: i16, bytes: &[u8]) -> Option<(Vec<Option<&[u8]>>, usize)> {
             }
         }
     }
-    Some((values, bytes.len() - rest.len()))
+    Ok(Some((values, bytes.len() - rest.len())))
 }
 
 impl Builder {

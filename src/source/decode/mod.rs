@@ -33,6 +33,10 @@ const CRITICAL_FLAGS: u32 = 0xffff_0000;
 const END_OF_ROWS: i16 = -1;
 /// Longest value of one column. No text that recount reads comes near it; what claims more is damaged.
 const VALUE_BYTES_MAX: usize = 64 << 20;
+/// Longest field of a group, which has the values of many rows; no message of a server is longer.
+const FIELD_BYTES_MAX: usize = 160 << 20;
+/// Longest tuple that comes in pieces. A server sends each in one message; what cuts them up beneath it has shorter ones.
+const CARRIED_BYTES_MAX: usize = 128 << 20;
 /// Longest extension of the header; PostgreSQL sends none.
 const EXTENSION_BYTES_MAX: usize = 1 << 16;
 
@@ -115,14 +119,23 @@ impl Decoder {
     pub fn push(&mut self, bytes: &[u8]) -> Result<()> {
         if self.carried.is_empty() {
             let taken = self.decode(bytes)?;
-            self.carried.extend_from_slice(&bytes[taken..]);
-            return Ok(());
+            return self.carry(&bytes[taken..]);
         }
+        self.carry(bytes)?;
         let mut carried = std::mem::take(&mut self.carried);
-        carried.extend_from_slice(bytes);
         let taken = self.decode(&carried)?;
         carried.drain(..taken);
         self.carried = carried;
+        Ok(())
+    }
+
+    /// Keeps bytes until the rest of their tuple has come.
+    fn carry(&mut self, bytes: &[u8]) -> Result<()> {
+        if self.carried.len() + bytes.len() > CARRIED_BYTES_MAX {
+            let detail = format!("{} has come to {} MB, and does not end", self.position(), CARRIED_BYTES_MAX >> 20);
+            return Err(self.error(detail));
+        }
+        self.carried.extend_from_slice(bytes);
         Ok(())
     }
 

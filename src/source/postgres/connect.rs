@@ -18,6 +18,8 @@ pub const GRACE: Duration = Duration::from_secs(30);
 
 /// The rows of one run and table, as they travel: a run of 5 million steps has less than one.
 const COPY_BYTES_MAX: u64 = 4 << 30;
+/// The rows of a small table, as they travel: 100,000 runs have 20 MB.
+pub const SMALL_TABLE_BYTES_MAX: u64 = 128 << 20;
 /// What the server may take to pack the rows of one run: a few megabytes for scores, some tens for components.
 const WORK_MEM_MB: u32 = 128;
 

@@ -23,7 +23,7 @@ use arrow_array::RecordBatch;
 use futures_util::TryStreamExt;
 use sqlx::postgres::PgConnection;
 
-use self::connect::{GRACE, NO_TRANSACTION_TIMEOUT, begin, connect, copy_bytes_max, execute, failed};
+use self::connect::{GRACE, NO_TRANSACTION_TIMEOUT, SMALL_TABLE_BYTES_MAX, begin, connect, copy_bytes_max, execute, failed};
 use self::contract::{Contract, Selection};
 use self::plan::Access;
 use self::pool::{Pool, Reader};
@@ -34,7 +34,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::changes::Position;
 use crate::model::evidence::{COMPONENTS, RESPONSES, Run, RunEvidence, SCORES, STEPS, Snapshot, StoredStat, Unit, UnitEvidence};
 use crate::model::ids::RunId;
-use crate::model::rollups::{ForecastStat, Rollup};
+use crate::model::rollups::{ForecastStat, LegacyScore, Rollup};
 use crate::model::rows::{rows_from_batch, stats_from_batch, stats_schema};
 use crate::model::time::Micros;
 use crate::postgres::{Target, guarded, literal, schema_of, set_search_path};
@@ -384,7 +384,10 @@ fn run_tables(contract: &Contract) -> impl Iterator<Item = &Selection> {
 
 async fn whole(connection: &mut PgConnection, selection: &Selection, counters: &Counters) -> Result<RecordBatch> {
     let table = selection.layout.table;
-    let batch = copy(connection, &plan::whole(selection), selection, table.to_owned()).await?;
+    // Wide values that were kept are as many as the scores of all runs that ever were.
+    let most = if table == LegacyScore::TABLE { copy_bytes_max() } else { SMALL_TABLE_BYTES_MAX };
+    let decoder = Decoder::new(&selection.layout, table);
+    let batch = receive(connection, &plan::whole(selection), decoder, table, most).await?.finish()?;
     counters.add(table, batch.num_rows());
     Ok(batch)
 }
@@ -394,7 +397,7 @@ async fn copy_run(connection: &mut PgConnection, selection: &Selection, run: Run
     let what = format!("{} of run {run}", selection.layout.table);
     if let Some(sql) = plan::groups(selection, run) {
         let decoder = Decoder::of_groups(&selection.layout, what.as_str()).reserve(room);
-        let decoder = receive(connection, &sql, decoder, &what).await?;
+        let decoder = receive(connection, &sql, decoder, &what, copy_bytes_max()).await?;
         if !decoder.is_ambiguous() {
             return decoder.finish();
         }
@@ -406,19 +409,19 @@ async fn copy_run(connection: &mut PgConnection, selection: &Selection, run: Run
 /// Runs a `COPY … TO STDOUT` and decodes what it sends. `what` names the rows in messages.
 async fn copy(connection: &mut PgConnection, sql: &str, selection: &Selection, what: String) -> Result<RecordBatch> {
     let decoder = Decoder::new(&selection.layout, what.as_str());
-    receive(connection, sql, decoder, &what).await?.finish()
+    receive(connection, sql, decoder, &what, copy_bytes_max()).await?.finish()
 }
 
-async fn receive(connection: &mut PgConnection, sql: &str, mut decoder: Decoder, what: &str) -> Result<Decoder> {
+async fn receive(connection: &mut PgConnection, sql: &str, mut decoder: Decoder, what: &str, most: u64) -> Result<Decoder> {
     let cannot = |e| failed(format!("reading {what}"), e);
     let mut stream = connection.copy_out_raw(sql).await.map_err(cannot)?;
-    let (mut sent, most) = (0, copy_bytes_max());
+    let mut sent = 0;
     while let Some(bytes) = stream.try_next().await.map_err(cannot)? {
         sent += bytes.len() as u64;
         if sent > most {
             let detail = format!("the server has sent more than {} MB and does not end", most >> 20);
             return Err(Error::new(ErrorKind::Database, format!("reading {what}"), detail)
-                .hint("the rows of one run have to fit into half of the memory that is free; is this the right server?"));
+                .hint("the rows of one run have to fit into half of the memory that is free, a small table into 128 MB; is this the right server?"));
         }
         decoder.push(&bytes)?;
     }
