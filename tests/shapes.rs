@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 
+use crate::archive::files;
 use crate::support::{Database, database, recount};
 
 /// What a run can lack; a response takes its scores and components with it.
@@ -66,11 +67,15 @@ fn commands_agree(db: &Database<'_>) {
     assert_eq!(digest(&snapshot), expected);
     recount(["recompute", &snapshot, "--out", &place("rollups")]).run().succeeds();
     recount(["recompute", &url, "--out", &place("again")]).run().succeeds();
+    assert_eq!(files(&place("rollups")), files(&place("again")));
     recount(["archive", &url, "--to", &archive]).run().succeeds();
     recount(["verify", &archive]).run().succeeds();
     assert_eq!(digest(&archive), expected);
     recount(["archive", &snapshot, "--to", &second]).run().succeeds();
     assert_eq!(digest(&second), expected);
+    // With nothing gone, an archive beside the database adds nothing.
+    let united = recount(["reconcile", &url, "--history", &archive, "--format", "json"]).run();
+    assert_eq!(united.json()["digest"], expected, "{united}");
 }
 
 #[test]
@@ -79,8 +84,11 @@ fn runs_that_lack_something_stop_no_command() {
     // Each run as bits of what it lacks. The newest run of every validator has no score yet.
     let random = prop::collection::vec(0u8..32, RUNS);
     let mut shapes = vec![vec![0, 0, 0, 1], vec![0, 1, 0, 0], vec![1, 0, 2, 4], vec![31, 31, 31, 31], vec![0, 8, 0, 31]];
+    // Each lack at each place, first and last among them.
+    let kinds: Vec<u8> = (0..LACKING.len()).map(|bit| 1 << bit).collect();
+    shapes.extend((0..kinds.len()).map(|turn| kinds.iter().cycle().skip(turn).take(RUNS).copied().collect()));
     let mut runner = TestRunner::deterministic();
-    shapes.extend((0..6).map(|_| random.new_tree(&mut runner).expect("a shape").current()));
+    shapes.extend((0..4).map(|_| random.new_tree(&mut runner).expect("a shape").current()));
     for shape in shapes {
         restore(&db);
         for (place, lacks) in shape.iter().enumerate() {
@@ -98,6 +106,18 @@ fn empty_tables_and_single_rows_stop_no_command() {
     let db = filled();
     for table in TABLES.iter().skip(2) {
         db.execute(&format!("DELETE FROM {table} WHERE ctid <> (SELECT min(ctid) FROM {table})"));
+    }
+    commands_agree(&db);
+    // One row in each table, all of one run and one miner, as far as they say.
+    restore(&db);
+    let score = "(SELECT run_id FROM kept.old_weather_miner_scores ORDER BY id LIMIT 1)";
+    let miner = "(SELECT miner_uid FROM kept.old_weather_miner_scores ORDER BY id LIMIT 1)";
+    db.execute(&format!("DELETE FROM weather_forecast_runs WHERE id <> {score}; DELETE FROM node_table WHERE uid <> {miner}"));
+    for table in TABLES.iter().skip(2) {
+        // The least, by what every table has.
+        let of_miner = format!("SELECT min(ctid) FROM {table} WHERE miner_uid = {miner}");
+        db.execute(&format!("DELETE FROM {table} WHERE ctid NOT IN ({of_miner})"));
+        assert_eq!(db.psql(&format!("SELECT count(*) FROM {table}")), "1", "{table}");
     }
     commands_agree(&db);
     db.execute("DELETE FROM weather_forecast_runs");
