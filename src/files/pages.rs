@@ -126,16 +126,16 @@ fn parse(bytes: &[u8]) -> Option<Header> {
             (3, I32) if packed.is_none() => packed = Some(thrift.size()?),
             (5 | 7 | 8, STRUCT) if values.is_none() => {
                 header.is_dictionary = field == 7;
-                let place = if field == 8 { 4 } else { 2 };
+                let at = if field == 8 { 4 } else { 2 };
                 let mut inner = 0;
                 while let Some(kind) = thrift.field(&mut inner)? {
                     match (inner, kind) {
                         (1, I32) if values.is_none() => values = Some(thrift.size()?),
-                        (inner, I32) if inner == place && header.encoding.is_none() => {
+                        (inner, I32) if inner == at && header.encoding.is_none() => {
                             header.encoding = Some(i32::try_from(thrift.size()?).ok()?);
                         }
                         (1, _) => return None,
-                        (inner, _) if inner == place => return None,
+                        (inner, _) if inner == at => return None,
                         (_, kind) => thrift.skip(kind, DEPTH)?,
                     }
                 }
