@@ -15,7 +15,7 @@ const LONG_TYPES: &[u8] = b"TDdVENA";
 const SHORT_BYTES_MAX: usize = 30_000;
 /// A row, or the rows of one response in one message: 2 million scores have less. The driver holds a message whole, so this bounds
 /// what a server that never comes to an end can make it hold.
-const LONG_BYTES_MAX: usize = 160 << 20;
+const LONG_BYTES_MAX: usize = 96 << 20;
 
 /// The length of a message's body, where a server may send such a message.
 pub(super) fn body_bytes(header: [u8; HEADER_BYTES]) -> Result<usize, String> {

@@ -72,6 +72,7 @@ fn flooded(db: &Database, words: &'static str, flood: Flood) -> Run {
     let server = db.cluster().port();
     let url = db.url().replace(&format!(":{server}/"), &format!(":{}/", between(server, words, flood)));
     let (run, peak) = recount(["reconcile", "-q", &url]).run_measured();
+
     assert!(peak < MEGABYTES_MAX, "{peak} MB\n{run}");
     run.ends_with(2).never_says("panicked")
 }
@@ -96,23 +97,23 @@ fn rows_that_never_end_are_an_error_before_they_take_the_memory() {
 
     // One whose every field may be as long as it says, in small messages.
     flooded(&db, SCORES, |send| {
-        send(&message(b'd', &[&[0, 10][..], &(150u32 << 20).to_be_bytes()].concat()))?;
+        send(&message(b'd', &[&[0, 10][..], &(90u32 << 20).to_be_bytes()].concat()))?;
         loop {
             send(&message(b'd', &[0; 1 << 16]))?;
         }
     })
-    .stderr_has("row 1 has come to 128 MB, and does not end");
+    .stderr_has("row 1 has come to 32 MB, and does not end");
 
     // The same in messages that are as long as any may be.
     flooded(&db, SCORES, |send| {
         loop {
-            let body: u32 = 159 << 20;
+            let body: u32 = 95 << 20;
             send(&[&b"d"[..], &(body + 4).to_be_bytes(), &[0, 10], &(body + 9).to_be_bytes(), &[0; 58]].concat())?;
             let rest = vec![0; (body - 64) as usize];
             rest.chunks(1 << 20).try_for_each(&mut *send)?;
         }
     })
-    .stderr_has("row 1 has come to 128 MB, and does not end");
+    .stderr_has("row 1 has come to 32 MB, and does not end");
 
     // A message that says it has half a gigabyte.
     flooded(&db, SCORES, |send| {

@@ -34,9 +34,9 @@ const END_OF_ROWS: i16 = -1;
 /// Longest value of one column. No text that recount reads comes near it; what claims more is damaged.
 const VALUE_BYTES_MAX: usize = 64 << 20;
 /// Longest field of a group, which has the values of many rows; no message of a server is longer.
-const FIELD_BYTES_MAX: usize = 160 << 20;
+const FIELD_BYTES_MAX: usize = 96 << 20;
 /// Longest tuple that comes in pieces. A server sends each in one message; what cuts them up beneath it has shorter ones.
-const CARRIED_BYTES_MAX: usize = 128 << 20;
+const CARRIED_BYTES_MAX: usize = 32 << 20;
 /// Longest extension of the header; PostgreSQL sends none.
 const EXTENSION_BYTES_MAX: usize = 1 << 16;
 
