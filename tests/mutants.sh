@@ -42,6 +42,7 @@ serde = { version = "*", features = ["derive"] }
 serde_json = { version = "*", features = ["float_roundtrip"] }
 
 [dev-dependencies]
+postcard = { version = "*", default-features = false, features = ["use-std"] }
 insta = { version = "*", default-features = false }
 proptest = { version = "*", default-features = false, features = ["std", "bit-set"] }
 

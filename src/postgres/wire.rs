@@ -24,9 +24,11 @@ pub(super) fn body_bytes(header: [u8; HEADER_BYTES]) -> Result<usize, String> {
     let bound = if LONG_TYPES.contains(&kind) { LONG_BYTES_MAX } else { SHORT_BYTES_MAX };
     match length.checked_sub(4) {
         Some(body) if kind.is_ascii_alphanumeric() && body <= bound => Ok(body),
-        _ => {
-            Err(format!("a message of type {:?} says that it has {length} bytes: this is no PostgreSQL server", char::from(kind)))
-        }
+        _ => Err(format!(
+            "a message of type {:?} says that it has {length} bytes, more than {bound}: this is no PostgreSQL server, or all rows of one \
+             response are more than recount takes",
+            char::from(kind)
+        )),
     }
 }
 
