@@ -141,7 +141,7 @@ fn finish_is_final() {
         phase2(&db, &["check", "--option", option]).succeeds();
         phase2(&db, &["finish"]).ends_with(3).stderr_has("not applied");
         phase2(&db, &["apply", "--option", option]).succeeds();
-        // Whoever does not answer, and whoever asks too early, loses nothing.
+        // A user who does not answer, or asks too early, loses nothing.
         let url = db.url();
         let finish = |more: &[&str]| recount([&["phase2", "finish", "--database-url", &url], more].concat()).run();
         finish(&["--yes"]).ends_with(3).stderr_has("--min-age");
@@ -437,7 +437,7 @@ fn a_table_in_use_is_waited_for_and_left_alone() {
     assert_eq!(db.psql("SELECT count(*) FROM recount.rollup_phase2_changes"), "1");
 }
 
-/// A server of its own, started with the extension: whoever still names a column is told of, and a role that cannot see it cannot prove.
+/// A server of its own, started with the extension: a statement that still names a column is told of, and a role that cannot see it cannot prove.
 #[test]
 fn statements_that_name_a_column_are_told() {
     let cluster = Cluster::start();

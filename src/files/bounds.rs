@@ -1,5 +1,5 @@
 //! How much memory a Parquet file may take when it is decoded. A file of some hundred kilobytes can state, and unpack to,
-//! gigabytes: it is refused by what its footer states, before anything is unpacked; and while it is decoded, what it has come to
+//! gigabytes: it is refused by what its footer states, before anything is unpacked; and while it is decoded, its size so far
 //! is held against the same bound, since a footer can lie.
 
 use std::fmt;
@@ -14,9 +14,9 @@ use parquet::file::metadata::ParquetMetaData;
 
 /// Rows that are decoded at a time.
 pub const BATCH_ROWS: usize = 1 << 16;
-/// Bytes that any file may come to.
+/// Bytes that any file may unpack to.
 const FREE_BYTES: u64 = 256 << 20;
-/// Bytes that each byte of a file may come to beside that. Rows of our tables take a tenth of their size, and hardly less than a
+/// Bytes that each byte of a file may unpack to beside that. Rows of our tables take a tenth of their size, and hardly less than a
 /// hundredth.
 const PER_BYTE: u64 = 128;
 /// Bytes of a cell in memory, at least.
@@ -38,7 +38,7 @@ impl fmt::Display for TooLarge {
 
 impl std::error::Error for TooLarge {}
 
-/// What a file may still come to.
+/// What a file may still unpack to.
 #[derive(Debug)]
 pub struct Room {
     taken: u64,
@@ -46,7 +46,7 @@ pub struct Room {
 }
 
 impl Room {
-    /// What the rows come to in this schema, which may have plain texts where theirs are coded.
+    /// Takes the size of the rows in this schema, which may have plain texts where theirs are coded.
     pub fn take_rows(&mut self, rows: &RecordBatch, wanted: &Schema) -> Result<(), TooLarge> {
         let bytes = rows.columns().iter().zip(wanted.fields()).map(|(column, field)| match field.data_type() {
             DataType::Utf8 => bytes_in_rows(column),
@@ -89,7 +89,7 @@ fn bytes_in_rows(column: &ArrayRef) -> usize {
     size_of_val(&**coded.keys().values()) + coded.keys().iter().flatten().map(length).fold(0, usize::saturating_add)
 }
 
-/// Holds what the footer of a file of this many bytes states against what it may come to.
+/// Holds what the footer of a file of this many bytes states against what it may unpack to.
 pub fn check_footer(footer: &ParquetMetaData, bytes: u64) -> Result<Room, TooLarge> {
     let sum = |numbers: &mut dyn Iterator<Item = i64>| {
         numbers.fold(0u64, |sum, number| sum.saturating_add(u64::try_from(number).unwrap_or(u64::MAX)))

@@ -25,7 +25,7 @@ pub fn decoding<T, E>(work: impl FnOnce() -> Result<T, E>, broken: impl FnOnce(S
 }
 
 /// Makes this thread one that does nothing but decode until it ends, for a library that has threads of its own and hands their
-/// panics to whoever waits for them, within [`decoding`].
+/// panics to the thread that waits for them, within [`decoding`].
 #[cfg(feature = "query")]
 pub fn decodes_only() {
     keep_quiet();

@@ -200,7 +200,7 @@ impl Thrift<'_> {
         i32::try_from(number).ok().and_then(|number| u64::try_from(number).ok())
     }
 
-    /// The type of the next field, whose number comes to be `field`; `Some(None)` at the end of the struct.
+    /// The type of the next field, whose number goes into `field`; `Some(None)` at the end of the struct.
     fn field(&mut self, field: &mut i64) -> Option<Option<u8>> {
         let byte = self.byte()?;
         if byte == 0 {
@@ -302,7 +302,7 @@ mod tests {
         }
     }
 
-    /// The number as Thrift writes it, in so many bytes.
+    /// The number as Thrift writes it, in this many bytes.
     fn varint(number: u64, bytes: usize) -> Vec<u8> {
         let coded = number << 1;
         (0..bytes).map(|at| (coded >> (7 * at)) as u8 & 0x7f | if at + 1 < bytes { 0x80 } else { 0 }).collect()

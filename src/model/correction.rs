@@ -40,33 +40,33 @@ pub struct Cell {
     pub recomputed: Value<'static>,
 }
 
-/// Whose evidence: a run and a miner, [`Whose::ALL`] of either.
+/// The evidence of a run and a miner; [`EvidenceOf::ALL`] stands for all of either.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Whose {
+pub struct EvidenceOf {
     pub run: i32,
     pub miner: i32,
 }
 
-impl Whose {
+impl EvidenceOf {
     /// No id: ids are not negative.
     pub const ALL: i32 = i32::MIN;
     /// A stored row that names no run rests on nothing that could be found.
     pub const NOBODY: i32 = i32::MIN + 1;
 
     /// What the row rests on.
-    pub fn of(table: &str, key: &RowKey) -> Whose {
+    pub fn of(table: &str, key: &RowKey) -> EvidenceOf {
         match table {
             ForecastStat::TABLE => {
-                Whose { run: key.run_id.unwrap_or(Whose::NOBODY), miner: key.miner_uid.unwrap_or(Whose::NOBODY) }
+                EvidenceOf { run: key.run_id.unwrap_or(EvidenceOf::NOBODY), miner: key.miner_uid.unwrap_or(EvidenceOf::NOBODY) }
             }
-            MinerStat::TABLE => Whose { run: Whose::ALL, miner: key.miner_uid.unwrap_or(Whose::NOBODY) },
-            _ => Whose { run: key.run_id.unwrap_or(Whose::ALL), miner: Whose::ALL },
+            MinerStat::TABLE => EvidenceOf { run: EvidenceOf::ALL, miner: key.miner_uid.unwrap_or(EvidenceOf::NOBODY) },
+            _ => EvidenceOf { run: key.run_id.unwrap_or(EvidenceOf::ALL), miner: EvidenceOf::ALL },
         }
     }
 
     /// What the row's ranks rest on: they change with any miner.
-    pub fn of_ranks(self) -> Whose {
-        Whose { miner: Whose::ALL, ..self }
+    pub fn of_ranks(self) -> EvidenceOf {
+        EvidenceOf { miner: EvidenceOf::ALL, ..self }
     }
 }
 
@@ -99,7 +99,7 @@ pub struct Corrections {
     pub origin: Origin,
     /// In order of table and key.
     pub rows: Vec<Correction>,
-    pub evidence: BTreeMap<Whose, Fingerprint>,
+    pub evidence: BTreeMap<EvidenceOf, Fingerprint>,
 }
 
 /// The comparison that corrections come from.
@@ -164,17 +164,17 @@ impl Corrections {
     }
 
     /// The evidence that the rows rest on.
-    pub fn needed(&self) -> BTreeSet<Whose> {
+    pub fn needed(&self) -> BTreeSet<EvidenceOf> {
         self.rows.iter().flat_map(Correction::needed).collect()
     }
 }
 
 impl Correction {
     /// The evidence that the row rests on, and that of everyone where a rank of it changes.
-    pub fn needed(&self) -> impl Iterator<Item = Whose> {
-        let whose = Whose::of(self.table, &self.key);
+    pub fn needed(&self) -> impl Iterator<Item = EvidenceOf> {
+        let evidence_of = EvidenceOf::of(self.table, &self.key);
         let ranks = self.cells().iter().any(|cell| is_rank(self.table, &cell.column));
-        [Some(whose), ranks.then(|| whose.of_ranks())].into_iter().flatten()
+        [Some(evidence_of), ranks.then(|| evidence_of.of_ranks())].into_iter().flatten()
     }
 
     /// The cells of an update; none of anything else.
@@ -407,10 +407,13 @@ mod tests {
     #[test]
     fn a_row_rests_on_its_evidence() {
         let key = RowKey { miner_uid: Some(3), run_id: Some(7), ..RowKey::default() };
-        assert_eq!(Whose::of(ForecastStat::TABLE, &key), Whose { run: 7, miner: 3 });
-        assert_eq!(Whose::of(ForecastStat::TABLE, &key).of_ranks(), Whose { run: 7, miner: Whose::ALL });
+        assert_eq!(EvidenceOf::of(ForecastStat::TABLE, &key), EvidenceOf { run: 7, miner: 3 });
+        assert_eq!(EvidenceOf::of(ForecastStat::TABLE, &key).of_ranks(), EvidenceOf { run: 7, miner: EvidenceOf::ALL });
         let miner = RowKey { miner_uid: Some(3), ..RowKey::default() };
-        assert_eq!(Whose::of(MinerStat::TABLE, &miner), Whose { run: Whose::ALL, miner: 3 });
-        assert_eq!(Whose::of(SubnetStat::TABLE, &RowKey::default()), Whose { run: Whose::ALL, miner: Whose::ALL });
+        assert_eq!(EvidenceOf::of(MinerStat::TABLE, &miner), EvidenceOf { run: EvidenceOf::ALL, miner: 3 });
+        assert_eq!(
+            EvidenceOf::of(SubnetStat::TABLE, &RowKey::default()),
+            EvidenceOf { run: EvidenceOf::ALL, miner: EvidenceOf::ALL }
+        );
     }
 }

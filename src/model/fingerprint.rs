@@ -6,23 +6,23 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, TimestampMicrosecondType};
 use arrow_array::{Array, PrimitiveArray, RecordBatch};
 
-use super::correction::{Fingerprint, Whose};
+use super::correction::{EvidenceOf, Fingerprint};
 use super::evidence::RunEvidence;
 use super::time::Micros;
 
 /// One fingerprint for each run and miner that has any row.
-pub fn of_runs(runs: &[RunEvidence]) -> BTreeMap<Whose, Fingerprint> {
+pub fn of_runs(runs: &[RunEvidence]) -> BTreeMap<EvidenceOf, Fingerprint> {
     let mut prints = BTreeMap::new();
     runs.iter().for_each(|run| of_run(run, &mut prints));
     prints
 }
 
-fn of_run(evidence: &RunEvidence, prints: &mut BTreeMap<Whose, Fingerprint>) {
+fn of_run(evidence: &RunEvidence, prints: &mut BTreeMap<EvidenceOf, Fingerprint>) {
     let mut each = |batch: &RecordBatch, feed: &dyn Fn(&mut Fingerprint, usize)| {
         let miners = miners(batch);
         for row in 0..batch.num_rows() {
-            let whose = Whose { run: evidence.run.id.0, miner: miners.value(row) };
-            feed(prints.entry(whose).or_default(), row);
+            let evidence_of = EvidenceOf { run: evidence.run.id.0, miner: miners.value(row) };
+            feed(prints.entry(evidence_of).or_default(), row);
         }
     };
     each(&evidence.responses, &|print, _| print.responses += 1);

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value as Json;
 
 use crate::error::Result;
-use crate::model::correction::{Correction, Corrections, Fingerprint, Origin, Selection, Whose, cells_of, corrections_of};
+use crate::model::correction::{Correction, Corrections, EvidenceOf, Fingerprint, Origin, Selection, cells_of, corrections_of};
 use crate::model::difference::{Difference, RowKey};
 use crate::model::job::{Job, Watch};
 use crate::model::outcome::Outcome;
@@ -142,37 +142,41 @@ impl Collect for Writer {
 /// The fingerprints that corrections need, and the sums over all runs that those of lifetime rows are.
 #[derive(Default)]
 struct Prints {
-    needed: BTreeMap<Whose, Fingerprint>,
+    needed: BTreeMap<EvidenceOf, Fingerprint>,
     /// Of each miner over all runs, and of all.
-    lifetime: BTreeMap<Whose, Fingerprint>,
+    lifetime: BTreeMap<EvidenceOf, Fingerprint>,
 }
 
 impl Prints {
-    fn unit(&mut self, evidence: &BTreeMap<Whose, Fingerprint>, rows: &[Correction]) {
-        for whose in rows.iter().flat_map(Correction::needed) {
-            self.needed.entry(whose).or_insert_with(|| {
+    fn unit(&mut self, evidence: &BTreeMap<EvidenceOf, Fingerprint>, rows: &[Correction]) {
+        for evidence_of in rows.iter().flat_map(Correction::needed) {
+            self.needed.entry(evidence_of).or_insert_with(|| {
                 let mut sum = Fingerprint::default();
-                let of = |one: &Whose| one.run == whose.run && (whose.miner == Whose::ALL || one.miner == whose.miner);
+                let of = |one: &EvidenceOf| {
+                    one.run == evidence_of.run && (evidence_of.miner == EvidenceOf::ALL || one.miner == evidence_of.miner)
+                };
                 evidence.iter().filter(|(one, _)| of(one)).for_each(|(_, print)| sum.add(print));
                 sum
             });
         }
-        for (whose, print) in evidence {
-            let all = Whose { run: Whose::ALL, miner: Whose::ALL };
-            for sum in [Whose { run: Whose::ALL, ..*whose }, all, Whose { miner: Whose::ALL, ..*whose }] {
+        for (evidence_of, print) in evidence {
+            let all = EvidenceOf { run: EvidenceOf::ALL, miner: EvidenceOf::ALL };
+            for sum in
+                [EvidenceOf { run: EvidenceOf::ALL, ..*evidence_of }, all, EvidenceOf { miner: EvidenceOf::ALL, ..*evidence_of }]
+            {
                 self.lifetime.entry(sum).or_default().add(print);
             }
         }
     }
 
     fn rest(&mut self, rows: &[Correction]) {
-        for whose in rows.iter().flat_map(Correction::needed) {
-            let print = self.lifetime.get(&whose).copied().unwrap_or_default();
-            self.needed.entry(whose).or_insert(print);
+        for evidence_of in rows.iter().flat_map(Correction::needed) {
+            let print = self.lifetime.get(&evidence_of).copied().unwrap_or_default();
+            self.needed.entry(evidence_of).or_insert(print);
         }
     }
 
-    fn take(self) -> BTreeMap<Whose, Fingerprint> {
+    fn take(self) -> BTreeMap<EvidenceOf, Fingerprint> {
         self.needed
     }
 }

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::diff::StatDiff;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::changes::{Changed, Changes, Known, Position};
-use crate::model::correction::{Fingerprint, Selection, Whose};
+use crate::model::correction::{EvidenceOf, Fingerprint, Selection};
 use crate::model::difference::Class;
 use crate::model::digest::feed;
 use crate::model::evidence::{Snapshot, Unit, units};
@@ -64,7 +64,7 @@ struct UnitState {
     /// Without the cells within tolerance, which are only counted.
     diff: StatDiff,
     side: StoredSide,
-    evidence: Option<BTreeMap<Whose, Fingerprint>>,
+    evidence: Option<BTreeMap<EvidenceOf, Fingerprint>>,
 }
 
 /// One job with a state.

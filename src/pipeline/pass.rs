@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::diff::{StatDiff, StatPlan};
 use crate::error::Result;
 use crate::model::changes::UnitRows;
-use crate::model::correction::{Fingerprint, Whose};
+use crate::model::correction::{EvidenceOf, Fingerprint};
 use crate::model::difference::{Class, Difference};
 use crate::model::digest::feed;
 use crate::model::evidence::{RunEvidence, Snapshot, Stored, StoredRef, Unit, UnitEvidence, units};
@@ -33,7 +33,7 @@ pub struct UnitResult {
     pub diff: StatDiff,
     pub side: StoredSide,
     /// Of each run and miner, where [`Pass::with_evidence`] asks for it.
-    pub evidence: BTreeMap<Whose, Fingerprint>,
+    pub evidence: BTreeMap<EvidenceOf, Fingerprint>,
     pub digest: blake3::Hash,
     /// What it was made from.
     pub rows: UnitRows,

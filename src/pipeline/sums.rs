@@ -89,7 +89,7 @@ impl Sums {
         self.subnet.append(&mut unit.fold.subnet);
         self.findings.append(&mut unit.fold.findings);
         self.findings.append(&mut unit.diff.findings);
-        unit.diff.losses.iter().for_each(|(whose, loss)| self.losses.add(*whose, *loss));
+        unit.diff.losses.iter().for_each(|(evidence_of, loss)| self.losses.add(*evidence_of, *loss));
         // Cells within tolerance are counted; only drift is kept.
         unit.diff.table.differences.retain(|difference| difference.class != Class::Within);
         self.stats.add(unit.diff.table);

@@ -14,7 +14,7 @@ pub(super) const HEADER_BYTES: usize = 5;
 const LONG_TYPES: &[u8] = b"TDdVENA";
 const SHORT_BYTES_MAX: usize = 30_000;
 /// A row, or the rows of one response in one message: 2 million scores have less. The driver holds a message whole, so this bounds
-/// what a server that never comes to an end can make it hold.
+/// what a server whose messages never end can make it hold.
 const LONG_BYTES_MAX: usize = 96 << 20;
 
 /// The length of a message's body, where a server may send such a message.

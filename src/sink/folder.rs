@@ -18,7 +18,9 @@ use crate::files::seal::NO_HASH;
 use crate::files::staging::Staging;
 use crate::files::{bounds, hash, pages};
 use crate::model::columns::Group;
-use crate::model::correction::{Change, Correction, Corrections, Fingerprint, Origin, Whose, correction_rows, corrections_from};
+use crate::model::correction::{
+    Change, Correction, Corrections, EvidenceOf, Fingerprint, Origin, correction_rows, corrections_from,
+};
 use crate::model::difference::Difference;
 use crate::model::filter::{STORED_TABLES, stored_column};
 use crate::model::job::Encoding;
@@ -104,7 +106,7 @@ impl DiffFolder {
         self.corrections.rows(&corrections)
     }
 
-    pub fn finish(self, evidence: &BTreeMap<Whose, Fingerprint>, origin: &Origin) -> Result<()> {
+    pub fn finish(self, evidence: &BTreeMap<EvidenceOf, Fingerprint>, origin: &Origin) -> Result<()> {
         let files = [self.differences.finish()?, self.corrections.finish()?];
         let rows: Vec<EvidenceRow> = evidence.iter().map(evidence_row).collect();
         let mut file = RowFile::create::<EvidenceRow>(&self.folder.path(FILES[2]), self.encoding)?;
@@ -247,8 +249,8 @@ pub fn differences(folder: &Path) -> Result<Vec<DifferenceRow>> {
     rows_of(folder, &manifest, name)
 }
 
-fn evidence_row((whose, print): (&Whose, &Fingerprint)) -> EvidenceRow {
-    let id = |id: i32| (id != Whose::ALL).then_some(id);
+fn evidence_row((whose, print): (&EvidenceOf, &Fingerprint)) -> EvidenceRow {
+    let id = |id: i32| (id != EvidenceOf::ALL).then_some(id);
     EvidenceRow {
         run_id: id(whose.run),
         miner_uid: id(whose.miner),
@@ -260,8 +262,8 @@ fn evidence_row((whose, print): (&Whose, &Fingerprint)) -> EvidenceRow {
     }
 }
 
-fn evidence_of(row: &EvidenceRow) -> (Whose, Fingerprint) {
-    let whose = Whose { run: row.run_id.unwrap_or(Whose::ALL), miner: row.miner_uid.unwrap_or(Whose::ALL) };
+fn evidence_of(row: &EvidenceRow) -> (EvidenceOf, Fingerprint) {
+    let whose = EvidenceOf { run: row.run_id.unwrap_or(EvidenceOf::ALL), miner: row.miner_uid.unwrap_or(EvidenceOf::ALL) };
     let print = Fingerprint {
         responses: row.responses.unwrap_or_default(),
         scores: row.scores.unwrap_or_default(),
@@ -312,7 +314,7 @@ mod tests {
                 diff: None,
             },
             rows: vec![Correction { table: MinerStat::TABLE, key, change: Change::Update(vec![cell]) }],
-            evidence: [(Whose { run: Whose::ALL, miner: 3 }, print)].into(),
+            evidence: [(EvidenceOf { run: EvidenceOf::ALL, miner: 3 }, print)].into(),
         }
     }
 

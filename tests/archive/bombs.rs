@@ -11,12 +11,12 @@ use super::{archived_sample, files, forge};
 
 /// What any command may take, whatever the file.
 const MEGABYTES_MAX: u64 = 500;
-/// What a page of the forged files comes to.
+/// The size of a page of the forged files, unpacked.
 const GIGABYTES: u64 = 2;
 /// Bytes of a block in a frame of zstd.
 const BLOCK_BYTES: u32 = 128 << 10;
 
-/// Zeros as a frame of zstd: blocks that say "this byte, so many times".
+/// Zeros as a frame of zstd: blocks that say "this byte, repeated".
 fn zeros(bytes: u64) -> Vec<u8> {
     // The magic number, no size and no checksum, a window of 128 kB.
     let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x38];

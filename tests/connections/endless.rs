@@ -1,4 +1,4 @@
-//! Whoever stands between recount and its server lets the login and the catalogue pass, and then sends rows that never end.
+//! A program between recount and its server lets the login and the catalogue pass, and then sends rows that never end.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -102,7 +102,7 @@ fn rows_that_never_end_are_an_error_before_they_take_the_memory() {
             send(&message(b'd', &[0; 1 << 16]))?;
         }
     })
-    .stderr_has("row 1 has come to 32 MB, and does not end");
+    .stderr_has("row 1 has reached 32 MB, and does not end");
 
     // The same in messages that are as long as any may be.
     flooded(&db, SCORES, |send| {
@@ -113,7 +113,7 @@ fn rows_that_never_end_are_an_error_before_they_take_the_memory() {
             rest.chunks(1 << 20).try_for_each(&mut *send)?;
         }
     })
-    .stderr_has("row 1 has come to 32 MB, and does not end");
+    .stderr_has("row 1 has reached 32 MB, and does not end");
 
     // A message that says it has half a gigabyte.
     flooded(&db, SCORES, |send| {
@@ -124,7 +124,7 @@ fn rows_that_never_end_are_an_error_before_they_take_the_memory() {
     })
     .stderr_has("this is no PostgreSQL server");
 
-    // Rows that are as they must be, of a table that no database has so many of.
+    // Rows that are as they must be, more than any database has of this table.
     flooded(&db, RUNS, |send| {
         let number = |bytes: &[u8]| [&(bytes.len() as u32).to_be_bytes()[..], bytes].concat();
         let fields = [number(&7u32.to_be_bytes()), number(&[0; 8]), number(&[0; 8])];

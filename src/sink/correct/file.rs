@@ -16,7 +16,7 @@ use crate::model::visible;
 use crate::model::writing::{Applied, TableCounts};
 use crate::postgres::try_pause_lock;
 
-use super::load::{Stage, Staged, literal};
+use super::load::{Staged, StagedType, literal};
 use super::plan::{Record, Work};
 use super::rows::{Inserted, Lines, Row, fingerprints, rows_of, staged_rows};
 use super::script::{BEGIN, Step, settings, steps};
@@ -121,8 +121,8 @@ pub fn script_of(corrections: &Corrections) -> String {
             Change::Insert(cells) => cells.iter().map(|(column, value)| (column, value)).collect(),
             Change::Delete => Vec::new(),
         };
-        let columns = cells.iter().map(|(column, _)| ((*column).clone(), Stage::of(type_of(row.table, column))));
-        let columns = std::iter::once(("n".to_owned(), Stage::Int4)).chain(columns).collect();
+        let columns = cells.iter().map(|(column, _)| ((*column).clone(), StagedType::of(type_of(row.table, column))));
+        let columns = std::iter::once(("n".to_owned(), StagedType::Int4)).chain(columns).collect();
         let values = cells.iter().map(|(_, value)| (*value).clone()).collect();
         staged.push(Staged { table: row.table.to_owned(), columns, lines: Lines::Inserts(vec![Inserted { n, values }]) });
     }

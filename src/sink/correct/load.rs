@@ -23,7 +23,7 @@ const TIMESTAMPTZ_ARRAY: Oid = Oid(1185);
 
 /// How a staged column is typed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
+pub enum StagedType {
     Int4,
     Int8,
     Float8,
@@ -32,26 +32,26 @@ pub enum Stage {
     Text,
 }
 
-impl Stage {
-    pub fn of(kind: Type) -> Stage {
+impl StagedType {
+    pub fn of(kind: Type) -> StagedType {
         match kind {
-            Type::Bool => Stage::Bool,
-            Type::Int32 => Stage::Int4,
-            Type::Int64 => Stage::Int8,
-            Type::Float64 => Stage::Float8,
-            Type::Time => Stage::Time,
-            Type::Text | Type::Json => Stage::Text,
+            Type::Bool => StagedType::Bool,
+            Type::Int32 => StagedType::Int4,
+            Type::Int64 => StagedType::Int8,
+            Type::Float64 => StagedType::Float8,
+            Type::Time => StagedType::Time,
+            Type::Text | Type::Json => StagedType::Text,
         }
     }
 
     pub fn sql(self) -> &'static str {
         match self {
-            Stage::Int4 => "int4",
-            Stage::Int8 => "int8",
-            Stage::Float8 => "float8",
-            Stage::Bool => "bool",
-            Stage::Time => "timestamptz",
-            Stage::Text => "text",
+            StagedType::Int4 => "int4",
+            StagedType::Int8 => "int8",
+            StagedType::Float8 => "float8",
+            StagedType::Bool => "bool",
+            StagedType::Time => "timestamptz",
+            StagedType::Text => "text",
         }
     }
 }
@@ -60,7 +60,7 @@ impl Stage {
 #[derive(Debug, Clone)]
 pub struct Staged {
     pub table: String,
-    pub columns: Vec<(String, Stage)>,
+    pub columns: Vec<(String, StagedType)>,
     pub lines: Lines,
 }
 
@@ -70,7 +70,7 @@ impl Staged {
     /// The number of a row is its key: whatever the planner thinks of a temporary table, a row is found by an index.
     pub fn create(&self, extra: &str) -> String {
         let key = |name: &str| if name == "n" { " PRIMARY KEY" } else { "" };
-        let column = |(name, stage): &(String, Stage)| format!("\"{name}\" {}{}", stage.sql(), key(name));
+        let column = |(name, stage): &(String, StagedType)| format!("\"{name}\" {}{}", stage.sql(), key(name));
         let columns: Vec<String> = self.columns.iter().map(column).collect();
         format!("CREATE TEMP TABLE {} ({}{extra}) ON COMMIT DROP", self.table, columns.join(", "))
     }
@@ -88,7 +88,7 @@ impl Staged {
     /// The statement that takes a piece in one message: an array for each column. COPY would need two, and where the connection
     /// is TCP, the second waits for the server's delayed acknowledgement of the first, 40 ms.
     pub fn insert(&self) -> String {
-        let array = |(at, (_, stage)): (usize, &(String, Stage))| format!("${}::{}[]", at + 1, stage.sql());
+        let array = |(at, (_, stage)): (usize, &(String, StagedType))| format!("${}::{}[]", at + 1, stage.sql());
         let arrays = self.columns.iter().enumerate().map(array).collect::<Vec<_>>().join(", ");
         format!("INSERT INTO {} ({}) SELECT * FROM unnest({arrays})", self.table, self.names())
     }
@@ -120,14 +120,14 @@ enum Array {
 }
 
 impl Array {
-    fn new(stage: Stage, rows: usize) -> Array {
+    fn new(stage: StagedType, rows: usize) -> Array {
         match stage {
-            Stage::Int4 => Array::Int4(Vec::with_capacity(rows)),
-            Stage::Int8 => Array::Int8(Vec::with_capacity(rows)),
-            Stage::Float8 => Array::Float8(Vec::with_capacity(rows)),
-            Stage::Bool => Array::Bool(Vec::with_capacity(rows)),
-            Stage::Time => Array::Time(Vec::with_capacity(rows)),
-            Stage::Text => Array::Text(Vec::with_capacity(rows)),
+            StagedType::Int4 => Array::Int4(Vec::with_capacity(rows)),
+            StagedType::Int8 => Array::Int8(Vec::with_capacity(rows)),
+            StagedType::Float8 => Array::Float8(Vec::with_capacity(rows)),
+            StagedType::Bool => Array::Bool(Vec::with_capacity(rows)),
+            StagedType::Time => Array::Time(Vec::with_capacity(rows)),
+            StagedType::Text => Array::Text(Vec::with_capacity(rows)),
         }
     }
 
@@ -211,10 +211,10 @@ mod tests {
         let staged = Staged {
             table: "t".to_owned(),
             columns: vec![
-                ("n".to_owned(), Stage::Int4),
-                ("b_set".to_owned(), Stage::Bool),
-                ("b_old".to_owned(), Stage::Float8),
-                ("b_new".to_owned(), Stage::Float8),
+                ("n".to_owned(), StagedType::Int4),
+                ("b_set".to_owned(), StagedType::Bool),
+                ("b_old".to_owned(), StagedType::Float8),
+                ("b_new".to_owned(), StagedType::Float8),
             ],
             lines: Lines::Cells(vec![Cells { n: 2, cells: vec![Some(moved)] }, Cells { n: 3, cells: vec![None] }]),
         };

@@ -6,14 +6,14 @@ use serde_json::{Value as Json, json};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::columns::{Group, Type};
-use crate::model::correction::{Change, Correction, Corrections, Whose, is_rank, type_of};
+use crate::model::correction::{Change, Correction, Corrections, EvidenceOf, is_rank, type_of};
 use crate::model::filter::{STORED_TABLES, stored_column};
 use crate::model::rollups::{ForecastStat, MinerStat, Rollup};
 use crate::model::value::Value;
 use crate::model::writing::{Correcting, UpdatedAt};
 
 use super::catalogue::{self, Catalogue, Found, Kind};
-use super::load::{Stage, Staged, quoted};
+use super::load::{Staged, StagedType, quoted};
 use super::rows::{Cells, Inserted, Lines, Moved, fingerprints, rows_of, staged_rows};
 use super::session::Session;
 use super::{breaker, raw};
@@ -33,7 +33,7 @@ pub enum Guard {
 #[derive(Debug, Clone)]
 pub struct Cell {
     pub name: String,
-    pub stage: Stage,
+    pub stage: StagedType,
     /// The type in the catalogue.
     pub kind: String,
     /// What that is made of, where it is a domain.
@@ -177,7 +177,7 @@ pub struct Work {
     pub staged: Vec<Staged>,
     /// What is filled by the server: the corrections of the job to undo.
     pub fill: Vec<String>,
-    /// Runs with a row to correct, [`Whose::ALL`] for a lifetime row; an undo asks after none.
+    /// Runs with a row to correct, [`EvidenceOf::ALL`] for a lifetime row; an undo asks after none.
     pub runs: BTreeSet<i32>,
     pub min_age_seconds: u64,
     /// Materialized views to refresh, in the order in which one is made from the other.
@@ -226,7 +226,7 @@ pub async fn corrections(session: &mut Session<'_>, corrections: &Corrections, o
     check_columns(corrections)?;
     let corrections = correctable(corrections, &catalogue, &mut work)?;
     check_size(session, &corrections, options).await?;
-    work.runs = corrections.rows.iter().map(|row| Whose::of(row.table, &row.key).run).collect();
+    work.runs = corrections.rows.iter().map(|row| EvidenceOf::of(row.table, &row.key).run).collect();
     work.staged.push(staged_rows(rows_of(&corrections.rows)));
     for (table, found) in &catalogue {
         plan_table(session, table, found, &corrections.rows, options, &mut work).await?;
@@ -390,10 +390,10 @@ async fn stage_updates(
 
 /// The table of the cells: for each of them, whether it is to change, from what and to what.
 pub fn staged_cells(plan: &TablePlan, lines: Lines) -> Staged {
-    let mut columns = vec![("n".to_owned(), Stage::Int4)];
+    let mut columns = vec![("n".to_owned(), StagedType::Int4)];
     for cell in &plan.cells {
-        let old = if cell.guard == Guard::Hash { Stage::Text } else { cell.stage };
-        columns.push((format!("{}_set", cell.name), Stage::Bool));
+        let old = if cell.guard == Guard::Hash { StagedType::Text } else { cell.stage };
+        columns.push((format!("{}_set", cell.name), StagedType::Bool));
         columns.push((format!("{}_old", cell.name), old));
         columns.push((format!("{}_new", cell.name), cell.stage));
     }
@@ -413,7 +413,7 @@ pub fn cell_of(table: &str, name: &str, found: &Found) -> Result<Cell> {
         _ => Guard::Plain,
     };
     let (kind, base, rank) = (column.kind.clone(), column.base.clone(), is_rank(table, name));
-    Ok(Cell { name: name.to_owned(), stage: Stage::of(of), kind, base, guard, rank })
+    Ok(Cell { name: name.to_owned(), stage: StagedType::of(of), kind, base, guard, rank })
 }
 
 /// Rows to insert, with the columns that the table has; the server's defaults fill the rest (D4).
@@ -448,7 +448,7 @@ fn stage_inserts(
     };
     let lines = Lines::Inserts(inserts.into_iter().map(line).collect());
     let columns = plan.insert.iter().map(|cell| (cell.name.clone(), cell.stage));
-    let columns = std::iter::once(("n".to_owned(), Stage::Int4)).chain(columns).collect();
+    let columns = std::iter::once(("n".to_owned(), StagedType::Int4)).chain(columns).collect();
     work.staged.push(Staged { table: plan.insert_table(), columns, lines });
     plan.hotkey = hotkey(plan, options);
     Ok(())

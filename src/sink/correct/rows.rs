@@ -1,10 +1,10 @@
 //! The rows that travel into the temporary tables of a job, each as what it is.
 
-use crate::model::correction::{Change, Correction, Corrections, Fingerprint, Whose};
+use crate::model::correction::{Change, Correction, Corrections, EvidenceOf, Fingerprint};
 use crate::model::difference::RowKey;
 use crate::model::value::Value;
 
-use super::load::{Stage, Staged};
+use super::load::{Staged, StagedType};
 
 /// A stored row that is to change: its number within the job, and where it is found.
 #[derive(Debug, Clone)]
@@ -14,7 +14,7 @@ pub struct Row {
     /// `update`, `insert` or `delete`.
     pub change: &'static str,
     pub key: RowKey,
-    pub whose: Whose,
+    pub evidence_of: EvidenceOf,
 }
 
 /// A cell as the diff has it, and as it should be.
@@ -44,7 +44,7 @@ pub enum Lines {
     Rows(Vec<Row>),
     Cells(Vec<Cells>),
     Inserts(Vec<Inserted>),
-    Evidence(Vec<(Whose, Fingerprint)>),
+    Evidence(Vec<(EvidenceOf, Fingerprint)>),
 }
 
 impl Lines {
@@ -96,15 +96,15 @@ fn row_values(row: &Row) -> Vec<Value<'static>> {
         text(&row.key.forecast_run_id),
         text(&row.key.scope),
         int(row.key.run_id),
-        Value::Int(row.whose.run.into()),
-        Value::Int(row.whose.miner.into()),
+        Value::Int(row.evidence_of.run.into()),
+        Value::Int(row.evidence_of.miner.into()),
     ]
 }
 
-fn evidence_values((whose, print): &(Whose, Fingerprint)) -> Vec<Value<'static>> {
+fn evidence_values((evidence_of, print): &(EvidenceOf, Fingerprint)) -> Vec<Value<'static>> {
     vec![
-        Value::Int(whose.run.into()),
-        Value::Int(whose.miner.into()),
+        Value::Int(evidence_of.run.into()),
+        Value::Int(evidence_of.miner.into()),
         Value::Int(print.responses),
         Value::Int(print.scores),
         print.newest_score.map_or(Value::Null, Value::Time),
@@ -113,22 +113,22 @@ fn evidence_values((whose, print): &(Whose, Fingerprint)) -> Vec<Value<'static>>
     ]
 }
 
-fn columns<const N: usize>(columns: [(&str, Stage); N]) -> Vec<(String, Stage)> {
+fn columns<const N: usize>(columns: [(&str, StagedType); N]) -> Vec<(String, StagedType)> {
     columns.map(|(name, stage)| (name.to_owned(), stage)).into()
 }
 
 /// `recount_rows`, one row for each row of the job.
 pub fn staged_rows(lines: Vec<Row>) -> Staged {
     let columns = columns([
-        ("n", Stage::Int4),
-        ("target", Stage::Text),
-        ("change", Stage::Text),
-        ("miner_uid", Stage::Int4),
-        ("forecast_run_id", Stage::Text),
-        ("scope", Stage::Text),
-        ("run_id", Stage::Int4),
-        ("ev_run", Stage::Int4),
-        ("ev_miner", Stage::Int4),
+        ("n", StagedType::Int4),
+        ("target", StagedType::Text),
+        ("change", StagedType::Text),
+        ("miner_uid", StagedType::Int4),
+        ("forecast_run_id", StagedType::Text),
+        ("scope", StagedType::Text),
+        ("run_id", StagedType::Int4),
+        ("ev_run", StagedType::Int4),
+        ("ev_miner", StagedType::Int4),
     ]);
     Staged { table: "pg_temp.recount_rows".to_owned(), columns, lines: Lines::Rows(lines) }
 }
@@ -144,7 +144,7 @@ pub fn rows_of(corrections: &[Correction]) -> Vec<Row> {
             Change::Delete => "delete",
         },
         key: correction.key.clone(),
-        whose: Whose::of(correction.table, &correction.key),
+        evidence_of: EvidenceOf::of(correction.table, &correction.key),
     };
     corrections.iter().zip(1..).map(row).collect()
 }
@@ -152,15 +152,15 @@ pub fn rows_of(corrections: &[Correction]) -> Vec<Row> {
 /// `recount_then`: the fingerprints to compare with; evidence of which the snapshot had nothing must still be none.
 pub fn fingerprints(corrections: &Corrections) -> Staged {
     let columns = columns([
-        ("run", Stage::Int4),
-        ("miner", Stage::Int4),
-        ("responses", Stage::Int8),
-        ("scores", Stage::Int8),
-        ("newest_score", Stage::Time),
-        ("steps", Stage::Int8),
-        ("newest_step", Stage::Time),
+        ("run", StagedType::Int4),
+        ("miner", StagedType::Int4),
+        ("responses", StagedType::Int8),
+        ("scores", StagedType::Int8),
+        ("newest_score", StagedType::Time),
+        ("steps", StagedType::Int8),
+        ("newest_step", StagedType::Time),
     ]);
-    let print = |whose: Whose| (whose, corrections.evidence.get(&whose).copied().unwrap_or_default());
+    let print = |evidence_of: EvidenceOf| (evidence_of, corrections.evidence.get(&evidence_of).copied().unwrap_or_default());
     let lines = corrections.needed().into_iter().map(print).collect();
     Staged { table: "pg_temp.recount_then".to_owned(), columns, lines: Lines::Evidence(lines) }
 }

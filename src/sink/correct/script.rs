@@ -3,7 +3,7 @@
 use super::load::{Staged, literal, quoted};
 use super::plan::{Record, TablePlan, Work};
 use super::sql;
-use crate::model::correction::Whose;
+use crate::model::correction::EvidenceOf;
 use crate::model::time::Micros;
 use crate::model::value::Value;
 
@@ -75,7 +75,7 @@ pub fn steps(work: &Work, inserts: bool) -> Vec<Step<'_>> {
     if !work.is_undo() {
         let held = sql::hold_runs(&work.runs, IN_FLIGHT_HOURS, work.min_age_seconds);
         steps.extend(held.map(|sql| run("looking for runs that are under way", sql)));
-        steps.push(run("counting the evidence", sql::evidence_now(work.runs.contains(&Whose::ALL))));
+        steps.push(run("counting the evidence", sql::evidence_now(work.runs.contains(&EvidenceOf::ALL))));
         steps.push(analyze("pg_temp.recount_now"));
         steps.extend(sql::compare_evidence().map(|sql| run("comparing the evidence", sql)));
     }

@@ -18,7 +18,7 @@ pub use crate::postgres::{code, is_rejection};
 const INTERRUPT_INTERVAL: Duration = Duration::from_millis(50);
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A connection that writes, with whoever may interrupt it.
+/// A connection that writes, and the watch that may interrupt it.
 pub struct Session<'w> {
     pub connection: PgConnection,
     target: Target,

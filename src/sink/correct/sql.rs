@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::model::correction::Whose;
+use crate::model::correction::EvidenceOf;
 use crate::model::rollups::{ForecastStat, MinerStat, Rollup};
 use crate::model::writing::UpdatedAt;
 
@@ -43,7 +43,7 @@ pub fn same_key(table: &str, a: &str, b: &str) -> String {
         MinerStat::TABLE => format!("{a}.miner_uid = {b}.miner_uid"),
         _ => format!(
             "{a}.scope::text = {b}.scope::text AND coalesce({a}.run_id, {all})::int8 = coalesce({b}.run_id, {all})::int8",
-            all = Whose::ALL
+            all = EvidenceOf::ALL
         ),
     }
 }
@@ -116,7 +116,7 @@ pub fn hold_runs(runs: &BTreeSet<i32>, in_flight_hours: u32, min_age_seconds: u6
 /// Otherwise only what `recount_then` asks for: whole runs where it is everyone's, and of other runs single miners, to whose rows
 /// an index leads.
 pub fn evidence_now(lifetime: bool) -> String {
-    let all = Whose::ALL;
+    let all = EvidenceOf::ALL;
     let rows = |table: &str, time: &str, first: &str| {
         let columns = format!("run_id, miner_uid, {time} AS time, {first} AS first");
         if lifetime {
@@ -161,7 +161,7 @@ pub fn compare_evidence() -> [String; 2] {
                            (coalesce(w.responses, 0), coalesce(w.scores, 0), w.newest_score, coalesce(w.steps, 0), w.newest_step))"
         )
     };
-    let (own, all) = (moved("r.ev_miner"), moved(&Whose::ALL.to_string()));
+    let (own, all) = (moved("r.ev_miner"), moved(&EvidenceOf::ALL.to_string()));
     [
         format!("UPDATE pg_temp.recount_rows r SET state = 'evidence' WHERE state IS NULL AND {own}"),
         format!("UPDATE pg_temp.recount_rows r SET ranks_stale = true WHERE state IS NULL AND change = 'update' AND {all}"),
@@ -281,7 +281,7 @@ pub fn lock(plan: &TablePlan) -> String {
     let flags = plan.cells.iter().map(|cell| {
         let (set, as_read) = (name(&format!("{}_set", cell.name)), as_in_diff(cell));
         let rank = if cell.rank { " AND NOT r.ranks_stale" } else { "" };
-        // Whoever deletes the run that a cell is to name must not be waited for.
+        // A session that deletes the run which a cell is to name must not be waited for.
         let parent = if cell.name == "run_id" {
             " AND (c.run_id_new IS NULL OR EXISTS (SELECT FROM pg_temp.recount_parents p WHERE p.run = c.run_id_new::int4))"
         } else {

@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::writing::Undoing;
 
 use super::catalogue::{self, Kind};
-use super::load::{Stage, quoted};
+use super::load::{StagedType, quoted};
 use super::plan::{Cell, Guard, Record, Stamp, TablePlan, Work, cell_of, new_id, staged_cells};
 use super::rows::{Lines, staged_rows};
 use super::session::Session;
@@ -45,7 +45,7 @@ pub async fn plan(session: &mut Session<'_>, job: &str, options: &Undoing) -> Re
             if column == "updated_at" {
                 plan.stamp = Stamp::Restore(options.updated_at);
             }
-            plan.cells.push(Cell { stage: Stage::Text, guard: Guard::Text, rank: false, ..cell });
+            plan.cells.push(Cell { stage: StagedType::Text, guard: Guard::Text, rank: false, ..cell });
         }
     }
     let fill = undo_fill(&tables, job);

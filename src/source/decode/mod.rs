@@ -132,7 +132,7 @@ impl Decoder {
     /// Keeps bytes until the rest of their tuple has come.
     fn carry(&mut self, bytes: &[u8]) -> Result<()> {
         if self.carried.len() + bytes.len() > CARRIED_BYTES_MAX {
-            let detail = format!("{} has come to {} MB, and does not end", self.position(), CARRIED_BYTES_MAX >> 20);
+            let detail = format!("{} has reached {} MB, and does not end", self.position(), CARRIED_BYTES_MAX >> 20);
             return Err(self.error(detail));
         }
         self.carried.extend_from_slice(bytes);
