@@ -162,3 +162,20 @@ fn validator_without_schema() -> Database<'static> {
     db.execute(AS_BEFORE);
     db
 }
+
+/// A dump of the validator's schema alone has our triggers and functions, and none of our tables: the validator writes on.
+#[test]
+fn without_our_schema_the_validator_writes_on_and_all_of_it_can_be_made_again() {
+    let db = lived("62");
+    on(&db, &["phase2", "watch"]).succeeds();
+    db.execute("DROP SCHEMA recount CASCADE");
+    db.execute(
+        "UPDATE weather_forecast_stats SET era5_score_24h = era5_score_24h; DELETE FROM weather_miner_scores WHERE id = (SELECT min(id) FROM weather_miner_scores)",
+    );
+    recount(["reconcile", &db.url()]).run();
+    on(&db, &["migrate", "--track-changes"]).succeeds();
+    on(&db, &["phase3", "apply"]).succeeds();
+    on(&db, &["phase2", "check", "--writers-moved"]);
+    assert_eq!((tables(&db, "public"), tables(&db, "recount")), ("∅".to_owned(), ALL.to_owned()));
+    recount(["reconcile", &db.url(), "--apply", "--max-fraction", "1"]).run().succeeds();
+}
