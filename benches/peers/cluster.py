@@ -46,7 +46,7 @@ class Cluster:
         return sum(map(int, of_children)) / os.sysconf("SC_CLK_TCK")
 
     def url(self, database="postgres"):
-        return f"postgresql://recount:{PASSWORD}@127.0.0.1:{self.port}/{database}"
+        return f"postgresql://validator:{PASSWORD}@127.0.0.1:{self.port}/{database}"
 
 
 def server_folder():

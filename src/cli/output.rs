@@ -69,7 +69,12 @@ fn width() -> u16 {
 /// https://no-color.org: set and not empty means no colours.
 fn wants_color() -> bool {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-    set("NO_COLOR").is_none() && set("TERM").is_none_or(|term| term != "dumb")
+    set("NO_COLOR").is_none() && !is_dumb()
+}
+
+/// A terminal that neither paints nor moves its cursor.
+pub fn is_dumb() -> bool {
+    std::env::var_os("TERM").is_some_and(|term| term == "dumb")
 }
 
 /// What is printed, with nothing of others in it that a terminal would obey.

@@ -1,11 +1,12 @@
-//! What a user sees and says while a job runs: a bar for each stage on stderr, and Ctrl-C.
+//! What a user sees and says while a job runs: a bar for each stage on stderr, or a line now and then, and Ctrl-C.
 
 use std::future::Future;
 use std::io::{self, IsTerminal};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanDuration, ProgressBar, ProgressStyle};
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -13,49 +14,79 @@ use crate::error::{Context, Error, ErrorKind, Result};
 use crate::model::job::Watch;
 use crate::postgres::{guarded, interrupt};
 
-use super::output::{Message, tell};
+use super::output::{Message, is_dumb, tell};
 
 /// Set by the first Ctrl-C; the second ends the process.
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
 const INTERRUPTED_STATUS: i32 = 130;
 const LISTENING: &str = "listening for Ctrl-C";
 
-/// Shows how far the job is where stderr is a terminal, and passes Ctrl-C on to it.
+/// How often a job that has no bar tells how far it is.
+const LINE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How a job tells how far it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shown {
+    /// By a bar that moves: stderr is a terminal.
+    Bar,
+    /// By a line every ten seconds: it is a file, a pipe, or a terminal that moves nothing.
+    Lines,
+    Nothing,
+}
+
+/// A stage under way. Without a bar that is seen, it keeps the numbers alone.
+struct Stage {
+    name: &'static str,
+    bar: ProgressBar,
+    told: Instant,
+}
+
+/// Shows how far the job is, and passes Ctrl-C on to it.
 pub struct Monitor {
-    visible: bool,
-    bar: Mutex<Option<(&'static str, ProgressBar)>>,
+    shown: Shown,
+    stage: Mutex<Option<Stage>>,
 }
 
 impl Monitor {
     /// Starts to listen for Ctrl-C and for a request to terminate.
     pub fn start(quiet: bool) -> Result<Monitor> {
         listen().doing(ErrorKind::Io, || LISTENING.to_owned())?;
-        Ok(Monitor { visible: !quiet && io::stderr().is_terminal(), bar: Mutex::new(None) })
+        let shown = match (quiet, io::stderr().is_terminal() && !is_dumb()) {
+            (true, _) => Shown::Nothing,
+            (false, true) => Shown::Bar,
+            (false, false) => Shown::Lines,
+        };
+        Ok(Monitor { shown, stage: Mutex::new(None) })
     }
 
     /// Clears the bar, so that the report starts on a clean line.
     pub fn finish(self) {
-        if let Some((_, bar)) = self.bar.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            bar.finish_and_clear();
+        if let Some(stage) = self.stage.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            stage.bar.finish_and_clear();
         }
     }
 }
 
 impl Watch for Monitor {
     fn progress(&self, stage: &'static str, done: u64, total: u64) {
-        if !self.visible {
+        if self.shown == Shown::Nothing {
             return;
         }
-        let mut current = self.bar.lock().unwrap_or_else(PoisonError::into_inner);
-        if current.as_ref().is_none_or(|(name, _)| *name != stage)
-            && let Some((_, bar)) = current.replace((stage, new_bar(stage)))
-        {
-            bar.finish_and_clear();
+        let mut current = self.stage.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.as_ref().is_none_or(|current| current.name != stage) {
+            let bar = if self.shown == Shown::Bar { new_bar(stage) } else { ProgressBar::hidden() };
+            if let Some(last) = current.replace(Stage { name: stage, bar, told: Instant::now() }) {
+                last.bar.finish_and_clear();
+            }
         }
-        if let Some((_, bar)) = current.as_ref() {
-            bar.set_length(total);
+        if let Some(current) = current.as_mut() {
+            current.bar.set_length(total);
             // Units come from many threads, so a smaller count may arrive late.
-            bar.set_position(done.max(bar.position()));
+            current.bar.set_position(done.max(current.bar.position()));
+            if self.shown == Shown::Lines && current.told.elapsed() >= LINE_INTERVAL {
+                current.told = Instant::now();
+                tell(Message::Event, &line(stage, current.bar.position(), total, current.bar.eta()), None);
+            }
         }
     }
 
@@ -65,6 +96,10 @@ impl Watch for Monitor {
         }
         Ok(())
     }
+}
+
+fn line(stage: &str, done: u64, total: u64, left: Duration) -> String {
+    format!("{stage}: {done} of {total}, about {} left", HumanDuration(left))
 }
 
 fn new_bar(stage: &'static str) -> ProgressBar {
@@ -154,4 +189,27 @@ fn ignores_hangup() -> bool {
 
 fn interrupted() -> Error {
     Error::new(ErrorKind::Interrupted, "stopped", "interrupted before the job was done")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_has_what_is_done_and_the_time_left() {
+        assert_eq!(line("runs", 30, 365, Duration::from_secs(134)), "runs: 30 of 365, about 2 minutes left");
+    }
+
+    #[test]
+    fn a_line_comes_no_sooner_than_the_interval() {
+        let monitor = Monitor { shown: Shown::Lines, stage: Mutex::new(None) };
+        (0..100).for_each(|done| monitor.progress("runs", done, 100));
+        let told = |monitor: &Monitor| monitor.stage.lock().unwrap().as_ref().unwrap().told;
+        let first = told(&monitor);
+        monitor.progress("runs", 99, 100);
+        assert_eq!(told(&monitor), first);
+        monitor.stage.lock().unwrap().as_mut().unwrap().told = Instant::now() - LINE_INTERVAL;
+        monitor.progress("runs", 100, 100);
+        assert!(told(&monitor) > first);
+    }
 }

@@ -2,7 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Stdio};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -16,6 +17,18 @@ pub fn signal(child: &Child, signal: i32) {
     let pid = i32::try_from(child.id()).unwrap();
     // SAFETY: kill has no effect on memory.
     assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+}
+
+/// Where the tests run under `nohup`, their children would ignore the end of the terminal too.
+#[allow(unsafe_code)]
+fn hears_hangups(command: &mut Command) {
+    // SAFETY: signal may be called between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            libc::signal(libc::SIGHUP, libc::SIG_DFL);
+            Ok(())
+        });
+    }
 }
 
 /// Waits until somebody waits for a lock in the database.
@@ -40,6 +53,7 @@ fn a_job_that_waits_is_interrupted_in_the_server() {
             locked.execute(&mut holder).await.unwrap();
         });
         let mut command = recount(["reconcile", &database.url()]);
+        hears_hangups(command.command());
         let mut child = command.command().stderr(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         someone_waits(&database);
         signal(&child, number);
