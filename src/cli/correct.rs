@@ -119,7 +119,8 @@ pub fn web_sync<'t>(tables: impl Iterator<Item = &'t TableCounts>) -> String {
     if taken + not_taken == 0 {
         return String::new();
     }
-    format!("web sync: by updated_at it will pick up {taken} of {}\n", counted(taken + not_taken, "corrected row"))
+    let others = if not_taken > 0 { format!(", and not the other {not_taken}") } else { String::new() };
+    format!("web sync: by updated_at it will pick up {taken} of {}{others}\n", counted(taken + not_taken, "corrected row"))
 }
 
 fn headline(applied: &Applied, planned: bool) -> String {
