@@ -157,7 +157,7 @@ impl TablePlan {
 
 /// Whether a column is compared at all: it is no part of the key.
 pub fn compared(column: &Column) -> bool {
-    column.group != crate::model::columns::Group::Key
+    column.group != Group::Key
 }
 
 /// Where a column stands in [`Rollup::COLUMNS`].
@@ -245,15 +245,96 @@ impl TableDiff {
         }
         for (at, tally) in self.columns.iter_mut().enumerate() {
             let of_column = |cell: &&Difference| cell.column.as_deref() == Some(plan.columns[at].name.as_ref());
-            if tally.habit > 0 {
-                let drifted = self.differences.iter().filter(|cell| cell.class == Class::Drift).filter(of_column);
-                tally.max_abs_diff = drifted.filter_map(Difference::delta).map(f64::abs).fold(0.0, f64::max);
+            if tally.habit == 0 {
+                continue;
             }
+            let drifted = self.differences.iter().filter(|cell| cell.class == Class::Drift).filter(of_column);
+            tally.max_abs_diff = drifted.filter_map(Difference::delta).map(f64::abs).fold(0.0, f64::max);
         }
     }
 
     pub fn tally(&self, plan: &TablePlan) -> TableTally {
         let columns = plan.columns.iter().map(|column| column.name.to_string()).zip(self.columns.iter().copied());
         TableTally { rows: self.rows, cells: self.cells, columns: columns.collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::rollups::MinerStat;
+
+    fn miner(uid: i32, rank: i32, score: f64) -> MinerStat {
+        MinerStat { miner_uid: Some(uid), miner_rank: Some(rank), avg_forecast_score: Some(score), ..MinerStat::default() }
+    }
+
+    /// `miner_rank` and `avg_forecast_score`, in this order.
+    fn plan() -> TablePlan {
+        let wanted = |column: &Column| column.name == "miner_rank" || column.name == "avg_forecast_score";
+        TablePlan::of::<MinerStat>(Tolerance::default(), wanted)
+    }
+
+    fn diff(stored: &[MinerStat], recomputed: &[MinerStat], unproven: impl Fn(i32, &str) -> bool) -> TableDiff {
+        let key = |row: &MinerStat| RowKey { miner_uid: row.miner_uid, ..RowKey::default() };
+        let gone = |key: &RowKey, column: &str| unproven(key.miner_uid.unwrap(), column);
+        plan().table(stored.iter(), recomputed.iter(), key, gone).unwrap()
+    }
+
+    #[test]
+    fn d1_the_key_is_never_compared() {
+        let all = TablePlan::of::<MinerStat>(Tolerance::default(), |_| true);
+        assert_eq!(all.columns.len(), MinerStat::COLUMNS.len() - 1);
+        assert!(all.columns.iter().all(|column| column.name != "miner_uid"));
+        let plan = plan();
+        assert_eq!(plan.columns.iter().map(|column| &*column.name).collect::<Vec<_>>(), ["miner_rank", "avg_forecast_score"]);
+        let groups = ["miner_rank", "avg_forecast_score", "avg_day1_score", "miner_uid"].map(|column| plan.group(column));
+        assert_eq!(groups, [Some(Group::Ranks), Some(Group::Scores), None, None]);
+    }
+
+    #[test]
+    fn d2_cells_and_rows_are_counted_by_class() {
+        let stored = [miner(1, 1, 0.5), miner(2, 1, 0.5), miner(3, 1, 0.5), miner(4, 1, 0.5), miner(6, 1, 0.5)];
+        let right = [miner(1, 1, 0.5), miner(2, 1, 0.75), miner(3, 1, 0.5 + 1e-12), miner(4, 2, 0.5), miner(5, 1, 0.5)];
+        let found = diff(&stored, &right, |uid, column| uid == 4 && column == "miner_rank");
+        let rows = RowCounts { matching: 2, drift: 1, unproven: 1, habit: 0, missing: 1, extra: 1 };
+        assert_eq!(found.rows, rows);
+        assert_eq!(found.cells, CellCounts { equal: 5, within: 1, drift: 1, unproven: 1, habit: 0 });
+        assert_eq!(found.columns[0], ColumnTally { unproven: 1, ..ColumnTally::default() });
+        assert_eq!(found.columns[1], ColumnTally { within: 1, drift: 1, max_abs_diff: 0.25, ..ColumnTally::default() });
+        let classes: Vec<_> = found.differences.iter().map(|cell| (cell.key.miner_uid.unwrap(), cell.class)).collect();
+        let expected = [(2, Class::Drift), (3, Class::Within), (4, Class::Unproven), (5, Class::Missing), (6, Class::Extra)];
+        assert_eq!(classes, expected);
+
+        let mut twice = found.clone();
+        twice.add(found);
+        assert_eq!(twice.rows, RowCounts { matching: 4, drift: 2, unproven: 2, habit: 0, missing: 2, extra: 2 });
+        assert_eq!(twice.cells, CellCounts { equal: 10, within: 2, drift: 2, unproven: 2, habit: 0 });
+        assert_eq!(twice.columns[1], ColumnTally { within: 2, drift: 2, max_abs_diff: 0.25, ..ColumnTally::default() });
+        assert_eq!(twice.differences.len(), 10);
+    }
+
+    #[test]
+    fn habits_are_counted_apart_and_take_their_rows_with_them() {
+        let stored = [1, 2, 3, 4, 5].map(|uid| miner(uid, 1, 0.5));
+        let right = [miner(1, 9, 0.5), miner(2, 9, 0.75), miner(3, 9, 0.625), miner(4, 1, 0.5), miner(5, 1, 0.625)];
+        let mut found = diff(&stored, &right, |uid, column| [3, 5].contains(&uid) && column == "avg_forecast_score");
+        found.set_habits_apart(&plan(), |cell| cell.column.as_deref() == Some("miner_rank"));
+        assert_eq!(found.rows, RowCounts { matching: 1, drift: 1, unproven: 2, habit: 1, missing: 0, extra: 0 });
+        assert_eq!(found.cells, CellCounts { equal: 4, within: 0, drift: 1, unproven: 2, habit: 3 });
+        assert_eq!(found.columns[0], ColumnTally { habit: 3, ..ColumnTally::default() }, "no drift is left in it");
+        assert_eq!(found.columns[1], ColumnTally { drift: 1, unproven: 2, max_abs_diff: 0.25, ..ColumnTally::default() });
+        let habits = found.differences.iter().filter(|cell| cell.class == Class::Habit).count();
+        assert_eq!(habits, 3);
+        let (mut sum, tally) = (plan().diff(), found.clone());
+        sum.add(tally);
+        assert_eq!((sum.rows, sum.cells, sum.columns[0]), (found.rows, found.cells, found.columns[0]));
+    }
+
+    #[test]
+    fn a_key_that_is_stored_twice_is_an_error() {
+        let stored = [miner(1, 1, 0.5), miner(1, 1, 0.5)];
+        let key = |row: &MinerStat| RowKey { miner_uid: row.miner_uid, ..RowKey::default() };
+        let told = plan().table(stored.iter(), [].iter(), key, |_, _| false).unwrap_err().to_string();
+        assert!(told.contains("two stored rows have the key"), "{told}");
     }
 }

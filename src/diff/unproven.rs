@@ -332,6 +332,7 @@ mod tests {
             era5_score_24h=0.5          | era5_score_24h=0.4 |          | 1  | -
             era5_score_24h=NaN          |                    |          | 1  | -
             era5_combined_score=0.5     |                    |          | 1  | era5
+            era5_combined_score=0.5 era5_score_24h=0.5 |     |          | 1  | era5 era5_score_24h
             era5_combined_score=0.5     |                    | era5     | 1  | -
             era5_combined_score=0       |                    |          | 1  | -
             era5_completeness=0.5       | era5_completeness=0 |         | 1  | era5

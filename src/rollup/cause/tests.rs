@@ -48,6 +48,13 @@ fn digits_a_sum_in_another_order_single_precision_and_rounding() {
 }
 
 #[test]
+fn near_is_relative_to_the_greater_number() {
+    assert!(near(0.5, 0.5 + 0.4 * LAST_BITS) && near(-0.5, -0.5 - 0.4 * LAST_BITS));
+    assert!(!near(0.5, 0.5 + LAST_BITS) && !near(0.5, -0.5));
+    assert!(near(1e6, 1e6 + 0.5e6 * LAST_BITS), "greater numbers have greater last bits");
+}
+
+#[test]
 fn r3_with_another_divisor() {
     // (0.4 + 0.7) / 10, and the same in R4: 0.95 * 0.11 + 0.05.
     assert_eq!(cause(PLAIN, "era5_combined_score", (0.4 + 0.7) / 10.0), Cause::Denominator { leads: 10 });
@@ -135,6 +142,8 @@ fn the_value_of_a_neighbour() {
 #[test]
 fn what_nothing_explains_and_what_tells_nothing() {
     assert_eq!(cause(PLAIN, "era5_score_24h", 0.123_456), Cause::Unexplained);
+    assert_eq!(cause(PLAIN, "era5_combined_score", 0.123_456), Cause::Unexplained, "at no moment");
+    assert_eq!(cause(PLAIN, "forecast_score_initial", 0.0), Cause::Unexplained, "nothing was set aside");
     for stored in [0.0, 1.0, f64::NAN, f64::INFINITY] {
         assert_eq!(cause(PLAIN, "era5_score_24h", stored), Cause::Unexplained, "{stored}");
     }
