@@ -116,9 +116,11 @@ async fn serve(mut socket: UnixStream, link: Link, bounds: Bounds) -> std::io::R
     };
     let ended = relay.run(from_driver).await;
     if let Err(why) = &ended {
-        // The driver hears of it as of an error that the server sends.
+        // The driver hears of it as of an error that the server sends. Within a COPY it waits for the server to be ready again before it
+        // tells of the error.
         let code = if interrupt::is_asked() { "57014" } else { "08006" };
-        let _ = relay.to_driver.write_all(&wire::error(code, &why.to_string())).await;
+        let told = [wire::error(code, &why.to_string()), wire::message(b'Z', b"E")].concat();
+        let _ = relay.to_driver.write_all(&told).await;
     }
     let _ = timeout(TICK, relay.to_server.shutdown()).await;
     ended
