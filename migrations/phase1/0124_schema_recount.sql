@@ -1,5 +1,6 @@
 -- What is recount's alone lives in a schema of its own, so that the validator's migrations never meet it: here the tables that are there
--- already, later phases move theirs as they make them. RC001 is a refusal of ours: recount shows its hint. Views, steps and whatever stands on the validator's tables stay beside these.
+-- already, later phases move theirs as they make them. Views, steps and what else stands on the validator's tables stay beside these.
+-- RC001 is a refusal of ours: recount shows its hint.
 
 DO $$
 DECLARE

@@ -115,6 +115,11 @@ impl SearchPath {
         Ok(SearchPath { validator: identifier(schema), ours: if trusted { "recount, " } else { "" } })
     }
 
+    /// The name of a relation of the validator's, for a statement that runs without a search path.
+    pub fn qualified(&self, name: &str) -> String {
+        format!("{}.{name}", self.validator)
+    }
+
     /// What is created without a schema's name comes into the validator's.
     pub fn for_making(&self) -> String {
         format!("{}, {}pg_temp", self.validator, self.ours)

@@ -49,8 +49,13 @@ const MISSING: &str = "
 
 /// Gives what is made the readers of what it stands beside, as far as they lack. A later run carries over what was granted since.
 pub(super) async fn carry(connection: &mut PgConnection) -> Result<()> {
-    let doing = || "giving the readers of the validator's tables the right to read what stands beside them".to_owned();
-    let (made, beside): (Vec<&str>, Vec<&str>) = BESIDE.into_iter().unzip();
+    carry_to(connection, &BESIDE).await
+}
+
+/// The same for these: what is made, and what it stands beside.
+pub(super) async fn carry_to(connection: &mut PgConnection, pairs: &[(&str, &str)]) -> Result<()> {
+    let doing = || "giving the readers of tables the right to read what stands beside them".to_owned();
+    let (made, beside): (Vec<&str>, Vec<&str>) = pairs.iter().copied().unzip();
     let grants: Vec<String> =
         sqlx::query_scalar(MISSING).bind(made).bind(beside).fetch_all(&mut *connection).await.judged(Task::Migrate, doing)?;
     for grant in grants {

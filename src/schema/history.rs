@@ -1,6 +1,7 @@
 //! What the database remembers of our migrations.
 
 use super::State;
+use super::session::is_there;
 use crate::error::Result;
 use crate::model::time::Micros;
 use crate::postgres::{Judged, Task, execute};
@@ -8,7 +9,7 @@ use sqlx::PgConnection;
 use sqlx::migrate::Migration;
 use std::collections::HashMap;
 
-/// Beside the other tool's history, never in it.
+/// Beside the other tool's history, never in it. Phase 1 begins it beside the validator's tables, and moves it into our schema as it ends.
 const TABLE: &str = "recount_migrations";
 
 /// In the shape that sqlx's migrator gives it, which made the older ones.
@@ -30,17 +31,12 @@ pub(super) struct Entry {
 /// Reads the history; none yet reads as an empty one.
 pub(super) async fn read(connection: &mut PgConnection) -> Result<HashMap<i64, Entry>> {
     let doing = || format!("reading {TABLE}");
-    if !is_there(connection).await.judged(Task::Read, doing)? {
+    if !is_there(connection, TABLE).await.judged(Task::Read, doing)? {
         return Ok(HashMap::new());
     }
     let query = "SELECT version, checksum, (extract(epoch FROM installed_on) * 1000000)::bigint FROM recount_migrations";
     let rows: Vec<(i64, Vec<u8>, i64)> = sqlx::query_as(query).fetch_all(connection).await.judged(Task::Read, doing)?;
     Ok(rows.into_iter().map(|(version, checksum, at)| (version, Entry { checksum, at: Micros(at) })).collect())
-}
-
-/// Phase 1 begins it beside the validator's tables, and moves it into our schema as it ends.
-async fn is_there(connection: &mut PgConnection) -> sqlx::Result<bool> {
-    sqlx::query_scalar("SELECT to_regclass('recount_migrations') IS NOT NULL").fetch_one(connection).await
 }
 
 pub(super) fn state(history: &HashMap<i64, Entry>, migration: &Migration) -> State {
@@ -54,7 +50,7 @@ pub(super) fn state(history: &HashMap<i64, Entry>, migration: &Migration) -> Sta
 /// Remembers a migration that is done, or without need; `elapsed` in nanoseconds, -1 where it did not run.
 pub(super) async fn write(connection: &mut PgConnection, migration: &Migration, elapsed: i64) -> Result<()> {
     let doing = || format!("writing {TABLE}");
-    if !is_there(connection).await.judged(Task::Migrate, doing)? {
+    if !is_there(connection, TABLE).await.judged(Task::Migrate, doing)? {
         execute(connection, CREATE).await.judged(Task::Migrate, doing)?;
     }
     sqlx::query(

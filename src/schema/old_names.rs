@@ -2,57 +2,50 @@
 
 use sqlx::migrate::Migration;
 
-use super::session::Session;
+use super::grants;
+use super::session::{Session, is_there};
 use crate::error::Result;
 use crate::postgres::{Judged, Task, execute};
 
-const NAMES: [&str; 2] = ["rollup_jobs", "rollup_corrections"];
-
-/// A view for each table that is ours now, with the table's readers. Names in it come from the catalogue, quoted there.
-const KEEP: &str = "
-    DO $$
-    DECLARE name text; reader text;
-    BEGIN
-        FOREACH name IN ARRAY ARRAY['rollup_jobs', 'rollup_corrections'] LOOP
-            CONTINUE WHEN to_regclass(format('recount.%I', name)) IS NULL
-                OR to_regclass(format('%I.%I', current_schema(), name)) IS NOT NULL;
-            EXECUTE format('CREATE VIEW %I.%I AS SELECT * FROM recount.%I', current_schema(), name, name);
-            EXECUTE format('COMMENT ON VIEW %I.%I IS %L', current_schema(), name, 'the old name of recount.' || name);
-            FOR reader IN
-                SELECT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END FROM pg_class c, aclexplode(c.relacl) a
-                WHERE c.oid = to_regclass(format('recount.%I', name)) AND a.privilege_type = 'SELECT' AND a.grantee <> c.relowner
-            LOOP
-                EXECUTE format('GRANT SELECT ON %I.%I TO %s', current_schema(), name, reader);
-            END LOOP;
-        END LOOP;
-    END $$";
-
-const DROP: &str = "
-    DO $$
-    DECLARE name text;
-    BEGIN
-        FOREACH name IN ARRAY ARRAY['rollup_jobs', 'rollup_corrections'] LOOP
-            IF (SELECT relkind = 'v' FROM pg_class WHERE oid = to_regclass(format('%I.%I', current_schema(), name))) THEN
-                EXECUTE format('DROP VIEW %I.%I', current_schema(), name);
-            END IF;
-        END LOOP;
-    END $$";
+/// Each view, and the table that it shows: who may read the one may read the other.
+const VIEWS: [(&str, &str); 2] = [("rollup_jobs", "recount.rollup_jobs"), ("rollup_corrections", "recount.rollup_corrections")];
 
 /// Drops the views before a migration that names the tables: it was written when there were none.
 pub(super) async fn make_way(session: &mut Session, migration: &Migration) -> Result<()> {
-    match NAMES.iter().any(|name| migration.sql.as_str().contains(name)) {
-        true => run(session, DROP).await,
-        false => Ok(()),
+    if !VIEWS.iter().any(|(view, _)| migration.sql.as_str().contains(view)) {
+        return Ok(());
     }
-}
-
-/// Makes the views that are not there. They can be dropped at any time; the next run of the migrations makes them again.
-pub(super) async fn keep(session: &mut Session) -> Result<()> {
-    run(session, KEEP).await
-}
-
-async fn run(session: &mut Session, sql: &str) -> Result<()> {
     session.begin().await?;
-    execute(&mut session.connection, sql).await.judged(Task::Migrate, || "seeing to the old names of tables".to_owned())?;
+    for name in VIEWS.map(|(view, _)| session.qualified(view)) {
+        let query = sqlx::query_scalar("SELECT relkind = 'v' FROM pg_class WHERE oid = to_regclass($1)").bind(&name);
+        let is_view: Option<bool> = query.fetch_optional(&mut session.connection).await.judged(Task::Migrate, doing)?;
+        if is_view == Some(true) {
+            execute(&mut session.connection, format!("DROP VIEW {name}")).await.judged(Task::Migrate, doing)?;
+        }
+    }
     session.commit().await
+}
+
+/// Makes the views that are not there, with the readers of their tables. They can be dropped at any time; the next run of the migrations
+/// makes them again.
+pub(super) async fn keep(session: &mut Session) -> Result<()> {
+    session.begin().await?;
+    let mut made = Vec::new();
+    for (view, table) in VIEWS {
+        let name = session.qualified(view);
+        let connection = &mut session.connection;
+        let has_table = is_there(connection, table).await.judged(Task::Migrate, doing)?;
+        if has_table && !is_there(connection, &name).await.judged(Task::Migrate, doing)? {
+            let make =
+                format!("CREATE VIEW {name} AS SELECT * FROM {table}; COMMENT ON VIEW {name} IS 'the old name of {table}'");
+            execute(connection, make).await.judged(Task::Migrate, doing)?;
+            made.push((view, table));
+        }
+    }
+    grants::carry_to(&mut session.connection, &made).await?;
+    session.commit().await
+}
+
+fn doing() -> String {
+    "seeing to the old names of tables".to_owned()
 }

@@ -11,7 +11,7 @@ use sqlx::PgConnection;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::{
-    Judged, MIGRATIONS_LOCK, PAUSE_LOCK, PLAIN_SQL, SearchPath, Target, Task, close, execute, identifier, interrupt, schema_of,
+    Judged, MIGRATIONS_LOCK, PAUSE_LOCK, PLAIN_SQL, SearchPath, Target, Task, close, execute, interrupt, schema_of,
     try_pause_lock,
 };
 
@@ -45,8 +45,7 @@ pub(super) struct Session {
     /// The server's version as a number, 150004 for 15.4.
     pub server: u32,
     target: Target,
-    /// The schema of the validator's tables; in a database without them, the one where they would be made. None: there is none.
-    schema: Option<String>,
+    /// By the schema of the validator's tables; in a database without them, by the one where they would be made. None: there is none.
     path: Option<SearchPath>,
     /// A `lock_timeout` that the URL, the role or the database asks for stands above ours.
     own_lock_timeout: bool,
@@ -70,14 +69,14 @@ impl Session {
         .await
         .judged(Task::Migrate, doing)?;
         let schema = schema_of(&mut connection).await?.or(current);
-        let path = match &schema {
-            Some(schema) => Some(SearchPath::of(&mut connection, schema).await?),
+        let path = match schema {
+            Some(schema) => Some(SearchPath::of(&mut connection, &schema).await?),
             None => None,
         };
         execute(&mut connection, "COMMIT").await.judged(Task::Migrate, doing)?;
         let own_lock_timeout = lock_timeout != "0";
         let server = server.parse().unwrap_or_default();
-        Ok(Session { connection, server, target, schema, path, own_lock_timeout, holder: None })
+        Ok(Session { connection, server, target, path, own_lock_timeout, holder: None })
     }
 
     /// Makes the session fit for changes: an old server is refused, other runs and the validator's maintenance are waited for. With
@@ -103,25 +102,25 @@ impl Session {
 
     /// Begins a transaction that may change the schema.
     pub async fn begin(&mut self) -> Result<()> {
+        self.begin_with(SearchPath::for_making).await
+    }
+
+    /// Begins a transaction that changes rows, and nothing of the schema.
+    pub async fn begin_writing(&mut self) -> Result<()> {
+        self.begin_with(SearchPath::for_using).await
+    }
+
+    async fn begin_with(&mut self, path: impl Fn(&SearchPath) -> String) -> Result<()> {
         let doing = || "starting a transaction".to_owned();
-        if self.schema.is_none() {
-            return Err(Error::new(ErrorKind::Contract, doing(), "the search_path of the role names no schema that is there")
-                .hint("CREATE SCHEMA, or name one: ?options=-c search_path=… in the URL"));
-        }
-        let path = self.search_path();
+        let path = self.path.as_ref().map(path).ok_or_else(|| {
+            Error::new(ErrorKind::Contract, doing(), "the search_path of the role names no schema that is there")
+                .hint("CREATE SCHEMA, or name one: ?options=-c search_path=… in the URL")
+        })?;
         let timeout = if self.own_lock_timeout { String::new() } else { format!("; SET LOCAL lock_timeout = {LOCK_TIMEOUT_MS}") };
         let begin = format!(
             "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = 0; SET LOCAL search_path = {path}{timeout};{SETTINGS}; {PLAIN_SQL}"
         );
         execute(&mut self.connection, begin).await.judged(Task::Migrate, doing)
-    }
-
-    /// Begins a transaction that changes rows, and nothing of the schema.
-    pub async fn begin_writing(&mut self) -> Result<()> {
-        self.begin().await?;
-        let Some(path) = self.path.as_ref().map(SearchPath::for_using) else { return Ok(()) };
-        let sql = format!("SET LOCAL search_path = {path}");
-        execute(&mut self.connection, sql).await.judged(Task::Migrate, || "starting a transaction".to_owned())
     }
 
     /// Begins a transaction in which the server rejects every write, and that sees one moment.
@@ -158,8 +157,7 @@ impl Session {
 
     /// The name of a relation of the validator's, for a statement that runs without a search path.
     pub fn qualified(&self, name: &str) -> String {
-        let schema = self.schema.iter().map(|schema| format!("{}.", identifier(schema)));
-        schema.chain([name.to_owned()]).collect()
+        self.path.as_ref().map_or_else(|| name.to_owned(), |path| path.qualified(name))
     }
 
     pub async fn close(self) {
@@ -168,6 +166,11 @@ impl Session {
         }
         close(self.connection).await;
     }
+}
+
+/// Whether a table or view of this name is there, where the session looks names up.
+pub(super) async fn is_there(connection: &mut PgConnection, relation: &str) -> sqlx::Result<bool> {
+    sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL").bind(relation).fetch_one(connection).await
 }
 
 /// Waits for another run of the migrations.

@@ -9,7 +9,7 @@ use crate::model::time::Micros;
 use crate::postgres::{Judged, Task};
 
 use super::phase2::write_rules;
-use super::session::Session;
+use super::session::{Session, is_there};
 
 /// A correction and a recovery take turns.
 use crate::postgres::JOBS_LOCK as JOB_LOCK;
@@ -254,11 +254,8 @@ pub async fn undo(url: &str, job: &str) -> Result<Undone> {
 async fn open(url: &str) -> Result<Session> {
     let mut session = Session::open(url).await?;
     session.begin_reading().await?;
-    let there: bool = sqlx::query_scalar("SELECT to_regclass('rollup_step_changes') IS NOT NULL")
-        .fetch_one(&mut session.connection)
-        .await
-        .judged(Task::Migrate, || "looking for the tables of Phase 3".to_owned())?;
-    if there {
+    let there = is_there(&mut session.connection, "rollup_step_changes").await;
+    if there.judged(Task::Migrate, || "looking for the tables of Phase 3".to_owned())? {
         super::fit::check(&mut session.connection).await?;
         session.commit().await?;
         return Ok(session);

@@ -12,7 +12,7 @@ use crate::model::rollups::LegacyScore;
 use crate::postgres::{Judged, Task};
 
 use super::super::fit;
-use super::super::session::Session;
+use super::super::session::{Session, is_there};
 use super::prove::digests;
 use super::statements::{Change, Facts, Statement};
 use super::table::{STATS, StatsTable, dependents, read};
@@ -147,11 +147,8 @@ async fn standing(connection: &mut PgConnection, doing: &str) -> Result<()> {
 }
 
 async fn latest(connection: &mut PgConnection, way: Way) -> Result<Option<Recorded>> {
-    let there: bool = sqlx::query_scalar("SELECT to_regclass('rollup_phase2_proofs') IS NOT NULL")
-        .fetch_one(&mut *connection)
-        .await
-        .judged(Task::Migrate, || "looking for a proof".to_owned())?;
-    if !there {
+    let there = is_there(connection, "rollup_phase2_proofs").await;
+    if !there.judged(Task::Migrate, || "looking for a proof".to_owned())? {
         return Ok(None);
     }
     sqlx::query_as(

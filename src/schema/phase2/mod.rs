@@ -25,6 +25,7 @@ use std::time::Duration;
 use sqlx::AssertSqlSafe;
 use sqlx::PgConnection;
 
+use super::session::is_there;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::time::Micros;
 use crate::postgres::{Judged, Task};
@@ -54,6 +55,11 @@ impl Way {
             Way::Table => "table",
             Way::View => "view",
         }
+    }
+
+    /// By the name that was recorded.
+    fn of(name: &str) -> Way {
+        if name == Way::View.name() { Way::View } else { Way::Table }
     }
 }
 
@@ -110,11 +116,7 @@ impl Stage {
 /// Reads where the database stands. No more than the right to read is needed.
 pub(super) async fn stage(connection: &mut PgConnection) -> Result<Stage> {
     let doing = || "reading what became of Phase 2".to_owned();
-    let there: bool = sqlx::query_scalar("SELECT to_regclass('rollup_phase2_changes') IS NOT NULL")
-        .fetch_one(&mut *connection)
-        .await
-        .judged(Task::Read, doing)?;
-    if !there {
+    if !is_there(connection, "rollup_phase2_changes").await.judged(Task::Read, doing)? {
         return Ok(Stage::Wide);
     }
     let last: Option<(String, i64, bool)> = sqlx::query_as(
@@ -127,7 +129,7 @@ pub(super) async fn stage(connection: &mut PgConnection) -> Result<Stage> {
     Ok(match last {
         None => Stage::Wide,
         Some((option, at, finished)) => {
-            let way = if option == "view" { Way::View } else { Way::Table };
+            let way = Way::of(&option);
             let at = Micros(at);
             if finished { Stage::Finished { way, at } } else { Stage::Applied { way, at } }
         }

@@ -7,6 +7,7 @@ use sqlx::PgConnection;
 use crate::error::Result;
 use crate::postgres::{Judged, Task, execute};
 
+use super::super::session::is_there;
 use super::table::{Remark, StatsTable};
 
 const FOUND: &str = "
@@ -29,14 +30,10 @@ const NOT_LOADED: &str = "55000";
 /// nobody can tell what they name.
 pub(super) async fn statements(connection: &mut PgConnection, table: &StatsTable) -> Result<Vec<Remark>> {
     let wide = table.wide_names();
-    let there: bool = sqlx::query_scalar("SELECT to_regclass('pg_stat_statements') IS NOT NULL")
-        .fetch_one(&mut *connection)
-        .await
-        .judged(Task::Migrate, || "reading pg_stat_statements".to_owned())?;
-    if !there || wide.is_empty() {
+    let doing = || "reading pg_stat_statements".to_owned();
+    if !is_there(connection, "pg_stat_statements").await.judged(Task::Migrate, doing)? || wide.is_empty() {
         return Ok(Vec::new());
     }
-    let doing = || "reading pg_stat_statements".to_owned();
     execute(connection, "SAVEPOINT statements").await.judged(Task::Migrate, doing)?;
     match read(connection, &wide).await {
         Ok(remarks) => Ok(remarks),

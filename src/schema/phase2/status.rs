@@ -2,7 +2,7 @@
 
 use sqlx::PgConnection;
 
-use super::super::session::Session;
+use super::super::session::{Session, is_there};
 use super::watch::{Watch, look};
 use super::{Stage, Way, stage};
 use crate::error::Result;
@@ -43,11 +43,7 @@ pub async fn status(url: &str) -> Result<Standing> {
 
 async fn proofs(connection: &mut PgConnection) -> Result<Vec<Proved>> {
     let doing = || "reading the proofs of Phase 2".to_owned();
-    let there: bool = sqlx::query_scalar("SELECT to_regclass('rollup_phase2_proofs') IS NOT NULL")
-        .fetch_one(&mut *connection)
-        .await
-        .judged(Task::Read, doing)?;
-    if !there {
+    if !is_there(connection, "rollup_phase2_proofs").await.judged(Task::Read, doing)? {
         return Ok(Vec::new());
     }
     let proofs: Vec<(i64, String, bool, i64)> = sqlx::query_as(
@@ -57,9 +53,6 @@ async fn proofs(connection: &mut PgConnection) -> Result<Vec<Proved>> {
     .fetch_all(connection)
     .await
     .judged(Task::Read, doing)?;
-    let proved = |(id, option, ready, at): (i64, String, bool, i64)| {
-        let way = if option == Way::View.name() { Way::View } else { Way::Table };
-        Proved { id, way, ready, at: Micros(at) }
-    };
+    let proved = |(id, option, ready, at): (i64, String, _, _)| Proved { id, way: Way::of(&option), ready, at: Micros(at) };
     Ok(proofs.into_iter().map(proved).collect())
 }

@@ -12,7 +12,7 @@ use crate::model::settings::Scoring;
 use crate::model::time::Micros;
 use crate::postgres::{Judged, Task};
 
-use super::super::session::Session;
+use super::super::session::{Session, is_there};
 use super::super::{PHASE2, RULES, migrate_phase};
 use super::table::{Remark, STATS, read};
 use super::{Options, Stage, Way, refused, run, stage, write_rules};
@@ -101,7 +101,7 @@ pub async fn watch(url: &str, scoring: &Scoring) -> Result<Watch> {
         );
         run(connection, WATCHING, sql).await?;
     }
-    let watch = Watch { since: since(connection).await?, writers: writers(connection, None).await? };
+    let watch = look(connection).await?;
     session.commit().await?;
     session.close().await;
     Ok(watch)
@@ -131,11 +131,8 @@ const STAMP: &str = "(SELECT CASE WHEN count(*) FILTER (WHERE tgenabled = 'A') =
 
 /// What a watch knows, without putting anything in force.
 pub(super) async fn look(connection: &mut PgConnection) -> Result<Watch> {
-    let there: bool = sqlx::query_scalar("SELECT to_regclass('rollup_phase2_writes') IS NOT NULL")
-        .fetch_one(&mut *connection)
-        .await
-        .judged(Task::Read, || "reading who writes weather_forecast_stats".to_owned())?;
-    if !there {
+    let there = is_there(connection, "rollup_phase2_writes").await;
+    if !there.judged(Task::Read, || "reading who writes weather_forecast_stats".to_owned())? {
         return Ok(Watch { since: None, writers: Vec::new() });
     }
     Ok(Watch { since: since(connection).await?, writers: writers(connection, None).await? })
@@ -144,11 +141,7 @@ pub(super) async fn look(connection: &mut PgConnection) -> Result<Watch> {
 /// Since when every write was noted.
 async fn since(connection: &mut PgConnection) -> Result<Option<Micros>> {
     let doing = || "reading since when weather_forecast_stats is watched".to_owned();
-    let there: bool = sqlx::query_scalar("SELECT to_regclass('rollup_phase2_watch') IS NOT NULL")
-        .fetch_one(&mut *connection)
-        .await
-        .judged(Task::Migrate, doing)?;
-    if !there {
+    if !is_there(connection, "rollup_phase2_watch").await.judged(Task::Migrate, doing)? {
         return Ok(None);
     }
     let sql = format!(
