@@ -253,7 +253,46 @@ fn what_was_left_behind_is_recovered_audited_and_taken_back() {
     assert_eq!(db.psql("SELECT count(*) FROM recount.rollup_jobs"), "1", "a second run finds nothing");
     steps(&db, &["undo", &job(&done)]).succeeds();
     assert_eq!(db.psql(LOG), before);
-    steps(&db, &["undo", &job(&done)]).ends_with(3);
+    let undo = db.psql("SELECT id FROM recount.rollup_jobs WHERE undoes IS NOT NULL");
+    assert_eq!(steps(&db, &["undo", &job(&done)]).succeeds().json()["done_by"], undo, "done once, and named");
+    assert_eq!((db.psql(LOG), db.psql("SELECT count(*) FROM recount.rollup_jobs")), (before, "2".to_owned()));
+    steps(&db, &["undo", &undo]).ends_with(2).stderr_has("it is an undo itself");
+}
+
+fn undo(db: &Database, arguments: &[&str]) -> Run {
+    recount([&["undo"], arguments, &["--database-url", &db.url()]].concat()).run()
+}
+
+/// Whoever has an id from `recount jobs` need not know of what kind its job is.
+#[test]
+fn undo_takes_a_job_of_steps_back_as_steps_undo_does() {
+    let db = validator();
+    db.execute(
+        "INSERT INTO weather_forecast_steps (run_id, miner_uid, miner_hotkey, step_name, substep, lead_hours, status, started_at)
+         SELECT 1, n, 'hk' || n, 'era5', 'score', 24, 'in_progress', '2025-01-10Z' FROM generate_series(0, 1) n;
+         UPDATE weather_forecast_runs SET status = 'completed'",
+    );
+    let before = db.psql(LOG);
+    let done = job(&steps(&db, &["recover", "--apply"]).succeeds());
+    let after = db.psql(LOG);
+    assert_ne!(after, before);
+    // What is meant for rollups is not passed over in silence.
+    undo(&db, &[&done, "--pause-validator"]).ends_with(2).stderr_has("--pause-validator").stderr_has("nothing was written");
+    // The last correction is one of rollups: here is none, and the newer job is told of.
+    let last = undo(&db, &["--last"]).ends_with(2);
+    last.stderr_has("no job has corrected anything").stderr_has(&format!("`recount undo {done}` takes it back"));
+    assert_eq!((db.psql(LOG), db.psql("SELECT count(*) FROM recount.rollup_jobs")), (after, "1".to_owned()));
+    let told = undo(&db, &[&done[..8]]).succeeds().stdout_has("2 steps are as they were, 0 were touched since");
+    told.stderr_has(&format!("job {done} is one of `recount steps recover`")).stderr_has(&format!("`recount steps undo {done}`"));
+    assert_eq!(db.psql(LOG), before);
+    let by = db.psql("SELECT id FROM recount.rollup_jobs WHERE undoes IS NOT NULL");
+    undo(&db, &[&done.to_uppercase()]).succeeds().stdout_has(&format!("job {by} has done this already; nothing was written"));
+    undo(&db, &[&by]).ends_with(2).stderr_has("it is an undo itself");
+    // Done again, and one of its rows was touched.
+    let again = job(&steps(&db, &["recover", "--apply"]).succeeds());
+    db.execute("SELECT weather_step_record(1, 0, 'hk0', 'era5', 'score', 24, 'succeeded', NULL, '2025-01-12 02:00Z')");
+    undo(&db, &[&again]).ends_with(1).stdout_has("1 steps are as they were, 1 were touched since and stay");
+    assert_eq!(db.psql("SELECT status FROM weather_forecast_steps ORDER BY miner_uid"), "succeeded\nin_progress");
 }
 
 #[test]

@@ -26,29 +26,49 @@ const MIN_AGE_HOURS: u64 = 24;
 /// `recount undo`: puts back what a job changed.
 pub fn undo(args: &Undo, global: &Global) -> Result<Status> {
     let settings = resolve_layers(global, None, args.target.database_url.as_deref(), args.beside.flags())?;
-    let monitor = Monitor::start(global.quiet)?;
     let options = Undoing { updated_at: settings.updated_at, pause_validator: args.beside.pause_validator };
     let url = super::correct::database(&settings, HINT)?;
-    let job = match &args.job {
-        Some(job) => whole_id(url, job, &monitor)?,
-        None => last_job(url, &monitor)?,
+    let jobs = pipeline::jobs(url, &())?;
+    let id = match &args.job {
+        Some(job) => whole_id(&jobs, job)?,
+        None => last_job(&jobs)?,
     };
-    let applied = pipeline::undo(url, &job, &options, &monitor)?;
-    report_applied("undo", &applied, false, &settings, monitor)
+    match jobs.iter().find(|job| job.is_of_steps() && job.id.eq_ignore_ascii_case(id.trim())) {
+        Some(job) => undo_steps(url, job, args, &settings),
+        None => {
+            let monitor = Monitor::start(global.quiet)?;
+            let applied = pipeline::undo(url, &id, &options, &monitor)?;
+            report_applied("undo", &applied, false, &settings, monitor)
+        }
+    }
+}
+
+/// A job that changed steps has its own way back.
+fn undo_steps(url: &str, job: &JobLine, args: &Undo, settings: &Settings) -> Result<Status> {
+    let JobLine { id, command, .. } = job;
+    if args.beside.pause_validator || args.beside.updated_at.is_some() {
+        let detail =
+            format!("it is a job of `recount {command}`, which --pause-validator and --updated-at have nothing to do with");
+        return Err(Error::new(ErrorKind::Usage, format!("undoing job {id}"), detail).hint("nothing was written; leave them out"));
+    }
+    output::note(Some(&format!(
+        "job {id} is one of `recount {command}`: it is taken back by `recount steps undo {id}`, as follows"
+    )));
+    super::steps::undo(url, id, settings)
 }
 
 /// Characters of an id that are enough to look for it.
 const ID_MIN: usize = 4;
 
 /// The id of the one job that begins so. What cannot be the beginning of an id is left to who reads ids.
-pub fn whole_id(url: &str, beginning: &str, watch: &dyn Watch) -> Result<String> {
+fn whole_id(jobs: &[JobLine], beginning: &str) -> Result<String> {
     const WHOLE: usize = 36;
     let may_be = beginning.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
     if !may_be || !(ID_MIN..WHOLE).contains(&beginning.len()) {
         return Ok(beginning.to_owned());
     }
-    let mut jobs = pipeline::jobs(url, watch)?;
-    jobs.retain(|job| job.id.starts_with(&beginning.to_ascii_lowercase()));
+    let beginning = beginning.to_ascii_lowercase();
+    let jobs: Vec<_> = jobs.iter().filter(|job| job.id.starts_with(&beginning)).collect();
     let doing = || format!("looking for job {beginning}");
     match jobs.as_slice() {
         [job] => Ok(job.id.clone()),
@@ -61,11 +81,14 @@ pub fn whole_id(url: &str, beginning: &str, watch: &dyn Watch) -> Result<String>
     }
 }
 
-/// The newest job that corrected rollups, is no undo and was not undone.
-fn last_job(url: &str, watch: &dyn Watch) -> Result<String> {
-    let jobs = pipeline::jobs(url, watch)?;
-    let corrected = |job: &&JobLine| job.undoes.is_none() && job.undone_by.is_none() && !job.command.starts_with("steps");
-    jobs.iter().find(corrected).map(|job| job.id.clone()).ok_or_else(|| {
+/// The newest job that corrected rollups, is no undo and was not undone. A newer one that changed steps stays, and is told of.
+fn last_job(jobs: &[JobLine]) -> Result<String> {
+    let open = || jobs.iter().filter(|job| job.undoes.is_none() && job.undone_by.is_none());
+    if let Some(JobLine { id, command, .. }) = open().next().filter(|job| job.is_of_steps()) {
+        let stays = format!("job {id} of `recount {command}` is newer and stays: --last takes back corrections of rollups");
+        output::note(Some(&format!("{stays}; `recount undo {id}` takes it back")));
+    }
+    open().find(|job| !job.is_of_steps()).map(|job| job.id.clone()).ok_or_else(|| {
         Error::new(ErrorKind::Usage, "looking for the last job", "no job has corrected anything that was not undone")
             .hint("`recount jobs` lists them; an undo is undone by its id")
     })
@@ -89,7 +112,7 @@ fn jobs(action: Option<&JobsAction>, settings: &Settings, watch: &dyn Watch) -> 
             (json!({"version": 1, "command": "jobs", "jobs": jobs}), list(&jobs, look))
         }
         Some(JobsAction::Show { job }) => {
-            let (job, cells) = pipeline::show(url, &whole_id(url, job, watch)?, watch)?;
+            let (job, cells) = pipeline::show(url, &whole_id(&pipeline::jobs(url, watch)?, job)?, watch)?;
             (json!({"version": 1, "command": "jobs show", "job": job, "changes": cells}), shown(&job, &cells, look))
         }
         Some(JobsAction::Prune { keep, yes }) => {

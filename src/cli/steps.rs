@@ -42,12 +42,15 @@ pub fn run(steps: &Steps, global: &Global) -> Result<Status> {
             output::print_done(&listed("steps backfill", &found, &settings), &output::committed(found.job.as_deref()))?;
             Ok(status(&found, *apply))
         }
-        StepsAction::Undo { job } => {
-            let undone = interruptible(steps::undo(url, job))?;
-            output::print_done(&taken_back(&undone, &settings), "the job is taken back")?;
-            Ok(Status::done_if(undone.left == 0))
-        }
+        StepsAction::Undo { job } => undo(url, job, &settings),
     }
+}
+
+/// Takes a job back; `recount undo` does the same.
+pub fn undo(url: &str, job: &str, settings: &Settings) -> Result<Status> {
+    let undone = interruptible(steps::undo(url, job))?;
+    output::print_done(&taken_back(&undone, settings), "the job is taken back")?;
+    Ok(Status::done_if(undone.left == 0))
 }
 
 fn status(found: &Found, apply: bool) -> Status {
@@ -91,11 +94,15 @@ fn listed(command: &str, found: &Found, settings: &Settings) -> String {
 }
 
 fn taken_back(undone: &Undone, settings: &Settings) -> String {
-    let Undone { restored, left } = undone;
-    match settings.format {
-        Format::Json => {
-            format!("{:#}\n", json!({"version": 1, "command": "steps undo", "restored": restored, "left": left}))
+    let Undone { restored, left, done_by } = undone;
+    match (settings.format, done_by) {
+        (Format::Json, _) => {
+            let object = json!({"version": 1, "command": "steps undo", "restored": restored, "left": left, "done_by": done_by});
+            format!("{object:#}\n")
         }
-        Format::Terminal => format!("steps undo: {restored} steps are as they were, {left} were touched since and stay\n"),
+        (Format::Terminal, Some(done_by)) => format!("steps undo: job {done_by} has done this already; nothing was written\n"),
+        (Format::Terminal, None) => {
+            format!("steps undo: {restored} steps are as they were, {left} were touched since and stay\n")
+        }
     }
 }

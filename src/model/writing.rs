@@ -171,6 +171,13 @@ pub struct JobLine {
     pub undone_by: Option<String>,
 }
 
+impl JobLine {
+    /// Whether it changed steps, and no rollups.
+    pub fn is_of_steps(&self) -> bool {
+        self.command.starts_with("steps ")
+    }
+}
+
 /// What a job changed in one column of a table, or its whole rows.
 #[derive(Debug, Clone, Serialize)]
 pub struct JobCells {

@@ -206,10 +206,12 @@ pub async fn backfill(url: &str, scoring: &Scoring, apply: bool) -> Result<Found
 }
 
 /// What an undo did, and how many rows it left because they were touched since.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Undone {
     pub restored: u64,
     pub left: u64,
+    /// The job that has taken it back before; then nothing was done now.
+    pub done_by: Option<String>,
 }
 
 /// Takes a job of `recover` or `backfill` back.
@@ -218,9 +220,11 @@ pub async fn undo(url: &str, job: &str) -> Result<Undone> {
     session.begin_writing().await?;
     let connection = &mut session.connection;
     let doing = || format!("undoing job {job}");
-    let known: Option<(bool, i64)> = sqlx::query_as(
-        "SELECT EXISTS (SELECT FROM rollup_jobs u WHERE u.undoes = j.id), (SELECT count(*) FROM rollup_step_changes c WHERE c.job_id = j.id)
-         FROM rollup_jobs j WHERE j.id::text = $1 AND j.command IN ('steps recover', 'steps backfill')",
+    take_lock(connection).await?;
+    let known: Option<(String, Option<String>, i64)> = sqlx::query_as(
+        "SELECT j.command, (SELECT max(u.id::text) FROM rollup_jobs u WHERE u.undoes = j.id),
+                (SELECT count(*) FROM rollup_step_changes c WHERE c.job_id = j.id)
+         FROM rollup_jobs j WHERE j.id::text = $1 AND j.command LIKE 'steps %'",
     )
     .bind(job)
     .fetch_optional(&mut *connection)
@@ -228,10 +232,17 @@ pub async fn undo(url: &str, job: &str) -> Result<Undone> {
     .judged(Task::Migrate, doing)?;
     let changes = match known {
         None => return Err(Error::new(ErrorKind::Usage, doing(), "there is no such job of `recount steps`").hint("recount jobs")),
-        Some((true, _)) => return Err(Error::new(ErrorKind::Refused, doing(), "it was undone already")),
-        Some((false, changes)) => changes.unsigned_abs(),
+        Some((command, ..)) if command == "steps undo" => {
+            let detail = "it is an undo itself, and what it took back can be done again";
+            return Err(Error::new(ErrorKind::Usage, doing(), detail)
+                .hint("`recount steps recover --apply` and `recount steps backfill --apply` find anew what is to be done"));
+        }
+        Some((_, Some(done_by), _)) => {
+            session.close().await;
+            return Ok(Undone { restored: 0, left: 0, done_by: Some(done_by) });
+        }
+        Some((_, None, changes)) => changes.unsigned_abs(),
     };
-    take_lock(connection).await?;
     let mut restored = 0;
     for statement in UNDO {
         let done = sqlx::query(statement).bind(job).execute(&mut *connection).await.judged(Task::Migrate, doing)?;
@@ -248,7 +259,7 @@ pub async fn undo(url: &str, job: &str) -> Result<Undone> {
     .judged(Task::Migrate, doing)?;
     execute(connection, "COMMIT").await?;
     session.close().await;
-    Ok(Undone { restored, left: changes - restored })
+    Ok(Undone { restored, left: changes - restored, done_by: None })
 }
 
 async fn open(url: &str) -> Result<Session> {

@@ -69,27 +69,21 @@ pub async fn plan(session: &mut Session<'_>, job: &str, options: &Undoing) -> Re
 async fn undo_record(session: &mut Session<'_>, job: &str) -> Result<Record> {
     /// The job as it wrote itself down.
     struct Undone {
-        command: String,
         source: String,
         taken_at: Option<i64>,
         digest: Option<String>,
         settings: Option<String>,
     }
-    crate::postgres::from_row!(Undone { command, source, taken_at, digest, settings });
-    const JOB: &str = "SELECT command, source, (extract(epoch FROM snapshot_at) * 1000000)::int8 AS taken_at, digest,
+    crate::postgres::from_row!(Undone { source, taken_at, digest, settings });
+    const JOB: &str = "SELECT source, (extract(epoch FROM snapshot_at) * 1000000)::int8 AS taken_at, digest,
                               settings::text AS settings
                        FROM rollup_jobs WHERE id = $1::uuid";
     let query = sqlx::query_as::<_, Undone>(JOB).bind(job);
     let found = session.wait("reading rollup_jobs", async |c| query.fetch_optional(c).await).await?;
-    let Undone { command, source, taken_at, digest, settings } = found.ok_or_else(|| {
+    let Undone { source, taken_at, digest, settings } = found.ok_or_else(|| {
         Error::new(ErrorKind::Usage, format!("undoing job {job}"), "there is no such job in rollup_jobs")
             .hint("`recount jobs` lists them; a job that is not there has changed nothing, or was pruned")
     })?;
-    if command.starts_with("steps") {
-        let detail = format!("it is a job of `recount {command}`, which changed steps and no rollups");
-        return Err(Error::new(ErrorKind::Usage, format!("undoing job {job}"), detail)
-            .hint(format!("nothing was written; take it back by `recount steps undo {job}`")));
-    }
     let settings: Json = settings.map(|text| crate::model::rows::parse_json(&text)).unwrap_or_default();
     let id = new_id(session).await?;
     let undoes = Some(job.to_owned());
