@@ -2,6 +2,8 @@
 
 mod copy;
 mod files;
+mod pages;
+mod tables;
 mod texts;
 
 pub trait Target {
@@ -24,8 +26,10 @@ pub fn targets() -> Vec<(&'static str, Make)> {
         ("snapshot_manifest", || Box::new(files::snapshot(true))),
         ("archive_files", || Box::new(files::archive(false))),
         ("archive_manifest", || Box::new(files::archive(true))),
+        ("archive_tables", || Box::new(tables::Tables::new())),
         ("diff_files", || Box::new(files::diff(false))),
         ("diff_manifest", || Box::new(files::diff(true))),
+        ("pages", || Box::new(pages::Pages::new())),
         ("settings", || Box::new(texts::Settings)),
         ("urls", || Box::new(texts::Urls)),
         ("sanitizer", || Box::new(texts::Sanitizer)),

@@ -164,7 +164,8 @@ pub use cli::run;
 #[doc(hidden)]
 pub mod internals {
     pub mod archive {
-        pub use crate::archive::tables::{TABLES, table};
+        pub use crate::archive::read::rows_of;
+        pub use crate::archive::tables::{TABLES, Table, table};
         pub mod docs {
             pub use crate::archive::docs::{dictionary, entries};
         }
@@ -184,6 +185,8 @@ pub mod internals {
         pub use crate::diff::{StatPlan, UnitLoss};
     }
     pub mod files {
+        pub use crate::files::decode::decoding;
+        pub use crate::files::pages::check as check_pages;
         pub use crate::files::seal::{NO_HASH, seal};
     }
     pub mod generate {

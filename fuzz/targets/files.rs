@@ -9,13 +9,14 @@ use recount::internals::files::{NO_HASH, seal};
 use recount::internals::pipeline::verify;
 use recount::internals::sink::{read_diff, script_of};
 use recount::{Job, SourceOptions, compare, open};
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 use tempfile::TempDir;
 
 use super::{Target, said};
 use crate::lexer;
 
-/// The first byte of an input says which file it is; the rest is what that holds.
+/// The first byte of an input says which file it is, and by its highest bit what is done with the folder, where that is one of two
+/// things; the rest is what the file holds.
 pub struct Folder {
     _home: TempDir,
     dir: PathBuf,
@@ -31,28 +32,29 @@ struct Kind {
     is_manifest: fn(&str) -> bool,
     /// Writes this content of a file, and whatever has its hash.
     put: fn(&Folder, &str, &[u8]),
-    run: fn(&Path) -> String,
+    run: [fn(&Path) -> String; 2],
 }
 
 pub fn snapshot(manifest: bool) -> Folder {
-    let kind = Kind { is_manifest: |name| name == "manifest.json", put: put_in_snapshot, run: run_snapshot };
+    let kind = Kind { is_manifest: |name| name == "manifest.json", put: put_in_snapshot, run: [run_snapshot; 2] };
     Folder::made(manifest, kind, |home| {
-        generate(home, "made");
+        generate(home, "made", &["--runs", "2", "--miners", "3"]);
     })
 }
 
 pub fn archive(manifest: bool) -> Folder {
     let is_manifest = |name: &str| name.starts_with('_') && name.ends_with(".json");
-    Folder::made(manifest, Kind { is_manifest, put: put_in_archive, run: run_archive }, |home| {
-        generate(home, "from");
+    Folder::made(manifest, Kind { is_manifest, put: put_in_archive, run: [run_archive, run_verify] }, |home| {
+        // As little as has evidence of every kind: every input is answered by reading all of it.
+        generate(home, "from", &["--runs", "2", "--miners", "2"]);
         recount(home, &["archive", "from", "--to", "made"], 0);
     })
 }
 
 pub fn diff(manifest: bool) -> Folder {
-    let kind = Kind { is_manifest: |name| name == "manifest.json", put: put_in_diff, run: run_diff };
+    let kind = Kind { is_manifest: |name| name == "manifest.json", put: put_in_diff, run: [run_diff; 2] };
     Folder::made(manifest, kind, |home| {
-        generate(home, "from");
+        generate(home, "from", &["--runs", "2", "--miners", "3"]);
         recount(home, &["diff", "from", "--out", "made"], 1);
     })
 }
@@ -62,9 +64,14 @@ fn recount(home: &Path, args: &[&str], status: i32) {
     assert_eq!(output.status.code(), Some(status), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-fn generate(home: &Path, out: &str) {
-    let size = ["--runs", "2", "--miners", "3", "--seed", "1", "--leads", "24", "--messy", "--drift", "6"];
-    recount(home, &[&["generate", "--out", out][..], &size].concat(), 0);
+fn generate(home: &Path, out: &str, size: &[&str]) {
+    let kind = ["--seed", "1", "--leads", "24", "--messy", "--drift", "2"];
+    recount(home, &[&["generate", "--out", out][..], size, &kind].concat(), 0);
+}
+
+/// The Parquet files of an archive, by their paths.
+pub fn parquet_of_an_archive() -> impl Iterator<Item = (String, Vec<u8>)> {
+    archive(false).whole.into_iter().filter(|(name, _)| name.ends_with(".parquet"))
 }
 
 /// All files below a folder, by their paths from there.
@@ -102,20 +109,31 @@ impl Folder {
     }
 }
 
+/// What is said of a folder in which nothing was forged.
+const FINE: [&str; 3] = ["done", "a script", "in order"];
+/// Set in the first byte of an input: the second of two ways.
+const WAY: u8 = 1 << 7;
+
 impl Target for Folder {
     fn seeds(&self) -> Vec<Vec<u8>> {
-        (0u8..).zip(&self.names).map(|(at, name)| [&[at][..], &self.whole[name]].concat()).collect()
+        let ways = [0, WAY];
+        let named = |at: u8, name: &String| ways.map(|way| [&[at | way][..], &self.whole[name]].concat());
+        (0u8..).zip(&self.names).flat_map(|(at, name)| named(at, name)).collect()
     }
 
     fn run(&mut self, input: &[u8]) -> String {
         let Some((at, content)) = input.split_first() else { return String::new() };
-        let name = self.names[usize::from(*at) % self.names.len()].clone();
+        let run = self.kind.run[usize::from(*at & WAY != 0)];
+        let name = self.names[usize::from(*at & !WAY) % self.names.len()].clone();
         if let Some(last) = self.last.take() {
             self.write(&last, &self.whole[&last]);
         }
         (self.kind.put)(self, &name, content);
+        let answer = run(&self.dir);
+        // An input that ends at the door whatever is in it would try nothing.
+        assert!(content != self.whole[&name] || FINE.contains(&answer.as_str()), "{name} as it was made: {answer}");
         self.last = Some(name);
-        (self.kind.run)(&self.dir)
+        answer
     }
 }
 
@@ -142,7 +160,7 @@ fn put_in_snapshot(folder: &Folder, name: &str, content: &[u8]) {
     }
     folder.write(name, content);
     let mut manifest = folder.json("manifest.json");
-    let entry = &mut manifest["files"][name];
+    let entry = manifest["files"].get_mut(name).expect("a file of the manifest");
     (entry["bytes"], entry["blake3"], entry["checksums"]) = (content.len().into(), hash(content), Json::Null);
     folder.write("manifest.json", sealed(&serde_json::to_vec_pretty(&manifest).expect("JSON")));
 }
@@ -167,7 +185,8 @@ fn put_in_archive(folder: &Folder, name: &str, content: &[u8]) {
         content.to_vec()
     } else {
         let mut manifest = folder.json(&newest);
-        let entry = &mut manifest["files"][name];
+        let home = if manifest["files"].get(name).is_some() { "files" } else { "beside" };
+        let entry = manifest[home].get_mut(name).expect("a file of the manifest");
         (entry["bytes"], entry["blake3"]) = (content.len().into(), hash(content));
         serde_json::to_vec_pretty(&manifest).expect("JSON")
     };
@@ -177,11 +196,15 @@ fn put_in_archive(folder: &Folder, name: &str, content: &[u8]) {
 }
 
 fn run_archive(dir: &Path) -> String {
+    said(reconcile(dir))
+}
+
+fn run_verify(dir: &Path) -> String {
     let problems = verify(dir.to_str().expect("UTF-8"), 1, &()).map(|verified| {
         let problems = verified.problems.iter().map(|problem| format!("{}: {}", problem.path, problem.detail));
         problems.collect::<Vec<_>>().join("; ")
     });
-    format!("{} | {}", said(reconcile(dir)), problems.unwrap_or_else(|error| error.to_string()))
+    problems.map_or_else(|error| error.to_string(), |found| if found.is_empty() { "in order".to_owned() } else { found })
 }
 
 fn put_in_diff(folder: &Folder, name: &str, content: &[u8]) {
@@ -190,7 +213,8 @@ fn put_in_diff(folder: &Folder, name: &str, content: &[u8]) {
     }
     folder.write(name, content);
     let mut manifest = folder.json("manifest.json");
-    manifest["files"][name] = json!(hash(content));
+    let entry = manifest["files"].get_mut(name).expect("a file of the manifest");
+    (entry["bytes"], entry["blake3"]) = (content.len().into(), hash(content));
     folder.write("manifest.json", sealed(&serde_json::to_vec_pretty(&manifest).expect("JSON")));
 }
 

@@ -86,7 +86,7 @@ impl Reader {
         let Some(content) = self.storage.read(path)?.filter(|content| is_it(content, entry.bytes, &entry.blake3)) else {
             return Ok(None);
         };
-        let decoded = decoding(|| decode(&content, schema, None), ParquetError::General);
+        let decoded = rows_of(&content, schema, None);
         concat(schema, &decoded.map_err(|e| damaged(&self.storage, path, &format!("is damaged: {e}")))?).map(Some)
     }
 
@@ -105,7 +105,7 @@ impl Reader {
                 None if is_needed => return Err(damaged(&self.storage, path, "is missing, or not whole")),
                 None => continue,
             };
-            let decoded = decoding(|| decode(&content, schema, run), ParquetError::General);
+            let decoded = rows_of(&content, schema, run);
             batches.extend(decoded.map_err(|e| damaged(&self.storage, path, &format!("is damaged: {e}")))?);
         }
         concat(schema, &batches)
@@ -168,6 +168,11 @@ pub fn fault_of(content: &Bytes) -> Option<String> {
         decode(content, footer.schema(), None).map(drop)
     };
     decoding(whole, ParquetError::General).err().map(|e| e.to_string())
+}
+
+/// The rows of a file, of one run where it is asked for; whatever its bytes are.
+pub fn rows_of(content: &Bytes, schema: &SchemaRef, run: Option<i32>) -> std::result::Result<Vec<RecordBatch>, ParquetError> {
+    decoding(|| decode(content, schema, run), ParquetError::General)
 }
 
 /// The rows of a file. A nullable column that an older format lacks is NULL throughout.
