@@ -1,7 +1,7 @@
 //! What is done is done once: a second `apply` of a diff and a second `undo` of a job say so, and write nothing.
 
 use super::{diff, drifted, dump, jobs, last_job, on};
-use crate::support::{database, recount};
+use crate::support::database;
 
 #[test]
 fn a_diff_is_applied_once_and_a_job_undone_once() {

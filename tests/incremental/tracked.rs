@@ -57,6 +57,37 @@ fn each_change_is_read_where_it_is() {
     }
 }
 
+/// Workers of a validator write to the same run at the same time: a stamp must not be a lock that they share.
+#[test]
+fn writers_of_one_run_do_not_wait_for_one_another() {
+    let (_turn, db) = quiet_database();
+    let nights = tracked(&db, &["--no-components"]);
+    let miners = db.psql("SELECT DISTINCT miner_uid FROM weather_miner_scores WHERE run_id = 3 ORDER BY 1 LIMIT 2");
+    let (first, second) = miners.split_once('\n').expect("two miners that were scored");
+    let writes = |miner: &str| {
+        format!(
+            "BEGIN; SET LOCAL lock_timeout = '2s';
+             UPDATE weather_miner_scores SET score = score / 2 WHERE run_id = 3 AND miner_uid = {miner};
+             UPDATE weather_forecast_stats SET era5_combined_score = 0.5 WHERE run_id = 3 AND miner_uid = {miner}"
+        )
+    };
+    crate::support::block_on(async {
+        use sqlx::Connection;
+        let (mut one, mut other) = (db.connect().await, db.connect().await);
+        sqlx::raw_sql(sqlx::AssertSqlSafe(writes(first))).execute(&mut one).await.unwrap();
+        // The first one has not ended.
+        let at_once = sqlx::raw_sql(sqlx::AssertSqlSafe(writes(second) + "; COMMIT")).execute(&mut other).await;
+        at_once.unwrap();
+        sqlx::raw_sql("COMMIT").execute(&mut one).await.unwrap();
+        one.close().await.unwrap();
+        other.close().await.unwrap();
+    });
+    let stamps =
+        "SELECT count(*), count(DISTINCT xid), count(DISTINCT run_id) FROM recount.recount_touched_runs WHERE run_id = 3";
+    assert_eq!(db.psql(stamps), "2|2|1");
+    assert_eq!(nights.night(), units(1));
+}
+
 /// A stamp is of the transaction, not of the moment: what was under way at a job is read by the next one.
 #[test]
 fn a_transaction_that_ends_later_is_read_then() {
