@@ -25,11 +25,11 @@ echo '| what | runs | s | CPU s | CPU ms a run | peak MB |'
 echo '| --- | ---: | ---: | ---: | ---: | ---: |'
 for runs in ${*:-1250 2500 5000 10000}; do
     measured 'generate, folder' "$runs" "$recount" generate --out "runs$runs" --runs "$runs" --miners 4 --leads 24 --seed 1 --drift 100
-    measured 'reconcile, folder' "$runs" "$recount" reconcile "runs$runs"
-    measured 'recompute, folder' "$runs" "$recount" recompute "runs$runs" --out "rollups$runs"
-    measured 'diff, folder' "$runs" "$recount" diff "runs$runs" --out "diff$runs"
-    measured 'archive, folder' "$runs" "$recount" archive "runs$runs" --to "archive$runs"
-    measured 'archive again, folder' "$runs" "$recount" archive "runs$runs" --to "archive$runs"
+    measured 'reconcile, folder' "$runs" "$recount" reconcile "runs$runs" --expected-leads 24
+    measured 'recompute, folder' "$runs" "$recount" recompute "runs$runs" --expected-leads 24 --out "rollups$runs"
+    measured 'diff, folder' "$runs" "$recount" diff "runs$runs" --expected-leads 24 --out "diff$runs"
+    measured 'archive, folder' "$runs" "$recount" archive "runs$runs" --expected-leads 24 --to "archive$runs"
+    measured 'archive again, folder' "$runs" "$recount" archive "runs$runs" --expected-leads 24 --to "archive$runs"
     measured 'reconcile, archive' "$runs" "$recount" reconcile "archive$runs"
     measured 'verify, archive' "$runs" "$recount" verify "archive$runs"
     rm -rf "runs$runs" "rollups$runs" "diff$runs" "archive$runs"
