@@ -66,6 +66,7 @@ mod source;
 use std::path::Path;
 
 pub use error::{Error, ErrorKind, Result};
+pub use model::baseline::{Accepted, Baseline, Baselined};
 pub use model::cause::Cause;
 pub use model::difference::{Class, Difference, RowKey, Tolerance};
 pub use model::filter::ColumnFilter;

@@ -81,6 +81,7 @@ fn reading(command: &Command) -> Option<&Reading> {
     match command {
         Command::Reconcile(reconcile) => Some(&reconcile.reading),
         Command::Config(reading) => Some(reading),
+        Command::Baseline(baseline) => Some(baseline.reading()),
         Command::Diff(diff) => Some(&diff.reading),
         Command::Recompute(with_out) | Command::Export(with_out) => Some(&with_out.reading),
         Command::Archive(archive) => Some(&archive.reading),

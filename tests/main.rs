@@ -3,6 +3,7 @@
 mod support;
 
 mod archive;
+mod baseline;
 mod cli;
 mod conformance;
 mod connections;

@@ -10,6 +10,7 @@ use crate::model::ids::MinerUid;
 use crate::model::job::{Narrowing, RunRange, parse_since};
 use crate::model::time::Micros;
 
+use super::baseline::BaselineArgs;
 use super::keys::{KEYS, Key, KeyScope};
 use super::operator_args::{
     Afterwards, COMPLETIONS_EXAMPLES, Completions, DOCTOR_EXAMPLES, Doctor, INIT_EXAMPLES, Init, MAN_EXAMPLES, Man,
@@ -171,6 +172,8 @@ pub enum Command {
     /// Explain a row of weather_forecast_stats rule by rule, down to the rows behind each value
     #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain(Explain),
+    /// Accept differences as they are stored, so that later nights report only what is new
+    Baseline(BaselineArgs),
     /// List what a diff folder or a saved report holds, row by row
     #[command(after_help = SHOW_EXAMPLES)]
     Show(Show),

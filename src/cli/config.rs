@@ -119,6 +119,7 @@ mod tests {
          incremental                        false                                                                                                              default
          state                              -                                                                                                                  default
          profile                            -                                                                                                                  default
+         baseline                           -                                                                                                                  default
          fail_on                            drift, missing, extra                                                                                              default
          scoring.expected_leads             24, 48, 72, 96, 120, 144, 168, 192, 216, 240                                                                       default
          scoring.expected_variables         2t, 10u, 10v, msl, t, u, v, q, z                                                                                   default

@@ -64,6 +64,7 @@ pub const KEYS: &[Key] = &[
     key("incremental", Reconcile, "BOOL", "reconcile reads only runs that are open or have changed", |s| &mut s.incremental),
     key("state", Reconcile, "DIR", "Folder for what reconcile keeps from job to job", |s| &mut s.state),
     key("profile", Reconcile, "NAME|FILE", "What the validator's own code stores by habit, counted apart from drift: gaia-2.9, or a .toml file", |s| &mut s.profile),
+    key("baseline", Reconcile, "FILE", "What was looked at and is accepted as it is stored, counted apart from drift: a file of `recount baseline write`", |s| &mut s.baseline),
     key("fail-on", Reconcile, "WHAT,…", "What makes the exit status 1: drift, missing, extra, unproven, habit, within, a group, a cause, a finding's code or severity", |s| &mut s.fail_on),
     key("expected-leads", Scoring, "HOURS,…", "Lead times that a complete forecast has, ascending", |s| &mut s.scoring.expected_leads),
     key("expected-variables", Scoring, "NAME,…", "Variables that a scored lead has", |s| &mut s.scoring.expected_variables),

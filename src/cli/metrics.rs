@@ -185,6 +185,7 @@ impl Page {
                 ("drift", counts.drift),
                 ("unproven", counts.unproven),
                 ("habit", counts.habit),
+                ("accepted", counts.accepted),
                 ("missing", counts.missing),
                 ("extra", counts.extra),
             ];

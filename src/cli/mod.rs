@@ -31,6 +31,7 @@ mod afterwards;
 mod apply;
 mod archive;
 pub mod args;
+mod baseline;
 mod config;
 mod correct;
 mod diff;
@@ -129,6 +130,7 @@ fn execute(command: &Command, global: &Global) -> Result<Status> {
         Command::Reconcile(args) => reconcile::run(args, global),
         Command::Diff(args) => diff::run(args, global),
         Command::Explain(args) => explain::run(args, global),
+        Command::Baseline(args) => baseline::run(args, global),
         Command::Show(args) => show::run(args, global),
         Command::Recompute(args) => recompute::run(args, global),
         Command::Export(args) => export::run(args, global),

@@ -74,7 +74,7 @@ enum Written {
 
 /// What was found, and what was done about it, where that is asked for.
 fn reconcile(args: &Reconcile, settings: &Settings, account: &mut Account, watch: &dyn Watch) -> Result<(Outcome, Written)> {
-    let job = &settings.job();
+    let job = &settings.job_against_baseline()?;
     let keeping = keeping(args, settings)?;
     if !args.corrects() {
         let source = open(args, settings, keeping.is_some())?;

@@ -18,6 +18,7 @@ use crate::model::settings::Scoring;
 use crate::model::writing::UpdatedAt;
 use crate::pipeline::{self, Source, SourceOptions};
 
+use super::baseline;
 use super::keys::{KEYS, Key, KeyScope};
 use super::profile;
 use super::telling::FailOn;
@@ -78,6 +79,8 @@ pub struct Settings {
     pub state: Option<String>,
     /// What the validator stores by habit.
     pub profile: Option<String>,
+    /// What is accepted as it is stored.
+    pub baseline: Option<String>,
     /// What makes the exit status of a comparison 1.
     pub fail_on: FailOn,
     pub scoring: Scoring,
@@ -113,6 +116,7 @@ impl Default for Settings {
             incremental: false,
             state: None,
             profile: None,
+            baseline: None,
             fail_on: FailOn::default(),
             scoring: Scoring::default(),
             habits: None,
@@ -240,8 +244,15 @@ impl Settings {
             filter: self.filter.clone(),
             narrowing: self.narrowing.clone(),
             profile: self.habits.clone(),
+            baseline: None,
             encoding: self.encoding,
         }
+    }
+
+    /// The same for a comparison whose report leaves out what is accepted.
+    pub fn job_against_baseline(&self) -> Result<Job> {
+        let baseline = self.baseline.as_deref().map(baseline::load).transpose().map_err(|error| self.blame(error))?;
+        Ok(Job { baseline, ..self.job() })
     }
 
     /// Opens the source that is named. `position`: the command asks later what has changed since an earlier snapshot.

@@ -31,13 +31,17 @@ pub struct Telling {
     /// Count what the validator's own code stores by habit apart from drift: gaia-2.9, or a .toml file
     #[arg(long, value_name = "NAME|FILE")]
     pub profile: Option<String>,
+    /// Report only what is not in FILE, which `recount baseline write` wrote, and what of it is gone
+    #[arg(long, value_name = "FILE")]
+    pub baseline: Option<String>,
 }
 
 impl Telling {
     /// What was typed, by the names of its settings.
     pub fn flags(&self) -> impl Iterator<Item = (&'static str, String)> {
         let profile = self.profile.clone().map(|profile| ("profile", profile));
-        self.fail_on.clone().map(|what| ("fail-on", what)).into_iter().chain(profile)
+        let baseline = self.baseline.clone().map(|file| ("baseline", file));
+        self.fail_on.clone().map(|what| ("fail-on", what)).into_iter().chain(profile).chain(baseline)
     }
 
     /// Refuses, before anything is read, what could not be written.

@@ -296,9 +296,9 @@ mod tests {
         let stored = [miner(1, 1, 0.5), miner(2, 1, 0.5), miner(3, 1, 0.5), miner(4, 1, 0.5), miner(6, 1, 0.5)];
         let right = [miner(1, 1, 0.5), miner(2, 1, 0.75), miner(3, 1, 0.5 + 1e-12), miner(4, 2, 0.5), miner(5, 1, 0.5)];
         let found = diff(&stored, &right, |uid, column| uid == 4 && column == "miner_rank");
-        let rows = RowCounts { matching: 2, drift: 1, unproven: 1, habit: 0, missing: 1, extra: 1 };
+        let rows = RowCounts { matching: 2, drift: 1, unproven: 1, habit: 0, accepted: 0, missing: 1, extra: 1 };
         assert_eq!(found.rows, rows);
-        assert_eq!(found.cells, CellCounts { equal: 5, within: 1, drift: 1, unproven: 1, habit: 0 });
+        assert_eq!(found.cells, CellCounts { equal: 5, within: 1, drift: 1, unproven: 1, habit: 0, accepted: 0 });
         assert_eq!(found.columns[0], ColumnTally { unproven: 1, ..ColumnTally::default() });
         assert_eq!(found.columns[1], ColumnTally { within: 1, drift: 1, max_abs_diff: 0.25, ..ColumnTally::default() });
         let classes: Vec<_> = found.differences.iter().map(|cell| (cell.key.miner_uid.unwrap(), cell.class)).collect();
@@ -307,8 +307,9 @@ mod tests {
 
         let mut twice = found.clone();
         twice.add(found);
-        assert_eq!(twice.rows, RowCounts { matching: 4, drift: 2, unproven: 2, habit: 0, missing: 2, extra: 2 });
-        assert_eq!(twice.cells, CellCounts { equal: 10, within: 2, drift: 2, unproven: 2, habit: 0 });
+        assert_eq!(twice.rows, RowCounts { matching: 4, drift: 2, unproven: 2, habit: 0, accepted: 0, missing: 2, extra: 2 });
+        assert_eq!(twice.cells, CellCounts { equal: 10, within: 2, drift: 2, unproven: 2, habit: 0, accepted: 0 });
+        assert_eq!(twice.columns[0], ColumnTally { unproven: 2, ..ColumnTally::default() });
         assert_eq!(twice.columns[1], ColumnTally { within: 2, drift: 2, max_abs_diff: 0.25, ..ColumnTally::default() });
         assert_eq!(twice.differences.len(), 10);
     }
@@ -319,8 +320,8 @@ mod tests {
         let right = [miner(1, 9, 0.5), miner(2, 9, 0.75), miner(3, 9, 0.625), miner(4, 1, 0.5), miner(5, 1, 0.625)];
         let mut found = diff(&stored, &right, |uid, column| [3, 5].contains(&uid) && column == "avg_forecast_score");
         found.set_habits_apart(&plan(), |cell| cell.column.as_deref() == Some("miner_rank"));
-        assert_eq!(found.rows, RowCounts { matching: 1, drift: 1, unproven: 2, habit: 1, missing: 0, extra: 0 });
-        assert_eq!(found.cells, CellCounts { equal: 4, within: 0, drift: 1, unproven: 2, habit: 3 });
+        assert_eq!(found.rows, RowCounts { matching: 1, drift: 1, unproven: 2, habit: 1, accepted: 0, missing: 0, extra: 0 });
+        assert_eq!(found.cells, CellCounts { equal: 4, within: 0, drift: 1, unproven: 2, habit: 3, accepted: 0 });
         assert_eq!(found.columns[0], ColumnTally { habit: 3, ..ColumnTally::default() }, "no drift is left in it");
         assert_eq!(found.columns[1], ColumnTally { drift: 1, unproven: 2, max_abs_diff: 0.25, ..ColumnTally::default() });
         let habits = found.differences.iter().filter(|cell| cell.class == Class::Habit).count();

@@ -8,6 +8,7 @@ use chrono::{NaiveDate, NaiveTime};
 
 use crate::error::{Error, ErrorKind, Result};
 
+use super::baseline::Baseline;
 use super::difference::Tolerance;
 use super::filter::ColumnFilter;
 use super::habit::Profile;
@@ -26,6 +27,8 @@ pub struct Job {
     pub narrowing: Narrowing,
     /// What is no news.
     pub profile: Option<Arc<Profile>>,
+    /// What is accepted as it is stored.
+    pub baseline: Option<Arc<Baseline>>,
     /// Of what the pass writes as Parquet.
     pub encoding: Encoding,
 }
@@ -50,6 +53,7 @@ impl Default for Job {
             filter: ColumnFilter::default(),
             narrowing: Narrowing::default(),
             profile: None,
+            baseline: None,
             encoding: Encoding::default(),
         }
     }

@@ -1,5 +1,6 @@
 //! What every stage shares: ids, times, values, the contracts of the tables, settings, evidence, rollups, findings, differences.
 
+pub mod baseline;
 pub mod cause;
 pub mod changes;
 pub mod checkup;

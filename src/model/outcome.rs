@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::baseline::Baselined;
 use super::difference::Difference;
 use super::filter::ColumnFilter;
 use super::finding::{Code, Finding};
@@ -20,6 +21,8 @@ pub struct RowCounts {
     pub unproven: u64,
     /// No cell drifted or is unproven, but some is as it is by habit.
     pub habit: u64,
+    /// A baseline accepts all that drifted in it, or that it is missing or extra.
+    pub accepted: u64,
     pub missing: u64,
     pub extra: u64,
 }
@@ -27,7 +30,7 @@ pub struct RowCounts {
 impl RowCounts {
     /// All rows that either side has.
     pub fn all(&self) -> u64 {
-        self.matching + self.drift + self.unproven + self.habit + self.missing + self.extra
+        self.matching + self.drift + self.unproven + self.habit + self.accepted + self.missing + self.extra
     }
 }
 
@@ -39,6 +42,7 @@ pub struct CellCounts {
     pub drift: u64,
     pub unproven: u64,
     pub habit: u64,
+    pub accepted: u64,
 }
 
 /// One column's drift.
@@ -48,6 +52,7 @@ pub struct ColumnTally {
     pub drift: u64,
     pub unproven: u64,
     pub habit: u64,
+    pub accepted: u64,
     /// Largest `|recomputed - stored|` of two finite numbers, drifted or within.
     pub max_abs_diff: f64,
 }
@@ -87,6 +92,8 @@ pub struct Outcome {
     pub finding_rows: Vec<Finding>,
     /// All that drifted, is unproven, is missing or is extra, in order of table and key. Cells within tolerance are only counted.
     pub differences: Vec<Difference>,
+    /// What of it a baseline accepts; `None` where none was given.
+    pub baseline: Option<Baselined>,
     /// Stages in order, with the time that passed in each.
     pub elapsed: Vec<(&'static str, Duration)>,
     /// What the reader must know: parts that were absent, left out or narrowed.
@@ -94,6 +101,28 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// A job that read nothing and found nothing.
+    #[cfg(test)]
+    pub fn nothing(command: &'static str) -> Outcome {
+        Outcome {
+            command,
+            source: "nowhere".to_owned(),
+            taken_at: Micros(0),
+            replay_of: None,
+            narrowing: Narrowing::default(),
+            filter: ColumnFilter::default(),
+            rows: BTreeMap::new(),
+            digest: String::new(),
+            tables: BTreeMap::new(),
+            findings: BTreeMap::new(),
+            finding_rows: Vec::new(),
+            differences: Vec::new(),
+            baseline: None,
+            elapsed: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
     /// Nothing drifted, missing or extra in what was compared. What is unproven (D6) is no drift.
     pub fn in_sync(&self) -> bool {
         self.tables.values().all(|t| t.rows.drift + t.rows.missing + t.rows.extra == 0)

@@ -1,11 +1,14 @@
 //! From a comparison to corrections: in memory for `reconcile --apply`, or in a folder for `apply` at another time.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::Value as Json;
 
 use crate::error::Result;
+use crate::model::baseline::Baseline;
 use crate::model::correction::{Correction, Corrections, EvidenceOf, Fingerprint, Origin, Selection, cells_of, corrections_of};
 use crate::model::difference::{Difference, RowKey};
 use crate::model::job::{Job, Watch};
@@ -59,6 +62,8 @@ fn origin(outcome: &Outcome, settings: &Json) -> Origin {
 /// Corrections in the making. Rows of runs come unit by unit, so only the evidence of rows that are corrected is kept.
 struct Gather {
     selection: Selection,
+    /// What is not corrected, whatever is selected.
+    baseline: Option<Arc<Baseline>>,
     /// Names of the wide columns that are stored, each with its place among the expected leads.
     wide: Vec<(String, usize)>,
     rows: Vec<Correction>,
@@ -70,14 +75,14 @@ impl Gather {
         let expected = &job.scoring.expected_leads;
         let wide = source.snapshot().wide_leads.iter();
         let wide = wide.filter_map(|lead| Some((format!("era5_score_{lead}h"), expected.binary_search(lead).ok()?)));
-        Gather { selection, wide: wide.collect(), rows: Vec::new(), prints: Prints::default() }
+        Gather { selection, baseline: job.baseline.clone(), wide: wide.collect(), rows: Vec::new(), prints: Prints::default() }
     }
 
     fn unit(&mut self, unit: &UnitResult) -> Vec<Correction> {
         let placed: BTreeMap<Option<i32>, &ForecastStat> =
             unit.fold.stats.iter().map(|row| (row.stat.miner_uid, &row.stat)).collect();
         let missing = |key: &RowKey| Some(self.whole(placed.get(&key.miner_uid)?));
-        let rows = corrections_of(&unit.diff.table.differences, self.selection, missing);
+        let rows = corrections_of(&self.not_accepted(&unit.diff.table.differences), self.selection, missing);
         self.prints.unit(&unit.evidence, &rows);
         rows
     }
@@ -93,10 +98,17 @@ impl Gather {
         let miners: HashMap<Option<i32>, &MinerStat> = rest.miners.iter().map(|row| (row.miner_uid, row)).collect();
         let subnet: HashMap<(&Option<String>, Option<i32>), &SubnetStat> =
             rest.subnet.iter().map(|row| ((&row.scope, row.run_id), row)).collect();
-        corrections_of(differences, self.selection, |key| match &key.scope {
+        corrections_of(&self.not_accepted(differences), self.selection, |key| match &key.scope {
             None => miners.get(&key.miner_uid).map(|row| cells_of::<MinerStat>(row)),
             scope => subnet.get(&(scope, key.run_id)).map(|row| cells_of::<SubnetStat>(row)),
         })
+    }
+
+    fn not_accepted<'d>(&self, differences: &'d [Difference]) -> Cow<'d, [Difference]> {
+        match &self.baseline {
+            Some(baseline) => differences.iter().filter(|found| !baseline.accepts(found)).cloned().collect(),
+            None => Cow::Borrowed(differences),
+        }
     }
 
     /// The recomputed row with its wide columns.

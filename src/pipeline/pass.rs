@@ -317,7 +317,7 @@ impl<'j> Pass<'j> {
         self.check_compared(&tables)?;
         differences.retain(|difference| difference.class != Class::Within);
         differences.sort_by(|a, b| (a.table, &a.key).cmp(&(b.table, &b.key)));
-        Ok(Outcome {
+        let mut outcome = Outcome {
             command: self.command,
             source: self.source.display(),
             taken_at: self.snapshot.taken_at,
@@ -330,9 +330,14 @@ impl<'j> Pass<'j> {
             findings: counted(&sum.findings),
             finding_rows: first_of_each(&sum.findings),
             differences,
+            baseline: None,
             elapsed: Vec::new(),
             notes: self.notes(),
-        })
+        };
+        if let Some(baseline) = &self.job.baseline {
+            baseline.take_from(&mut outcome);
+        }
+        Ok(outcome)
     }
 
     fn notes(&self) -> Vec<String> {

@@ -18,7 +18,7 @@ use crate::model::evidence::Run;
 use crate::model::time::Micros;
 
 /// Raised with every change of what is written, or of what it means.
-const MAGIC: &[u8; 16] = b"recount state 4
+const MAGIC: &[u8; 16] = b"recount state 5
 ";
 const HASH_BYTES: usize = 32;
 const LENGTH_BYTES: usize = 8;

@@ -13,7 +13,7 @@ const HEAD: &str = "\
 ";
 
 /// What stands for a default that is none, or that is another on the next machine.
-const EXAMPLES: [(&str, &str); 9] = [
+const EXAMPLES: [(&str, &str); 10] = [
     ("source", "\"postgres://recount_reader@db.example/validator\""),
     ("password-file", "\"/etc/recount/password\""),
     ("threads", "4"),
@@ -22,6 +22,7 @@ const EXAMPLES: [(&str, &str); 9] = [
     ("validator-hotkey", "\"5F…\""),
     ("state", "\"state\""),
     ("profile", "\"gaia-2.9\""),
+    ("baseline", "\"baseline.json\""),
     ("snapshot-time", "2025-01-31T06:00:00Z"),
 ];
 

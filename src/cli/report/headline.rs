@@ -39,12 +39,16 @@ pub fn headline(outcome: &Outcome) -> (Standing, String) {
 fn found(outcome: &Outcome) -> (Standing, String) {
     let rows: u64 = outcome.tables.values().map(|table| table.rows.all()).sum();
     let within: u64 = outcome.tables.values().map(|table| table.cells.within).sum();
+    let accepted_rows: u64 = outcome.tables.values().map(|table| table.rows.accepted).sum();
     let unproven: u64 = outcome.tables.values().map(|table| table.rows.unproven).sum();
     let habits: u64 = outcome.tables.values().map(|table| table.cells.habit).sum();
     let habits = (habits > 0).then(|| format!("{} as the validator stores them by habit", counted(habits, "cell")));
+    let accepted: u64 = outcome.baseline.as_ref().map_or(0, |baselined| baselined.accepted.len() as u64);
+    let accepted = (accepted > 0).then(|| format!("{} accepted by the baseline", counted(accepted, "difference")));
+    let apart: Vec<String> = habits.into_iter().chain(accepted).collect();
     if !outcome.in_sync() {
         let mut groups = groups(&outcome.differences);
-        groups.extend(habits);
+        groups.extend(apart);
         groups.extend((unproven > 0).then(|| unproven_rows(unproven)));
         return (Standing::Drift, format!("{}{}.", weights(outcome), groups.join("; ")));
     }
@@ -62,9 +66,9 @@ fn found(outcome: &Outcome) -> (Standing, String) {
         cells => format!(" ({} within tolerance, not equal to the bit)", counted(cells, "cell")),
     };
     let tables = counted(outcome.tables.len() as u64, "table");
-    if unproven > 0 || habits.is_some() {
-        let kept = counted(rows - unproven, "compared row");
-        let besides: Vec<String> = habits.into_iter().chain((unproven > 0).then(|| unproven_rows(unproven))).collect();
+    if unproven > 0 || !apart.is_empty() {
+        let kept = counted(rows - unproven - accepted_rows, "compared row");
+        let besides: Vec<String> = apart.into_iter().chain((unproven > 0).then(|| unproven_rows(unproven))).collect();
         return (Standing::Good, format!("In sync: {kept} of {tables} match{within}; {}.", besides.join("; ")));
     }
     (Standing::Good, format!("In sync: all {} of {tables} match{within}.", counted(rows, "compared row")))

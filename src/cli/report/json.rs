@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 use serde_json::Value as Json;
 
+use crate::model::baseline::{Accepted, Baselined};
 use crate::model::cause::Cause;
 use crate::model::difference::{Difference, RowKey};
 use crate::model::finding::Finding;
@@ -60,6 +61,8 @@ pub struct Report<'a> {
     unproven: Vec<PatternLine<'a>>,
     /// As `patterns`, of cells that the validator stores so by habit.
     habits: Vec<PatternLine<'a>>,
+    /// What of it a baseline accepts; null where none was given.
+    baseline: Option<BaselineLine<'a>>,
     /// Null where everything was compared.
     compared: Option<Compared>,
     replay_of: Option<String>,
@@ -135,6 +138,26 @@ struct FindingRow<'a> {
     detail: &'a str,
 }
 
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct BaselineLine<'a> {
+    file: &'a str,
+    /// Differences that it accepts; they are nowhere else in the report but in the counts of tables.
+    accepted: u64,
+    /// What it accepts and no longer differs. Null where only a part was compared.
+    gone: Option<Listed<Gone<'a>>>,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct Gone<'a> {
+    table: &'a str,
+    key: Key<'a>,
+    /// Null of a whole row.
+    column: Option<&'a str>,
+    stored: Json,
+}
+
 /// Which part was compared, in words.
 #[derive(Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -182,6 +205,7 @@ struct RowsByClass {
     drift: u64,
     unproven: u64,
     habit: u64,
+    accepted: u64,
     missing: u64,
     extra: u64,
 }
@@ -194,6 +218,7 @@ struct CellsByClass {
     drift: u64,
     unproven: u64,
     habit: u64,
+    accepted: u64,
 }
 
 #[derive(Serialize)]
@@ -202,6 +227,7 @@ struct Column {
     drift: u64,
     unproven: u64,
     habit: u64,
+    accepted: u64,
     max_abs_diff: f64,
 }
 
@@ -271,6 +297,7 @@ pub fn render(outcome: &Outcome, found: &Patterns<'_>, told: ReportContext<'_>) 
         patterns: found.drift.iter().map(PatternLine::from).collect(),
         unproven: found.unproven.iter().map(PatternLine::from).collect(),
         habits: found.habits.iter().map(PatternLine::from).collect(),
+        baseline: outcome.baseline.as_ref().map(BaselineLine::from),
         compared: (rows.is_some() || columns.is_some()).then_some(Compared { rows, columns }),
         replay_of: outcome.replay_of.map(Micros::iso),
         notes: &outcome.notes,
@@ -363,6 +390,7 @@ impl<'a> From<&'a TableTally> for Table<'a> {
                 drift: rows.drift,
                 unproven: rows.unproven,
                 habit: rows.habit,
+                accepted: rows.accepted,
                 missing: rows.missing,
                 extra: rows.extra,
             },
@@ -372,6 +400,7 @@ impl<'a> From<&'a TableTally> for Table<'a> {
                 drift: cells.drift,
                 unproven: cells.unproven,
                 habit: cells.habit,
+                accepted: cells.accepted,
             },
             columns: tally.columns.iter().map(|(name, column)| (name.as_str(), column.into())).collect(),
         }
@@ -380,7 +409,29 @@ impl<'a> From<&'a TableTally> for Table<'a> {
 
 impl From<&ColumnTally> for Column {
     fn from(column: &ColumnTally) -> Self {
-        Column { drift: column.drift, unproven: column.unproven, habit: column.habit, max_abs_diff: column.max_abs_diff }
+        Column {
+            drift: column.drift,
+            unproven: column.unproven,
+            habit: column.habit,
+            accepted: column.accepted,
+            max_abs_diff: column.max_abs_diff,
+        }
+    }
+}
+
+impl<'a> From<&'a Baselined> for BaselineLine<'a> {
+    fn from(baselined: &'a Baselined) -> Self {
+        let gone = |entry: &'a Accepted| Gone {
+            table: entry.table,
+            key: (&entry.key).into(),
+            column: entry.column.as_deref(),
+            stored: serde_json::from_str(&entry.stored).unwrap_or(Json::Null),
+        };
+        BaselineLine {
+            file: &baselined.name,
+            accepted: baselined.accepted.len() as u64,
+            gone: baselined.gone.as_ref().map(|entries| Listed::of(entries.iter().map(gone).collect())),
+        }
     }
 }
 

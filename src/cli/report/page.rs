@@ -6,9 +6,11 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::Value as Json;
 
 use crate::cli::config::plain;
+use crate::model::baseline::Accepted;
 use crate::model::cause::Cause;
 use crate::model::difference::{Class, Difference};
 use crate::model::finding::Severity;
+use crate::model::outcome::Outcome;
 use crate::model::rollups::{ForecastStat, Rollup};
 use crate::model::value::Value;
 
@@ -65,6 +67,7 @@ pub fn render(report: &Report<'_>) -> String {
                     (patterns("Differences by pattern", &found.drift))
                     (patterns("As the validator stores it by habit", &found.habits))
                     (patterns("Cannot be checked: what the cells rest on is gone", &found.unproven))
+                    (accepted(outcome))
                     (findings(report))
                     (settings(report))
                 }
@@ -208,10 +211,10 @@ fn shade(roots: u64) -> &'static str {
 fn tables(report: &Report<'_>) -> Markup {
     let rows = report.outcome.tables.iter().map(|(name, tally)| {
         let rows = tally.rows;
-        let counts = [rows.matching, rows.drift, rows.habit, rows.unproven, rows.missing, rows.extra].map(grouped);
+        let counts = [rows.matching, rows.drift, rows.habit, rows.accepted, rows.unproven, rows.missing, rows.extra].map(grouped);
         std::iter::once((*name).to_owned()).chain(counts).collect()
     });
-    let heads = ["table", "match", "drift", "habit", "cannot be checked", "missing", "extra"];
+    let heads = ["table", "match", "drift", "habit", "accepted", "cannot be checked", "missing", "extra"];
     section("Rows by class", &heads, rows.collect())
 }
 
@@ -226,6 +229,27 @@ fn patterns(title: &str, patterns: &[Pattern<'_>]) -> Markup {
     };
     let heads = ["cells", "table", "column", "stored → recomputed", "why", "for example"];
     section(title, &heads, patterns.iter().map(row).collect())
+}
+
+/// What a baseline accepts, with what is recomputed.
+fn accepted(outcome: &Outcome) -> Markup {
+    let Some(baselined) = &outcome.baseline else { return html! {} };
+    let row = |found: &Difference| {
+        let column = found.column.clone().unwrap_or_else(|| found.class.name().to_owned());
+        vec![found.table.to_owned(), column, found.key.to_string(), value(&found.stored), value(&found.recomputed)]
+    };
+    let gone = |entry: &Accepted| {
+        let column = entry.column.clone().unwrap_or_else(|| entry.class.name().to_owned());
+        vec![entry.table.to_owned(), column, entry.key.to_string(), entry.stored.clone()]
+    };
+    let heads = ["table", "column", "row", "stored", "recomputed"];
+    let lost = baselined.gone.as_deref().unwrap_or_default();
+    html! {
+        details { summary { "Accepted by the baseline " code { (baselined.name) } }
+            (section("Accepted as stored", &heads, baselined.accepted.iter().map(row).collect()))
+            @if !lost.is_empty() { (section("Gone from it", &heads[..4], lost.iter().map(gone).collect())) }
+        }
+    }
 }
 
 fn findings(report: &Report<'_>) -> Markup {

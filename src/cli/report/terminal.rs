@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
+use crate::model::baseline::Baselined;
 use crate::model::cause::Cause;
 use crate::model::columns::Group;
 use crate::model::difference::{Class, Difference, RowKey};
@@ -29,6 +30,9 @@ const PATTERNS_MAX: usize = 25;
 const WORST_MAX: usize = 12;
 /// Rows shown whose score or rank changes; JSON has all.
 const IMPACT_MAX: usize = 10;
+
+/// Entries of a baseline that are gone and shown; JSON has more.
+const GONE_MAX: usize = 10;
 
 const BOLD: &str = "1";
 const RED: &str = "1;31";
@@ -64,6 +68,7 @@ pub fn render(outcome: &Outcome, found: &Patterns<'_>, doing: &str, look: Look) 
     if !found.unproven.is_empty() {
         sections.push(patterns("Cannot be checked: what the cells rest on is gone", &found.unproven, look));
     }
+    sections.extend(outcome.baseline.as_ref().map(|baselined| against(baselined, look)));
     if !outcome.findings.is_empty() {
         sections.push(findings(outcome, look));
     }
@@ -108,6 +113,9 @@ fn table(name: &str, tally: &TableTally, look: Look) -> String {
     let mut counts = vec![(rows.matching, "match"), (rows.drift, "drift"), (rows.missing, "missing"), (rows.extra, "extra")];
     if rows.unproven > 0 {
         counts.insert(2, (rows.unproven, "cannot be checked"));
+    }
+    if rows.accepted > 0 {
+        counts.insert(2, (rows.accepted, "accepted"));
     }
     if rows.habit > 0 {
         counts.insert(2, (rows.habit, "only by habit"));
@@ -206,6 +214,25 @@ fn size(value: &Value<'_>) -> f64 {
         Value::Int(x) => (*x as f64).abs(),
         _ => 0.0,
     }
+}
+
+/// What the baseline accepts, and what of it is no more.
+fn against(baselined: &Baselined, look: Look) -> String {
+    let title = look.paint(BOLD, &format!("Baseline {}", baselined.name));
+    let mut text = format!("{title}\n {} accepted as stored\n", counted(baselined.accepted.len() as u64, "difference"));
+    let gone = baselined.gone.as_deref().unwrap_or_default();
+    for entry in gone.iter().take(GONE_MAX) {
+        let what = entry.column.as_deref().unwrap_or(entry.table);
+        let _ = writeln!(text, " gone: {}, {}", what, entry.key);
+    }
+    let rest = gone.len().saturating_sub(GONE_MAX) as u64;
+    if rest > 0 {
+        let _ = writeln!(text, " and {} more are gone: see --format json", grouped(rest));
+    }
+    if !gone.is_empty() {
+        text += " `recount baseline write` leaves out what is gone\n";
+    }
+    text
 }
 
 fn findings(outcome: &Outcome, look: Look) -> String {

@@ -68,6 +68,7 @@ fn clean() -> Outcome {
         findings: BTreeMap::new(),
         finding_rows: Vec::new(),
         differences: Vec::new(),
+        baseline: None,
         elapsed: vec![("runs", Duration::from_millis(1234)), ("total", Duration::from_millis(1300))],
         notes: Vec::new(),
     }
@@ -243,6 +244,7 @@ fn the_json_report_of_a_drifted_source() {
             "drift": 37,
             "unproven": 0,
             "habit": 0,
+            "accepted": 0,
             "missing": 1,
             "extra": 0
           },
@@ -251,43 +253,50 @@ fn the_json_report_of_a_drifted_source() {
             "within": 0,
             "drift": 9,
             "unproven": 0,
-            "habit": 0
+            "habit": 0,
+            "accepted": 0
           },
           "columns": {
             "avg_acc": {
               "drift": 0,
               "unproven": 0,
               "habit": 0,
+              "accepted": 0,
               "max_abs_diff": 0.0
             },
             "era5_combined_score": {
               "drift": 1,
               "unproven": 0,
               "habit": 0,
+              "accepted": 0,
               "max_abs_diff": 0.0042
             },
             "era5_completeness": {
               "drift": 3,
               "unproven": 0,
               "habit": 0,
+              "accepted": 0,
               "max_abs_diff": 0.0
             },
             "forecast_status": {
               "drift": 2,
               "unproven": 0,
               "habit": 0,
+              "accepted": 0,
               "max_abs_diff": 0.0
             },
             "hosting_latency_ms": {
               "drift": 1,
               "unproven": 0,
               "habit": 0,
+              "accepted": 0,
               "max_abs_diff": 900.0
             },
             "overall_forecast_score": {
               "drift": 0,
               "unproven": 0,
               "habit": 0,
+              "accepted": 0,
               "max_abs_diff": 0.0
             }
           }
@@ -298,6 +307,7 @@ fn the_json_report_of_a_drifted_source() {
             "drift": 1,
             "unproven": 0,
             "habit": 0,
+            "accepted": 0,
             "missing": 0,
             "extra": 0
           },
@@ -306,13 +316,15 @@ fn the_json_report_of_a_drifted_source() {
             "within": 0,
             "drift": 1,
             "unproven": 0,
-            "habit": 0
+            "habit": 0,
+            "accepted": 0
           },
           "columns": {
             "top_miners": {
               "drift": 1,
               "unproven": 0,
               "habit": 0,
+              "accepted": 0,
               "max_abs_diff": 0.0
             }
           }
@@ -463,6 +475,7 @@ fn the_json_report_of_a_drifted_source() {
       ],
       "unproven": [],
       "habits": [],
+      "baseline": null,
       "compared": null,
       "replay_of": null,
       "notes": [

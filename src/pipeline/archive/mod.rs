@@ -76,7 +76,7 @@ pub fn archive_but(
     watch: &dyn Watch,
 ) -> Result<Archived> {
     // What an archive says to differ is what anybody finds who verifies it.
-    let job = &Job { profile: None, ..job.clone() };
+    let job = &Job { profile: None, baseline: None, ..job.clone() };
     let start = Instant::now();
     let mut writer = ArchiveWriter::open(Storage::open(dest)?)?;
     let tables = selected(writer.former(), wanted, dest)?;

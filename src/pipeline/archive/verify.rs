@@ -122,6 +122,7 @@ fn check_rollups(storage: Storage, manifest: Manifest, threads: usize, watch: &d
         filter: ColumnFilter::default(),
         narrowing: Narrowing::default(),
         profile: None,
+        baseline: None,
         encoding: Encoding::default(),
     };
     let source = Source::Archive(Box::new(Archive::of(storage, manifest)?));
