@@ -130,6 +130,10 @@ impl Collect for Gather {
         self.rows.extend(rows);
         Ok(())
     }
+
+    fn takes_findings(&self) -> bool {
+        false
+    }
 }
 
 /// Corrections on their way to a folder.
@@ -148,6 +152,10 @@ impl Collect for Writer {
         let rows = self.gather.rest(&rest);
         rest.differences.iter().try_for_each(|list| self.folder.write(list, &[]))?;
         self.folder.write(&[], &rows)
+    }
+
+    fn takes_findings(&self) -> bool {
+        false
     }
 }
 

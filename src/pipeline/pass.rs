@@ -23,7 +23,7 @@ use crate::source::Source;
 
 use super::causes::{StoredLifetimes, StoredSide};
 use super::incremental::Incremental;
-use super::sums::{Sums, counted, digest_of, first_of_each};
+use super::sums::{Sums, digest_of, first_of_each};
 
 /// One unit, folded and compared.
 pub struct UnitResult {
@@ -55,6 +55,11 @@ pub trait Collect<P = ()>: Send {
     /// Units come in order.
     fn unit(&mut self, unit: &mut UnitResult, prepared: P) -> Result<()>;
     fn rest(&mut self, rest: Rest<'_>) -> Result<()>;
+
+    /// Whether [`Rest::findings`] is to have all of them: who only reports needs the first of each code, and there can be millions.
+    fn takes_findings(&self) -> bool {
+        true
+    }
 }
 
 impl Collect for () {
@@ -64,6 +69,10 @@ impl Collect for () {
 
     fn rest(&mut self, _rest: Rest<'_>) -> Result<()> {
         Ok(())
+    }
+
+    fn takes_findings(&self) -> bool {
+        false
     }
 }
 
@@ -186,7 +195,7 @@ impl<'j> Pass<'j> {
         let plan = self.stat_plan();
         let units = self.units();
         let runs = units.iter().map(|unit| unit.runs.len()).sum();
-        let mut sum = Sums::new(plan.table.diff(), runs, self.job.narrowing.lifetime);
+        let mut sum = Sums::new(plan.table.diff(), runs, self.job.narrowing.lifetime, collect.takes_findings());
         let mut done = 0;
         parallel::in_order(
             self.job.threads,
@@ -284,7 +293,7 @@ impl<'j> Pass<'j> {
         if let Some(history) = sum.history.take() {
             let mut strangers = history.seen.unregistered(&self.snapshot.nodes);
             strangers.retain(|finding| self.includes(None, finding.miner));
-            sum.findings.extend(strangers);
+            sum.findings.add(&mut strangers);
             placed_rows = history.rows();
             let whole = history.finish(&self.rules)?;
             (miners, lives) = (whole.miners, whole.stored);
@@ -293,7 +302,7 @@ impl<'j> Pass<'j> {
         subnet.sort_unstable_by(|a, b| (&a.scope, a.run_id).cmp(&(&b.scope, b.run_id)));
         feed(&mut sum.hasher, &miners);
         feed(&mut sum.hasher, &subnet);
-        sum.findings.sort_by(Finding::order);
+        sum.findings.sort();
 
         let mut compared = self.compare_whole(&miners, &subnet, &sum.losses)?;
         self.causes_of_whole(&mut compared, &lives, &sum.stored_subnet, placed_rows);
@@ -301,7 +310,7 @@ impl<'j> Pass<'j> {
         collect.rest(Rest {
             miners: &miners,
             subnet: &subnet,
-            findings: &sum.findings,
+            findings: sum.findings.kept(),
             differences: sum.stray_differences().into_iter().chain(compared.iter().map(|(_, diff)| &*diff.differences)).collect(),
         })?;
         let mut tables: BTreeMap<&'static str, TableTally> = BTreeMap::new();
@@ -327,8 +336,8 @@ impl<'j> Pass<'j> {
             rows: self.source.rows_read(),
             digest: sum.hasher.finalize().to_hex().to_string(),
             tables,
-            findings: counted(&sum.findings),
-            finding_rows: first_of_each(&sum.findings),
+            finding_rows: first_of_each(sum.findings.kept()),
+            findings: sum.findings.counts,
             differences,
             baseline: None,
             elapsed: Vec::new(),

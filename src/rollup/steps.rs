@@ -238,11 +238,13 @@ fn packed((miner, name, substep, lead): Key) -> u128 {
 /// I7: one step for each key: the latest, with the earliest start and the greatest retry count of all. `merged` is empty.
 fn merge<'a>(
     rows: &StepColumns<'a>,
-    order: impl Iterator<Item = usize>,
+    order: impl ExactSizeIterator<Item = usize>,
     run: RunId,
     findings: &mut Vec<Finding>,
     mut merged: Vec<Step<'a>>,
 ) -> Vec<Step<'a>> {
+    // Grown as it fills, it would take twice the room of millions of steps.
+    merged.reserve_exact(order.len());
     for step in order.map(|row| rows.step(row)) {
         match merged.last_mut() {
             Some(winner) if winner.key == step.key => {
