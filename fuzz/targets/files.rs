@@ -175,19 +175,33 @@ fn reconcile(dir: &Path) -> recount::Result<()> {
 }
 
 fn put_in_archive(folder: &Folder, name: &str, content: &[u8]) {
+    // The input before may have had other hashes put into them.
+    for (name, content) in folder.whole.iter().filter(|(name, _)| (folder.kind.is_manifest)(name)) {
+        folder.write(name, content);
+    }
     folder.write(name, content);
     let mut link = folder.json("_latest.json");
     if name == "_latest.json" {
         return;
     }
     let newest = link["manifest"].as_str().expect("a name").to_owned();
-    let manifest = if (folder.kind.is_manifest)(name) {
+    let manifest = if name == newest {
         content.to_vec()
     } else {
         let mut manifest = folder.json(&newest);
-        let home = if manifest["files"].get(name).is_some() { "files" } else { "beside" };
-        let entry = manifest[home].get_mut(name).expect("a file of the manifest");
-        (entry["bytes"], entry["blake3"]) = (content.len().into(), hash(content));
+        let fresh = |entry: &mut Json| (entry["bytes"], entry["blake3"]) = (content.len().into(), hash(content));
+        manifest["beside"].get_mut(name).map(fresh);
+        for link in manifest["sheets"].as_array_mut().expect("a list") {
+            let path = link["path"].as_str().expect("a path").to_owned();
+            let mut sheet = folder.json(&path);
+            if path == name {
+                link["blake3"] = hash(content);
+            } else if sheet["files"].get_mut(name).map(fresh).is_some() {
+                let sheet = serde_json::to_vec(&sheet).expect("JSON");
+                link["blake3"] = hash(&sheet);
+                folder.write(&path, sheet);
+            }
+        }
         serde_json::to_vec_pretty(&manifest).expect("JSON")
     };
     link["blake3"] = hash(&manifest);

@@ -1,4 +1,5 @@
-//! The manifest of an archive: every file with its hash, the runs of each day, and the manifest before this one.
+//! The manifest of an archive: every file with its hash, the runs of each day, and the manifest before this one. Files and days stand
+//! in its [sheets](super::sheets).
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,12 +16,14 @@ use crate::model::time::Micros;
 use super::LATEST;
 use super::beside::{BesideEntry, is_beside};
 use super::paths::{self, manifest_path};
+use super::sheets::SheetLink;
 use super::storage::{FILE_BYTES, Seen, Storage};
 use super::tables::Table;
 
 /// The format that this recount writes; it reads this one and all before it. Since 2 there are rows that are gone from the database,
-/// and a reader must know which of them count; since 3 findings of no run are a table, and `table` is `source_table`; since 4 there are files beside the tables.
-pub const FORMAT_VERSION: u64 = 4;
+/// and a reader must know which of them count; since 3 findings of no run are a table, and `table` is `source_table`; since 4 there are files beside the tables;
+/// since 5 files and days are in sheets, and `history` has only what this archiving replaced.
+pub const FORMAT_VERSION: u64 = 5;
 /// Not sealed: what names a manifest names its hash too.
 const FORMAT: Format = Format { name: "recount archive", newest: FORMAT_VERSION, is_sealed: false };
 
@@ -45,13 +48,18 @@ pub struct Manifest {
     /// The tables that it has.
     pub tables: Vec<String>,
     /// The runs, by day.
+    #[serde(default, skip_serializing)]
     pub days: BTreeMap<String, Vec<RunEntry>>,
     /// The files, by path.
+    #[serde(default, skip_serializing)]
     pub files: BTreeMap<String, FileEntry>,
+    /// Where files and days are read.
+    #[serde(default)]
+    pub sheets: Vec<SheetLink>,
     /// Files beside the tables, by path.
     #[serde(default)]
     pub beside: BTreeMap<String, BesideEntry>,
-    /// Files that were replaced, by partition, oldest first.
+    /// Files that were replaced, by partition: by this archiving, and before version 5 by all so far, oldest first.
     pub history: BTreeMap<String, Vec<Replaced>>,
     pub previous: Option<Link>,
 }
@@ -121,13 +129,14 @@ impl Manifest {
             tables: Vec::new(),
             days: BTreeMap::new(),
             files: BTreeMap::new(),
+            sheets: Vec::new(),
             beside: BTreeMap::new(),
             history: BTreeMap::new(),
             previous: None,
         }
     }
 
-    /// The text of the file.
+    /// The text of the file, without what its sheets say.
     pub fn text(&self) -> String {
         FORMAT.text(self)
     }
@@ -167,11 +176,15 @@ impl Manifest {
         let seen = storage.look(LATEST)?;
         let Some(content) = &seen.content else { return Ok((seen, None)) };
         let link: Link = parse(storage, LATEST, content)?;
-        let manifest = Manifest::at(storage, &link)?;
-        Ok((seen, Some((link, manifest))))
+        match Manifest::at(storage, &link).and_then(|manifest| manifest.whole(storage)?.checked(storage, &link.manifest)) {
+            Ok(manifest) => Ok((seen, Some((link, manifest)))),
+            // Sheets go like files: an archiving or two have come between.
+            Err(_) if storage.look(LATEST)?.content != seen.content => Manifest::latest(storage),
+            Err(error) => Err(error),
+        }
     }
 
-    /// Reads a manifest and holds it against the hash in the link.
+    /// Reads a manifest without its sheets, and holds it against the hash in the link.
     pub fn at(storage: &Storage, link: &Link) -> Result<Manifest> {
         let path = &link.manifest;
         if !manifest_path(path) {
@@ -188,9 +201,13 @@ impl Manifest {
                 refused(storage, detail).hint("read it with a newer recount")
             }
         })?;
-        match manifest.fault(path) {
+        manifest.checked(storage, path)
+    }
+
+    fn checked(self, storage: &Storage, path: &str) -> Result<Manifest> {
+        match self.fault(path) {
             Some(detail) => Err(damaged(storage, path, &detail)),
-            None => Ok(manifest),
+            None => Ok(self),
         }
     }
 
@@ -214,7 +231,8 @@ impl Manifest {
             previous if !manifest_path(previous) => Some(format!("names {previous:?}, which is no manifest of an archive")),
             _ => None,
         });
-        previous.or_else(|| self.files.iter().find_map(wrong)).or_else(|| self.beside.iter().find_map(beside_wrong))
+        let listed = previous.or_else(|| self.sheet_fault());
+        listed.or_else(|| self.files.iter().find_map(wrong)).or_else(|| self.beside.iter().find_map(beside_wrong))
     }
 }
 

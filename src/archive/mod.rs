@@ -6,7 +6,8 @@
 //!   miner_stats/as_of=20250808T000000000000Z/part-0-91ab….parquet      what holds over all runs, at one moment
 //!   latest/miner_stats.parquet                                      the newest of it, under a name that stays
 //!   views.sql                                                       the tables as views for DuckDB
-//!   _manifest/20250808T000000000000Z.json                              every file, and the manifest before this one
+//!   _manifest/20250808T000000000000Z.json                              which sheets are in force, and the manifest before this one
+//!   _manifest/sheet-51c8….json                                      its files and days, some ten nights a sheet
 //!   _latest.json                                                       which manifest is in force; it moves last
 //!   _replaced/                                                      files that the last archiving has replaced, until the next one
 //!   _pending.json, _staging/                                           a job at work, or what a killed one has left
@@ -21,6 +22,7 @@ pub mod encoding;
 pub mod manifest;
 pub mod paths;
 pub mod read;
+pub mod sheets;
 pub mod storage;
 pub mod tables;
 pub mod views;

@@ -19,6 +19,17 @@ pub fn manifest_path(path: &str) -> bool {
     })
 }
 
+/// The path of a sheet, from digits of its hash.
+pub fn sheet_name(digits: &str) -> String {
+    format!("{MANIFESTS}/sheet-{digits}.json")
+}
+
+/// Whether it is the path of a sheet: `_manifest/sheet-51c8f0a1b2c3d4e5.json`.
+pub fn sheet_path(path: &str) -> bool {
+    let digits = path.strip_prefix(MANIFESTS).and_then(|rest| rest.strip_prefix("/sheet-")?.strip_suffix(".json"));
+    digits.is_some_and(|digits| !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
 /// The table and the partition of a file with rows: `scores/init_date=2025-08-07/part-0-6f1c….parquet`.
 pub fn table_file(path: &str) -> Option<(&str, &str)> {
     let mut parts = path.split('/');
@@ -37,19 +48,19 @@ pub fn table_file(path: &str) -> Option<(&str, &str)> {
     whole.then_some((table_name, partition))
 }
 
-/// Where a file with rows stays after it was replaced.
+/// Where a file with rows, or a sheet, stays after it was replaced.
 pub fn replaced(path: &str) -> String {
     format!("{REPLACED}/{path}")
 }
 
 /// The path that a file had before it was replaced.
 pub fn before_replaced(path: &str) -> Option<&str> {
-    path.strip_prefix(REPLACED)?.strip_prefix('/').filter(|path| table_file(path).is_some())
+    path.strip_prefix(REPLACED)?.strip_prefix('/').filter(|path| table_file(path).is_some() || sheet_path(path))
 }
 
 /// Whether a job can have announced it: what it put in place or removes.
 pub fn is_known(path: &str) -> bool {
-    manifest_path(path) || table_file(path).is_some() || is_beside(path) || [LATEST, PENDING].contains(&path)
+    manifest_path(path) || sheet_path(path) || table_file(path).is_some() || is_beside(path) || [LATEST, PENDING].contains(&path)
 }
 
 /// What file browsers and frameworks leave in a folder, whatever is in it: no engine reads a file of such a name.
@@ -116,6 +127,7 @@ mod tests {
             table_file("findings/init_date=__HIVE_DEFAULT_PARTITION__/part-0-00.parquet"),
             Some(("findings", "__HIVE_DEFAULT_PARTITION__"))
         );
+        assert!(is_known(&sheet_name("51c8")) && !manifest_path(&sheet_name("51c8")));
         assert!(manifest_path("_manifest/20250808T000000000000Z-2.json") && manifest_path("_manifest/-5.json"));
         for path in [
             "../precious/file",
@@ -128,6 +140,8 @@ mod tests {
             "scores/init_date=2025-08-07/notes.parquet",
             "_manifest/../_latest.json",
             "_manifest/notes.json",
+            "_manifest/sheet-.json",
+            "_manifest/sheet-../51c8.json",
             "_staging/lock",
             "latest/notes.parquet",
             "latest/../miner_stats.parquet",

@@ -18,7 +18,7 @@ const HEAD: &str = "\
 ";
 
 /// The text of the file, from the tables that have files. `verify` holds what is there against it: where it changes, so does the
-/// version of the manifest.
+/// version of the manifest, and what `verify` knows of it.
 pub fn text(manifest: &Manifest) -> String {
     let mut text = HEAD.to_owned();
     let has_files = |table: &&&Table| manifest.files.values().any(|file| file.table == table.name);

@@ -83,11 +83,11 @@ fn a_newer_format_says_so() {
     let (_folder, dest) = archived_sample();
     let (name, content) = files(&dest).into_iter().find(|(name, _)| name.starts_with("_manifest/")).unwrap();
     let text = String::from_utf8(content).unwrap();
-    let newer = text.replace("\"version\": 4,", "\"version\": 5,");
+    let newer = text.replace("\"version\": 5,", "\"version\": 6,");
     let hash = |text: &str| blake3::hash(text.as_bytes()).to_hex().to_string();
     let latest = Path::new(&dest).join("_latest.json");
     let link = fs::read_to_string(&latest).unwrap().replace(&hash(&text), &hash(&newer));
     fs::write(Path::new(&dest).join(&name), newer).unwrap();
     fs::write(&latest, link).unwrap();
-    recount(["reconcile", &dest]).run().ends_with(2).stderr_has("format version 5").stderr_has("newer recount");
+    recount(["reconcile", &dest]).run().ends_with(2).stderr_has("format version 6").stderr_has("newer recount");
 }

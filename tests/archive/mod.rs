@@ -10,12 +10,14 @@ mod history;
 mod hostile;
 mod keys;
 mod killed;
+mod manifests;
 mod meanwhile;
 mod newest;
 mod nights;
 mod privacy;
 #[cfg(feature = "query")]
 mod query;
+mod questions;
 mod retained;
 mod round_trip;
 #[cfg(feature = "cloud")]
@@ -64,23 +66,45 @@ fn walk(root: &Path, folder: &Path, found: &mut BTreeMap<String, Vec<u8>>) {
     }
 }
 
-/// The manifest in force.
-pub fn manifest(dest: &str) -> Json {
-    let read = |name: &str| -> Json {
-        serde_json::from_slice(&fs::read(Path::new(dest).join(name)).expect("a readable file")).expect("JSON")
-    };
-    read(read("_latest.json")["manifest"].as_str().expect("a path"))
+/// A file of JSON.
+pub fn json(dest: &str, name: &str) -> Json {
+    serde_json::from_slice(&fs::read(Path::new(dest).join(name)).expect("a readable file")).expect("JSON")
 }
 
-/// Changes the manifest in force, and makes all hashes anew.
+/// The manifest in force, with what its sheets say.
+pub fn manifest(dest: &str) -> Json {
+    let mut manifest = json(dest, json(dest, "_latest.json")["manifest"].as_str().expect("a path"));
+    let sheets: Vec<Json> = sheets(&manifest).iter().map(|path| json(dest, path)).collect();
+    for list in ["files", "days"] {
+        let entries = sheets.iter().filter_map(|sheet| sheet[list].as_object()).flatten();
+        manifest[list] = entries.map(|(name, entry)| (name.clone(), entry.clone())).collect::<serde_json::Map<_, _>>().into();
+    }
+    manifest
+}
+
+/// The paths of the sheets of a manifest.
+pub fn sheets(manifest: &Json) -> Vec<String> {
+    let links = manifest["sheets"].as_array().into_iter().flatten();
+    links.map(|link| link["path"].as_str().expect("a path").to_owned()).collect()
+}
+
+/// Changes the manifest in force, and makes all hashes anew. All its files and days are in one sheet then.
 pub fn forge(dest: &str, change: impl FnOnce(&mut Json, &str)) {
-    let read = |name: &str| -> Json { serde_json::from_slice(&fs::read(Path::new(dest).join(name)).unwrap()).unwrap() };
-    let mut link = read("_latest.json");
+    let hash = |text: &str| blake3::hash(text.as_bytes()).to_hex().to_string();
+    let mut link = json(dest, "_latest.json");
     let name = link["manifest"].as_str().unwrap().to_owned();
-    let mut manifest = read(&name);
+    let mut manifest = manifest(dest);
+    let before = sheets(&manifest);
     change(&mut manifest, &name);
+    before.iter().for_each(|path| fs::remove_file(Path::new(dest).join(path)).unwrap());
+    let (files, days) = (manifest["files"].take(), manifest["days"].take());
+    let sheet = serde_json::json!({"format": "recount archive sheet", "version": 1, "days": days, "files": files}).to_string();
+    let path = format!("_manifest/sheet-{}.json", &hash(&sheet)[..16]);
+    manifest["sheets"] = serde_json::json!([{"path": path, "first": "", "blake3": hash(&sheet)}]);
+    fs::write(Path::new(dest).join(&path), sheet).unwrap();
+    manifest.as_object_mut().unwrap().retain(|name, _| name != "files" && name != "days");
     let text = serde_json::to_string_pretty(&manifest).unwrap();
-    link["blake3"] = blake3::hash(text.as_bytes()).to_hex().to_string().into();
+    link["blake3"] = hash(&text).into();
     fs::write(Path::new(dest).join(&name), text).unwrap();
     fs::write(Path::new(dest).join("_latest.json"), link.to_string()).unwrap();
 }

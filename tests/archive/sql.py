@@ -6,8 +6,9 @@ dest, statements = sys.argv[1], json.loads(sys.argv[2])
 db = duckdb.connect()
 db.execute("SET TimeZone = 'UTC'")
 manifest = json.load(open(f"{dest}/" + json.load(open(f"{dest}/_latest.json"))["manifest"]))
+listed = {path: file for sheet in manifest["sheets"] for path, file in json.load(open(f"{dest}/{sheet['path']}"))["files"].items()}
 for name in manifest["tables"]:
-    files = [f"{dest}/{path}" for path, file in manifest["files"].items() if file["table"] == name]
+    files = [f"{dest}/{path}" for path, file in listed.items() if file["table"] == name]
     if files:
         moment = "as_of=" in files[0]
         key = "* REPLACE (strptime(as_of, '%Y%m%dT%H%M%S%fZ')::TIMESTAMPTZ AS as_of)" if moment else "*"

@@ -49,8 +49,12 @@ fn run(command: &mut Command) {
 }
 
 /// Runs a script with arguments in a folder; gives what it prints, and fails with all that it says where it fails.
-fn script(text: &str, folder: &Path, args: &[&str]) -> String {
-    let output = Command::new(python()).arg("-c").arg(text).args(args).current_dir(folder).output().expect("python starts");
+fn script(python: &Path, text: &str, folder: &Path, args: &[&str]) -> String {
+    // Spark makes two hundred tasks of a small table, and a page about them, unless it is told not to.
+    let spark = "--conf spark.sql.shuffle.partitions=1 --conf spark.ui.enabled=false pyspark-shell";
+    let mut command = Command::new(python);
+    command.arg("-c").arg(text).args(args).current_dir(folder).env("PYSPARK_SUBMIT_ARGS", spark);
+    let output = command.output().expect("python starts");
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "python failed\n-- script\n{text}\n-- stdout\n{out}\n-- stderr\n{err}");
     out.into_owned()
@@ -58,7 +62,12 @@ fn script(text: &str, folder: &Path, args: &[&str]) -> String {
 
 /// What a script prints last, as JSON. Before it, a slow machine may be shown a progress bar.
 pub fn answer(text: &str, folder: &Path, args: &[&str]) -> Json {
-    let out = script(text, folder, args);
+    answer_with(python(), text, folder, args)
+}
+
+/// The same by the interpreter of an [`environment`].
+pub fn answer_with(python: &Path, text: &str, folder: &Path, args: &[&str]) -> Json {
+    let out = script(python, text, folder, args);
     let last = out.lines().last().unwrap_or_default();
     serde_json::from_str(last).unwrap_or_else(|e| panic!("{e}: {out}"))
 }

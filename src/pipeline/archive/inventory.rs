@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::archive::beside::{BesideEntry, VIEWS};
-use crate::archive::manifest::{FORMAT_VERSION, FileEntry, Link};
+use crate::archive::manifest::{FileEntry, Link, Replaced};
 use crate::archive::paths::{before_replaced, is_litter};
 use crate::archive::read::rows_in;
 use crate::archive::{LATEST, MANIFESTS, Manifest, PENDING, STAGING, Storage, views};
@@ -20,12 +20,19 @@ struct Past {
     manifests: BTreeSet<String>,
     /// What files beside the tables were once; no hash: there was none.
     beside: BTreeMap<String, BTreeSet<Option<String>>>,
+    /// The hashes of what was replaced: files by partition, and sheets by path.
+    files: BTreeMap<String, Vec<String>>,
+    sheets: BTreeMap<String, String>,
 }
+
+/// Since this version of a manifest the text of the views is what it is.
+const VIEWS_VERSION: u64 = 4;
 
 /// Every file is known, and the manifests hang together down to the first.
 pub fn check(storage: &Storage, link: &Link, manifest: &Manifest, verified: &mut Verified) -> Result<()> {
     let past = past(storage, link, manifest, verified)?;
     let mut known: BTreeSet<String> = manifest.files.keys().chain(manifest.beside.keys()).cloned().collect();
+    known.extend(manifest.sheets.iter().map(|link| link.path.clone()));
     known.extend([LATEST.to_owned(), PENDING.to_owned()].into_iter().chain(past.manifests.iter().cloned()));
     let announced: BTreeSet<String> = match Pending::read(storage) {
         Err(error) if error.kind() == ErrorKind::Snapshot => {
@@ -37,7 +44,7 @@ pub fn check(storage: &Storage, link: &Link, manifest: &Manifest, verified: &mut
     let mut leftovers = 0;
     let mut litter = Vec::new();
     for (path, bytes) in storage.list()?.into_iter().filter(|(path, _)| !known.contains(path)) {
-        if let Some(before) = before_replaced(&path).and_then(|before| was_replaced(manifest, before)) {
+        if let Some(before) = before_replaced(&path).and_then(|before| was_replaced(&past, before)) {
             if let Some(detail) = not_as_it_was(storage, &path, before)? {
                 verified.problems.push(problem(path, detail));
             }
@@ -61,12 +68,23 @@ pub fn check(storage: &Storage, link: &Link, manifest: &Manifest, verified: &mut
     check_beside(storage, manifest, &announced, &past, verified)
 }
 
-/// The hash of a file that was replaced; its name begins with it.
-fn was_replaced<'m>(manifest: &'m Manifest, path: &str) -> Option<&'m str> {
+/// The hash of a file or a sheet that was replaced; a file's name begins with it.
+fn was_replaced<'p>(past: &'p Past, path: &str) -> Option<&'p str> {
+    if let Some(hash) = past.sheets.get(path) {
+        return Some(hash);
+    }
     let (folder, name) = path.rsplit_once('/')?;
     let hash = name.strip_suffix(".parquet")?.rsplit('-').next()?;
-    let replaced = manifest.history.get(folder)?.iter();
-    replaced.map(|replaced| replaced.blake3.as_str()).find(|known| known.starts_with(hash))
+    past.files.get(folder)?.iter().map(String::as_str).find(|known| known.starts_with(hash))
+}
+
+impl Past {
+    fn take_history(&mut self, history: &BTreeMap<String, Vec<Replaced>>) {
+        for (folder, replaced) in history {
+            let hashes = replaced.iter().map(|replaced| replaced.blake3.clone());
+            self.files.entry(folder.clone()).or_default().extend(hashes);
+        }
+    }
 }
 
 fn not_as_it_was(storage: &Storage, path: &str, blake3: &str) -> Result<Option<String>> {
@@ -82,6 +100,7 @@ fn not_as_it_was(storage: &Storage, path: &str, blake3: &str) -> Result<Option<S
 fn past(storage: &Storage, link: &Link, manifest: &Manifest, verified: &mut Verified) -> Result<Past> {
     let mut past = Past::default();
     past.manifests.insert(link.manifest.clone());
+    past.take_history(&manifest.history);
     let mut previous = manifest.previous.clone();
     let is_first = previous.is_none();
     while let Some(link) = previous {
@@ -95,6 +114,8 @@ fn past(storage: &Storage, link: &Link, manifest: &Manifest, verified: &mut Veri
                     let hash = before.beside.get(path).map(|entry| entry.blake3.clone());
                     past.beside.entry(path.clone()).or_default().insert(hash);
                 }
+                past.take_history(&before.history);
+                past.sheets.extend(before.sheets.into_iter().map(|link| (link.path, link.blake3)));
                 before.previous
             }
             Err(error) if error.kind() == ErrorKind::Snapshot => {
@@ -142,7 +163,7 @@ fn whole(storage: &Storage, manifest: &Manifest, path: &str, entry: &BesideEntry
     let hash = blake3::hash(&content).to_hex().to_string();
     let detail = if hash != entry.blake3 {
         Some("does not match its hash")
-    } else if path == VIEWS && manifest.version == FORMAT_VERSION && content != views::text(manifest).as_bytes() {
+    } else if path == VIEWS && manifest.version >= VIEWS_VERSION && content != views::text(manifest).as_bytes() {
         Some("does not match its tables")
     } else {
         None

@@ -58,7 +58,7 @@ impl ArchiveWriter {
         let in_force = former.iter().flat_map(|former| &former.files);
         let replaced: Vec<_> = in_force.filter(|(path, _)| !manifest.files.contains_key(*path)).collect();
         manifest.beside = std::mem::take(&mut self.beside);
-        manifest.history = history(former, &replaced, manifest.as_of);
+        manifest.history = history(&replaced, manifest.as_of);
         manifest.previous = self.former.as_ref().map(|(link, _)| link.clone());
         let published = Published {
             written: (self.staged.len() + self.staged_beside.len()) as u64,
@@ -69,23 +69,31 @@ impl ArchiveWriter {
             total_bytes: manifest.bytes(),
             total_rows: manifest.files.values().map(|file| file.rows).sum(),
         };
-        let same = |former: &Manifest| *former == Manifest { previous: former.previous.clone(), ..manifest.clone() };
+        let sheets = manifest.pack(former.map_or(&[], |former| &former.sheets));
+        let same = |former: &Manifest| {
+            let (previous, history, sheets) = (former.previous.clone(), former.history.clone(), former.sheets.clone());
+            *former == Manifest { previous, history, sheets, ..manifest.clone() }
+        };
         if self.staged.is_empty() && self.staged_beside.is_empty() && former.is_some_and(same) {
             self.storage.remove(PENDING)?;
             return Ok(published);
         }
-        let removed: Vec<String> = replaced.into_iter().map(|(path, _)| path.clone()).collect();
-        self.put_in_place(&manifest, &removed)?;
+        let of_sheets = |manifest: &Manifest| manifest.sheets.iter().map(|link| link.path.clone()).collect::<BTreeSet<_>>();
+        let (before, after) = (former.map(of_sheets).unwrap_or_default(), of_sheets(&manifest));
+        let removed: Vec<String> = replaced.into_iter().map(|(path, _)| path.clone()).chain(&before - &after).collect();
+        let sheets = sheets.into_iter().filter(|(path, _)| !before.contains(path)).collect();
+        self.put_in_place(&manifest, &sheets, &removed)?;
         self.put_beside()?;
         self.set_aside(&removed)?;
         self.storage.remove(PENDING)?;
         Ok(published)
     }
 
-    fn put_in_place(&self, manifest: &Manifest, removed: &[String]) -> Result<()> {
+    fn put_in_place(&self, manifest: &Manifest, sheets: &BTreeMap<String, String>, removed: &[String]) -> Result<()> {
         let text = manifest.text();
         let path = self.free_name(Micros(manifest.as_of))?;
-        let announced = self.staged.keys().chain(self.staged_beside.keys()).chain(removed).chain([&path]).cloned().collect();
+        let put = self.staged.keys().chain(self.staged_beside.keys()).chain(sheets.keys());
+        let announced = put.chain(removed).chain([&path]).cloned().collect();
         let pending = serde_json::to_vec_pretty(&Pending { job: job_name(), files: announced }).expect("plain data");
         self.storage.write(PENDING, &pending)?;
         self.staged.iter().try_for_each(|(path, file)| self.storage.publish(file, path))?;
@@ -95,6 +103,7 @@ impl ArchiveWriter {
                 Error::new(ErrorKind::Refused, format!("archiving to {}", self.storage.display()), "another job took over");
             return Err(error.hint("let one job at a time archive to a place"));
         }
+        sheets.iter().try_for_each(|(path, text)| self.storage.write(path, text.as_bytes()))?;
         self.storage.write(&path, text.as_bytes())?;
         let link = Link { manifest: path, blake3: blake3::hash(text.as_bytes()).to_hex().to_string() };
         let link = serde_json::to_string_pretty(&link).expect("plain data") + "\n";
@@ -137,8 +146,9 @@ impl ArchiveWriter {
     }
 }
 
-fn history(former: Option<&Manifest>, replaced: &[(&String, &FileEntry)], as_of: i64) -> BTreeMap<String, Vec<Replaced>> {
-    let mut history = former.map(|former| former.history.clone()).unwrap_or_default();
+/// Of this archiving alone: the manifests before have those of theirs.
+fn history(replaced: &[(&String, &FileEntry)], as_of: i64) -> BTreeMap<String, Vec<Replaced>> {
+    let mut history: BTreeMap<String, Vec<Replaced>> = BTreeMap::new();
     for (path, file) in replaced {
         let folder = path.rsplit_once('/').map_or(path.as_str(), |(folder, _)| folder);
         let entry = Replaced { as_of, rows: file.rows, blake3: file.blake3.clone() };
@@ -176,7 +186,8 @@ pub fn check_place(storage: &Storage, former: Option<&(Link, Manifest)>) -> Resu
 pub fn recover(storage: &Storage, former: Option<&(Link, Manifest)>) -> Result<()> {
     let in_force = |path: &str| {
         former.is_some_and(|(link, manifest)| {
-            manifest.files.contains_key(path) || manifest.beside.contains_key(path) || link.manifest == path
+            let is_sheet = manifest.sheets.iter().any(|link| link.path == path);
+            is_sheet || manifest.files.contains_key(path) || manifest.beside.contains_key(path) || link.manifest == path
         })
     };
     let announced = announced(storage)?;
