@@ -190,7 +190,9 @@ fn put_in_archive(folder: &Folder, name: &str, content: &[u8]) {
     } else {
         let mut manifest = folder.json(&newest);
         let fresh = |entry: &mut Json| (entry["bytes"], entry["blake3"]) = (content.len().into(), hash(content));
-        manifest["beside"].get_mut(name).map(fresh);
+        if let Some(entry) = manifest["beside"].get_mut(name) {
+            fresh(entry);
+        }
         for link in manifest["sheets"].as_array_mut().expect("a list") {
             let path = link["path"].as_str().expect("a path").to_owned();
             let mut sheet = folder.json(&path);
