@@ -30,7 +30,7 @@ const FORMAT: Format = Format { name: "recount archive sheet", newest: 1, is_sea
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SheetLink {
     pub path: String,
-    /// Where it begins: a date, and a path where the date alone does not tell.
+    /// Where it begins: the digits of a day or a moment, and a path, or none for a day itself.
     pub first: String,
     pub blake3: String,
 }
@@ -82,11 +82,12 @@ impl Manifest {
         texts
     }
 
-    /// By date, so that those lie together that change together.
+    /// By date or moment, so that those lie together that change together.
     fn entries(&self) -> BTreeMap<String, Entry<'_>> {
         let key = |partition: &str, path: &str| {
-            let date: String = partition.chars().filter(char::is_ascii_digit).take("20250807".len()).collect();
-            format!("{date} {path}")
+            // Of a moment all of it: else the files of a second archiving of a day would lie between those of the first.
+            let time: String = partition.chars().filter(char::is_ascii_digit).collect();
+            format!("{time} {path}")
         };
         let days = self.days.iter().map(|(day, runs)| (key(day, ""), Entry::Day(day, runs)));
         let files = self.files.iter().map(|(path, file)| (key(&file.partition, path), Entry::File(path, file)));
