@@ -58,4 +58,4 @@ TOML
 command -v cargo-mutants >/dev/null || cargo install --locked cargo-mutants@25.3.1
 files=()
 [[ " $* " == *" --file "* ]] || files=(--file 'src/rollup/**' --file 'src/diff/**' --file 'src/model/sanitize*' --file 'src/model/sanitize/**')
-cargo mutants --dir "$here" --output "$here" --config tests/mutants.toml --no-shuffle --timeout 20 "${files[@]}" "$@" -- --lib
+cargo mutants --dir "$here" --output "$here" --config tests/mutants.toml --no-shuffle --timeout 20 --cargo-arg=--lib "${files[@]}" "$@"
