@@ -320,3 +320,6 @@ fn rank(run: &[&ForecastStat]) -> Explained {
         .on(["era5_combined_score"])
         .from(rows)
 }
+
+#[cfg(test)]
+mod tests;

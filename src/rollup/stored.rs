@@ -185,4 +185,47 @@ mod tests {
         let scores = [Some(0.5), Some(f64::NAN), None, Some(0.75)];
         assert_eq!(stored_ranks(scores.into_iter(), &rules()), [Some(2), None, None, Some(1)]);
     }
+
+    #[test]
+    fn r8_and_r10_follow_from_a_completed_status_alone() {
+        let mut stored = row([None, None], None, None);
+        let columns = ["current_forecast_stage", "current_forecast_status", "last_error_message", "forecast_error_msg"];
+        let all = |stored: &StoredStat| columns.map(|column| StoredRow { stat: stored, leads: &LEADS }.derived(column, &rules()));
+        let text = |text: &str| Some(Value::Text(text.to_owned().into()));
+        assert_eq!(all(&stored), [text("complete"), text("completed"), Some(Value::Null), Some(Value::Null)]);
+        stored.row.forecast_status = Some("failed".to_owned());
+        assert_eq!(all(&stored), [None, None, None, None]);
+    }
+
+    #[test]
+    fn m3_m4_and_m5_of_a_stored_row() {
+        let init = Some(Micros(5));
+        let mut stored =
+            ForecastStat { miner_uid: Some(3), run_id: Some(7), forecast_init_time: init, ..ForecastStat::default() };
+        let statuses = [(Some("completed"), Some(true)), (Some("failed"), Some(false)), (Some("pending"), None), (None, None)];
+        for (status, success) in statuses {
+            stored.forecast_status = status.map(str::to_owned);
+            assert_eq!(stored_run(&stored, None).unwrap().success, success, "{status:?}");
+        }
+        assert_eq!(stored_run(&stored, None).unwrap().hosting, None);
+        stored.hosting_status = Some("timeout".to_owned());
+        stored.forecast_status = Some("completed".to_owned());
+        let alone = stored_run(&stored, None).unwrap();
+        assert_eq!((alone.run, alone.miner, alone.hosting, alone.end), (RunId(7), MinerUid(3), Some(Hosting::Timeout), None));
+        // The end of a run is not stored: that of the recomputed row is taken, where both say the same of its success.
+        let recomputed = MinerRun { end: Some(Micros(9)), ..alone.clone() };
+        assert_eq!(stored_run(&stored, Some(&recomputed)).unwrap().end, Some(Micros(9)));
+        let otherwise = MinerRun { success: Some(false), ..recomputed };
+        assert_eq!(stored_run(&stored, Some(&otherwise)).unwrap().end, None);
+        stored.forecast_init_time = None;
+        assert!(stored_run(&stored, None).is_none(), "a row that no order has");
+    }
+
+    #[test]
+    fn n1_over_stored_miners_passes_over_what_is_no_number() {
+        let miner = |uid, score| MinerStat { miner_uid: Some(uid), avg_forecast_score: Some(score), ..MinerStat::default() };
+        let subnet = stored_subnet_for_life(&[miner(1, 0.25), miner(2, f64::NAN), miner(3, 0.75)], 12);
+        assert_eq!((subnet.miners, subnet.in_progress), (Some(3), Some(12)));
+        assert_eq!((subnet.mean_score, subnet.max_score), (Some(0.5), Some(0.75)));
+    }
 }

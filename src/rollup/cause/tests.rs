@@ -148,3 +148,80 @@ fn what_nothing_explains_and_what_tells_nothing() {
         assert_eq!(cause(PLAIN, "era5_score_24h", stored), Cause::Unexplained, "{stored}");
     }
 }
+
+#[test]
+fn r3_completeness_as_it_was() {
+    assert_eq!(cause(PLAIN, "era5_completeness", 1.0 / 2.0), Cause::Stale { scores: 1 }, "before the second lead");
+}
+
+#[test]
+fn what_rules_set_aside_is_no_part_of_what_was_right_once() {
+    let aside = "
+scores
+id | response_id | miner_uid | score_type              | lead_hours | calculation_time | score
+1  | 1           | 1         | era5_skill_gfs_2t_24h   | 24         | 100              | 0.4
+2  | 1           | 1         | era5_skill_clim_2t_24h  | 24         | 300              | 0.7
+3  | 1           | 1         | era5_skill_gfs_zz_24h   | 24         | 50               | 0.9
+4  | 1           | 1         | era5_skill_gfs_2t_72h   | 72         | 50               | 0.3
+5  | 1           | 1         | era5_rmse_2t_24h        | 24         | 50               | -1
+6  | 1           | 1         | era5_rmse_2t_48h        | 48         | 50               | 0
+";
+    assert_eq!(cause(aside, "era5_score_24h", 0.4), Cause::Stale { scores: 1 }, "I4 and I5");
+    // L3: an rmse of 0 is a value; where the upper median is 0, the ratio is 1.
+    assert_eq!(cause(aside, "era5_combined_score", (0.4 + 0.5) / 2.0), Cause::Stale { scores: 1 });
+    let positive = aside.replace("| 0\n", "| 2\n");
+    assert_eq!(cause(&positive, "era5_combined_score", (0.4 + 0.5) / 2.0), Cause::Stale { scores: 1 });
+}
+
+#[test]
+fn l1_a_lead_that_has_an_unexpected_variable_alone() {
+    let alone = "
+scores
+id | response_id | miner_uid | score_type              | lead_hours | calculation_time | score
+1  | 1           | 1         | era5_skill_gfs_2t_24h   | 24         | 100              | 0.4
+2  | 1           | 1         | era5_skill_gfs_zz_48h   | 48         | 100              | 0.7
+";
+    assert_eq!(cause(alone, "era5_combined_score", (0.4 + 0.7) / 2.0), Cause::SetAside);
+}
+
+#[test]
+fn r2_the_latest_day1_score_of_several_identities() {
+    // By the later one R4's check is passed, by the earlier one it is not.
+    for (first, second) in [(60, 50), (50, 60)] {
+        let (late, early) = if first > second { (1, 2) } else { (2, 1) };
+        let score = |id| if id == late { 0.6 } else { 0.05 };
+        let scores = format!(
+            "
+scores
+id | response_id | miner_uid | score_type            | lead_hours | variable_level | calculation_time | score
+1  | 1           | 1         | day1_qc_score         | -          | -              | {first}          | {}
+2  | 1           | 1         | day1_qc_score         | -          | a              | {second}         | {}
+3  | 1           | 1         | era5_skill_gfs_2t_24h | 24         | -              | 100              | 0.4
+",
+            score(1),
+            score(2)
+        );
+        let stored = 0.95 * (0.4 / 10.0) + 0.05;
+        assert_eq!(cause(&scores, "overall_forecast_score", stored), Cause::Denominator { leads: 10 }, "{early} is earlier");
+    }
+}
+
+#[test]
+fn r5_components_of_day1_and_how_many_came_later() {
+    let twice = "
+components
+id | response_id | miner_uid | score_type | lead_hours | variable_name | calculated_at | rmse
+1  | 1           | 1         | day1       | 24         | 2t            | 100           | 2.5
+2  | 1           | 1         | day1       | 24         | 2t            | 200           | 3.25
+";
+    assert_eq!(cause(twice, "avg_rmse", (2.5 + 3.25) / 2.0), Cause::Duplicates);
+    let later = "
+components
+id | response_id | miner_uid | score_type | lead_hours | variable_name | calculated_at | rmse
+1  | 1           | 1         | era5       | 24         | 2t            | 100           | 2.5
+2  | 1           | 1         | era5       | 48         | 2t            | 200           | 3.25
+3  | 1           | 1         | era5       | 72         | 2t            | 300           | 4.75
+4  | 2           | 1         | era5       | 96         | 2t            | 400           | 8.5
+";
+    assert_eq!(cause(later, "avg_rmse", 2.5), Cause::Stale { scores: 2 }, "the orphan never counts");
+}

@@ -190,3 +190,21 @@ fn m2_the_deviation_is_that_of_two_passes_to_the_last_bit() {
         assert_eq!(miners[0].score_std_dev, crate::rollup::exact::stddev(&scores), "{scores:?}");
     }
 }
+
+#[test]
+fn a_branch_goes_on_from_the_sums_so_far() {
+    let rows = history("run_id | init | combined\n 1 | 5 | 0.5\n 2 | 6 | 0.25");
+    let (one, two) = (MinerUid(1), MinerUid(2));
+    let (mut first, mut branch) = (FirstPass::default(), FirstPass::default());
+    let mut again = vec![first.absorb(rows[0].clone())];
+    assert!(first.has(one) && !first.has(two) && !branch.has(one));
+    first.branch(one, &mut branch);
+    assert!(branch.has(one) && !branch.has(two));
+    again.push(branch.absorb(rows[1].clone()));
+    // What has gone on already stays.
+    first.branch(one, &mut branch);
+    let mut second = branch.end();
+    assert!(second.has(one) && !second.has(two));
+    again.into_iter().for_each(|row| second.absorb(row));
+    assert_cells(&second.finish(&rules(|_| {})).0, "avg_forecast_score\n 0.375");
+}

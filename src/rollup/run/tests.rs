@@ -373,3 +373,44 @@ fn what_the_lifetime_takes_of_a_row() {
     assert_eq!((row.hosting.map(|h| h.name()), row.latency_ms, row.inference_seconds), (Some("accessible"), Some(30), Some(10)));
     assert_eq!((row.error_type.as_deref(), row.response_time), (Some("timeout"), Some(at(7.0))));
 }
+
+#[test]
+fn r1_the_response_with_the_latest_id_where_a_table_has_two() {
+    let fold = fold(
+        "responses
+         id  | miner_uid | miner_hotkey
+         105 | 1         | 5Late
+         101 | 1         | 5Early
+         102 | 2         | 5Early
+         106 | 2         | 5Late",
+    );
+    assert_cells(stats(&fold), "miner_uid | miner_hotkey\n 1 | 5Late\n 2 | 5Late");
+}
+
+/// Rows of miners are taken side by side where they are alike: what differs in one must be seen.
+#[test]
+fn i4_and_f_of_miners_whose_rows_are_alike_but_for_one() {
+    let scores = "
+         scores
+         id | miner_uid | score_type            | miner_hotkey | score
+         1  | 1         | era5_skill_gfs_2t_24h | key1         | 0.5
+         2  | 1         | era5_skill_gfs_2t_48h | key1         | 0.5
+         3  | 2         | era5_skill_gfs_2t_24h | key2         | 0.25
+         4  | 2         | era5_skill_gfs_2t_48h | key2         | 0.25
+         5  | 2         | day1_qc_score         | key2         | 0.75
+         6  | 3         | era5_skill_gfs_2t_24h | key3         | 0.125
+         7  | 3         | era5_skill_gfs_2t_48h | other        | 0.125
+         8  | 4         | era5_skill_gfs_2t_24h | key4         | 0.125
+         9  | 4         | era5_skill_gfs_2t_48h | key4         | -";
+    let fold = fold(&format!("responses\n miner_uid\n 1\n 2\n 3\n 4\n\n{scores}"));
+    assert_cells(
+        stats(&fold),
+        "miner_uid | era5_combined_score | forecast_score_initial
+         1         | 0.5                 | -
+         2         | 0.25                | 0.75
+         3         | 0.125               | -
+         4         | 0.0625              | -",
+    );
+    let told: Vec<_> = fold.findings.iter().map(|found| (found.code.name(), found.row_id)).collect();
+    assert_eq!(told, [("hotkey_changed", Some(7)), ("invalid_score", Some(9))]);
+}

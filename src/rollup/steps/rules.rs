@@ -116,3 +116,18 @@ fn the_memory_of_one_run_does_not_show_in_the_next() {
     assert_eq!(again.stats[0].stat.current_forecast_stage.as_deref(), Some("z"));
     assert!(scratch.steps.is_empty() && scratch.steps.capacity() >= 3, "left to the next run");
 }
+
+#[test]
+fn i7_the_latest_of_equal_steps_whatever_their_order() {
+    let (steps, _) = steps(
+        "steps
+         id | step_name | completed_at
+         1  | query     | 50
+         2  | query     | 40
+         3  | poll      | 40
+         4  | poll      | 50",
+    );
+    let mut ids: Vec<i64> = steps.iter().map(|step| step.0).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, [1, 4]);
+}
