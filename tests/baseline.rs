@@ -85,8 +85,10 @@ fn what_is_accepted_is_not_corrected() {
     let known: Vec<Json> = text.lines().filter_map(|line| serde_json::from_str(line.trim_end_matches(',')).ok()).collect();
     let is_known =
         |miner: i64| known.iter().any(|entry| entry["key"]["miner_uid"] == miner && entry["column"] == "avg_forecast_score");
-    let miner = (1..=5).find(|miner| !is_known(*miner)).unwrap();
-    db.execute(&format!("UPDATE miner_stats SET avg_forecast_score = avg_forecast_score + 1 WHERE miner_uid = {miner}"));
+    let miner = (0..5).find(|miner| !is_known(*miner)).unwrap();
+    db.execute(&format!(
+        "UPDATE miner_stats SET avg_forecast_score = coalesce(avg_forecast_score, 0) + 1 WHERE miner_uid = {miner}"
+    ));
     on(&db, &["reconcile", "--baseline", file]).ends_with(1);
     on(&db, &["reconcile", "--apply", "--updated-at", "keep", "--baseline", file]).succeeds();
     assert_eq!(dump(&db), accepted, "the new one is put right, and nothing else");

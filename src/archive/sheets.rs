@@ -15,8 +15,8 @@ use super::Storage;
 use super::manifest::{FileEntry, Manifest, RunEntry, damaged};
 use super::paths::{sheet_name, sheet_path};
 
-/// Files and days of one sheet: some ten nights, in about 50 kB.
-const ENTRIES: usize = 256;
+/// Files and days of one sheet: some five nights, in about 25 kB.
+const ENTRIES: usize = 128;
 /// Neighbours that have no more than this together become one.
 const FEW: usize = ENTRIES / 2;
 /// Sheets that are fetched at a time: a store takes as long for each answer as for eight.

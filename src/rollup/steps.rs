@@ -284,6 +284,11 @@ mod tests {
         (number(), code(), code(), prop_oneof![number().prop_map(i64::from), Just(i64::MIN)])
     }
 
+    #[test]
+    fn no_lead_is_before_the_least_lead() {
+        assert!(packed((0, 0, 0, i64::MIN)) < packed((0, 0, 0, i32::MIN.into())));
+    }
+
     proptest! {
         #[test]
         fn packed_keys_have_the_order_of_the_keys(a in key(), b in key()) {

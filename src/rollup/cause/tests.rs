@@ -169,6 +169,8 @@ id | response_id | miner_uid | score_type              | lead_hours | calculatio
     assert_eq!(cause(aside, "era5_score_24h", 0.4), Cause::Stale { scores: 1 }, "I4 and I5");
     // L3: an rmse of 0 is a value; where the upper median is 0, the ratio is 1.
     assert_eq!(cause(aside, "era5_combined_score", (0.4 + 0.5) / 2.0), Cause::Stale { scores: 1 });
+    let negative = aside.replace("| 0\n", "| -3\n");
+    assert_eq!(cause(&negative, "era5_combined_score", 0.4 / 2.0), Cause::Stale { scores: 1 }, "I4: the lead has no value");
     let positive = aside.replace("| 0\n", "| 2\n");
     assert_eq!(cause(&positive, "era5_combined_score", (0.4 + 0.5) / 2.0), Cause::Stale { scores: 1 });
 }
@@ -197,12 +199,13 @@ id | response_id | miner_uid | score_type            | lead_hours | variable_lev
 1  | 1           | 1         | day1_qc_score         | -          | -              | {first}          | {}
 2  | 1           | 1         | day1_qc_score         | -          | a              | {second}         | {}
 3  | 1           | 1         | era5_skill_gfs_2t_24h | 24         | -              | 100              | 0.4
+4  | 1           | 1         | era5_skill_gfs_2t_48h | 48         | -              | 300              | 0.7
 ",
             score(1),
             score(2)
         );
-        let stored = 0.95 * (0.4 / 10.0) + 0.05;
-        assert_eq!(cause(&scores, "overall_forecast_score", stored), Cause::Denominator { leads: 10 }, "{early} is earlier");
+        let stored = 0.95 * (0.4 / 2.0) + 0.05;
+        assert_eq!(cause(&scores, "overall_forecast_score", stored), Cause::Stale { scores: 1 }, "{early} is earlier");
     }
 }
 

@@ -2,7 +2,6 @@
 //! from the evidence below.
 
 use crate::model::ids::MinerUid;
-use crate::model::value::Value;
 use crate::rollup::table::{evidence, rules};
 use crate::rollup::{Scratch, fold_unit};
 
@@ -287,5 +286,24 @@ fn r4_below_the_threshold_and_neither_score() {
     assert_eq!(
         one(none, "miner_rank"),
         "R6 miner_rank = -: rank by era5_combined_score among the 0 scores of the run <- era5_combined_score;"
+    );
+}
+
+#[test]
+fn r6_scores_of_the_run_the_best_first() {
+    let scores = "scores
+        id | miner_uid | score_type            | score
+        1  | 1         | era5_skill_gfs_2t_24h | 0.5
+        2  | 1         | era5_skill_gfs_msl_24h | 0.5
+        3  | 2         | era5_skill_gfs_2t_24h | 0.75
+        4  | 2         | era5_skill_gfs_msl_24h | 0.75";
+    let evidence = evidence(&format!("responses\n miner_uid\n 1\n 2\n\n{scores}"));
+    let rules = rules(|scoring| scoring.expected_variables = vec!["2t".into(), "msl".into()]);
+    let fold = fold_unit(&evidence, &rules, &mut Scratch::default());
+    let all = explain(&evidence[0], &fold, &rules, MinerUid(1), &mut Scratch::default()).unwrap();
+    assert_eq!(
+        told(all.iter().find(|explained| explained.name == "miner_rank").unwrap()),
+        "R6 miner_rank = 2: rank by era5_combined_score among the 2 scores of the run <- era5_combined_score; \
+         by forecast_stats 2/0.375, forecast_stats 1/0.25;"
     );
 }
