@@ -7,7 +7,7 @@
 //!   latest/miner_stats.parquet                                      the newest of it, under a name that stays
 //!   views.sql                                                       the tables as views for DuckDB
 //!   _manifest/20250808T000000000000Z.json                              which sheets are in force, and the manifest before this one
-//!   _manifest/sheet-51c8….json                                      its files and days, some ten nights a sheet
+//!   _manifest/sheet-51c8….json                                      its files and days, some five nights a sheet
 //!   _latest.json                                                       which manifest is in force; it moves last
 //!   _replaced/                                                      files that the last archiving has replaced, until the next one
 //!   _pending.json, _staging/                                           a job at work, or what a killed one has left

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,10 +10,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::files::path::{is_refusal, read_regular};
 use crate::files::replace::replace;
 use crate::model::baseline::{Accepted, Baseline};
 use crate::model::difference::{Class, RowKey};
 use crate::model::filter::STORED_TABLES;
+use crate::model::value::canonical_json;
 use crate::pipeline;
 
 use super::args::{Global, Reading};
@@ -125,7 +126,7 @@ pub fn run(args: &BaselineArgs, global: &Global) -> Result<Status> {
         .hint("leave --runs, --since, --miner, --no-lifetime, --columns and --ignore out"));
     }
     let outcome = pipeline::reconcile("reconcile", &job, &settings.open(false)?, &monitor)?;
-    let wrong = outcome.differences.iter().filter(|found| matches!(found.class, Class::Drift | Class::Missing | Class::Extra));
+    let wrong = outcome.differences.iter().filter(|found| found.is_wrong());
     let accepted: BTreeMap<Accepted, String> = wrong
         .map(Accepted::of)
         .map(|entry| {
@@ -176,12 +177,13 @@ fn text_of(accepted: &BTreeMap<Accepted, String>) -> serde_json::Result<String> 
 /// [`ErrorKind::Usage`] for a file that is none; [`ErrorKind::Io`] where it cannot be read.
 pub fn load(name: &str) -> Result<Arc<Baseline>> {
     let doing = || format!("reading the baseline {name}");
-    let found = fs::metadata(name).doing(ErrorKind::Io, doing)?;
-    if !found.is_file() || found.len() > BYTES_MAX {
-        let detail = format!("expected a regular file of at most {BYTES_MAX} bytes");
-        return Err(Error::new(ErrorKind::Usage, doing(), detail).about(&["baseline"]));
+    match read_regular(Path::new(name), BYTES_MAX) {
+        Err(error) if is_refusal(&error) => {
+            let detail = format!("expected a regular file of at most {BYTES_MAX} bytes");
+            Err(Error::new(ErrorKind::Usage, doing(), detail).about(&["baseline"]))
+        }
+        read => parse(name, &read.doing(ErrorKind::Io, doing)?),
     }
-    parse(name, &fs::read(Path::new(name)).doing(ErrorKind::Io, doing)?)
 }
 
 fn parse(name: &str, bytes: &[u8]) -> Result<Arc<Baseline>> {
@@ -210,7 +212,7 @@ fn accepted_of(entry: Entry) -> std::result::Result<(Accepted, String), &'static
         (Some("extra"), None, None) => Class::Extra,
         _ => return Err("expected a column and its stored value, or row: missing or extra"),
     };
-    let stored = entry.stored.unwrap_or(Json::Null).to_string();
+    let stored = canonical_json(&entry.stored.unwrap_or(Json::Null));
     Ok((Accepted { table, key: entry.key.into(), column: entry.column, class, stored }, entry.reason))
 }
 

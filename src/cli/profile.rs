@@ -1,12 +1,12 @@
 //! Profiles of validators: those that come with recount, and files of one's own.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
 use serde::Deserialize;
 
 use crate::error::{Context, Error, ErrorKind, Result};
+use crate::files::path::{is_refusal, read_regular};
 use crate::model::habit::{Habit, Profile};
 
 /// The profiles that come with recount, by name.
@@ -50,11 +50,9 @@ pub fn load(name: &str) -> Result<Arc<Profile>> {
         return Err(Error::new(ErrorKind::Usage, "setting profile", detail).about(&["profile"]));
     }
     let doing = || format!("reading the profile {name}");
-    let size = fs::metadata(name).doing(ErrorKind::Io, doing)?.len();
-    if size > BYTES_MAX {
-        return Err(Error::new(ErrorKind::Usage, doing(), format!("has {size} bytes; a profile has at most {BYTES_MAX}")));
-    }
-    parse(name, &fs::read_to_string(name).doing(ErrorKind::Io, doing)?)
+    let bytes = read_regular(Path::new(name), BYTES_MAX)
+        .map_err(|error| Error::new(if is_refusal(&error) { ErrorKind::Usage } else { ErrorKind::Io }, doing(), error))?;
+    parse(name, &String::from_utf8(bytes).doing(ErrorKind::Io, doing)?)
 }
 
 fn parse(name: &str, text: &str) -> Result<Arc<Profile>> {

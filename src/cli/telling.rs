@@ -92,7 +92,7 @@ impl FailOn {
 
 fn found(word: &str, outcome: &Outcome) -> bool {
     let tables = || outcome.tables.values();
-    let wrong = || outcome.differences.iter().filter(|found| matches!(found.class, Class::Drift | Class::Missing | Class::Extra));
+    let wrong = || outcome.differences.iter().filter(|found| found.is_wrong());
     let of_group = |found: &Difference| {
         let column = found.column.as_deref().and_then(|name| stored_column(found.table, name));
         column.is_some_and(|column| Group::NAMED.iter().any(|(name, group)| *name == word && *group == column.group))

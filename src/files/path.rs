@@ -47,7 +47,15 @@ pub fn open(root: &Path, path: &str, bytes_max: u64) -> io::Result<(File, u64)> 
 
 /// The whole content of a file below `root`.
 pub fn read(root: &Path, path: &str, bytes_max: u64) -> io::Result<Vec<u8>> {
-    let (file, bytes) = open(root, path, bytes_max)?;
+    whole(open(root, path, bytes_max)?, bytes_max)
+}
+
+/// The whole content of a file that the user names.
+pub fn read_regular(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    whole(open_regular(path, bytes_max)?, bytes_max)
+}
+
+fn whole((file, bytes): (File, u64), bytes_max: u64) -> io::Result<Vec<u8>> {
     let mut content = Vec::with_capacity(bytes as usize);
     file.take(bytes_max).read_to_end(&mut content)?;
     Ok(content)

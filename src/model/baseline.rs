@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::difference::{Class, Difference, RowKey};
 use super::outcome::{Outcome, TableTally};
 use super::serial::TableName;
+use super::value::canonical_json;
 
 /// What is accepted, each with the reason that was given for it.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,7 +40,7 @@ impl Accepted {
             key: difference.key.clone(),
             column: difference.column.clone(),
             class,
-            stored: difference.stored.to_json().to_string(),
+            stored: canonical_json(&difference.stored.to_json()),
         }
     }
 }
@@ -56,24 +57,22 @@ pub struct Baselined {
 
 impl Baseline {
     pub fn accepts(&self, difference: &Difference) -> bool {
-        is_wrong(difference) && self.accepted.contains_key(&Accepted::of(difference))
+        difference.is_wrong() && self.accepted.contains_key(&Accepted::of(difference))
     }
 
     /// Takes what is accepted out of the drift, and rows without any other drift with it.
     pub fn take_from(&self, outcome: &mut Outcome) {
         let differences = std::mem::take(&mut outcome.differences);
         let mut gone = self.accepted.clone();
-        let (mut left, mut accepted) = (Vec::new(), Vec::new());
         for row in differences.chunk_by(|a, b| (a.table, &a.key) == (b.table, &b.key)) {
             // What cannot be checked or is a habit now is still there.
             row.iter().for_each(|found| drop(gone.remove(&Accepted::of(found))));
-            let (taken, kept): (Vec<Difference>, Vec<Difference>) = row.iter().cloned().partition(|found| self.accepts(found));
+            let (taken, kept): (Vec<&Difference>, Vec<&Difference>) = row.iter().partition(|found| self.accepts(found));
             if let Some(tally) = outcome.tables.get_mut(row[0].table).filter(|_| !taken.is_empty()) {
                 take_row(tally, &taken, &kept);
             }
-            left.extend(kept);
-            accepted.extend(taken);
         }
+        let (accepted, left): (Vec<Difference>, Vec<Difference>) = differences.into_iter().partition(|found| self.accepts(found));
         for (table, tally) in &mut outcome.tables {
             for (column, tally) in tally.columns.iter_mut().filter(|(_, tally)| tally.accepted > 0) {
                 let drifted = left.iter().filter(|found| found.class == Class::Drift && found.table == *table);
@@ -88,13 +87,8 @@ impl Baseline {
     }
 }
 
-/// Whether a difference makes a comparison fail: the rest is counted apart already.
-fn is_wrong(difference: &Difference) -> bool {
-    matches!(difference.class, Class::Drift | Class::Missing | Class::Extra)
-}
-
 /// One row, of which some differences are accepted.
-fn take_row(tally: &mut TableTally, taken: &[Difference], kept: &[Difference]) {
+fn take_row(tally: &mut TableTally, taken: &[&Difference], kept: &[&Difference]) {
     let rows = &mut tally.rows;
     for cell in taken {
         match (cell.class, &cell.column) {

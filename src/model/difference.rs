@@ -107,6 +107,11 @@ pub struct Difference {
 }
 
 impl Difference {
+    /// Whether it makes a comparison fail: what is within tolerance, unproven or a habit does not.
+    pub fn is_wrong(&self) -> bool {
+        matches!(self.class, Class::Drift | Class::Missing | Class::Extra)
+    }
+
     /// Whether the cell is wrong only because others are.
     pub fn follows(&self) -> bool {
         self.cause == Some(Cause::Follows)

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use crate::diff::{Retention, StatDiff, StatPlan, TableDiff, TablePlan, UnitLoss, covers_miner, covers_subnet};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::columns::{Column, Group};
-use crate::model::difference::{Class, Difference, RowKey};
+use crate::model::difference::{Difference, RowKey};
 use crate::model::evidence::{RunEvidence, StoredRef, StoredStat};
 use crate::model::ids::{MinerUid, RunId};
 use crate::model::outcome::TableTally;
@@ -248,7 +248,7 @@ struct Wrong {
 
 impl Wrong {
     fn note(&mut self, plan: &TablePlan, cell: &Difference) {
-        if !matches!(cell.class, Class::Drift | Class::Missing | Class::Extra) {
+        if !cell.is_wrong() {
             return;
         }
         // A row that is missing has no column that is right.

@@ -14,7 +14,7 @@ use crate::diff::StatDiff;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::changes::{Changed, Changes, Known, Position};
 use crate::model::correction::{EvidenceOf, Fingerprint, Selection};
-use crate::model::difference::Class;
+use crate::model::difference::{Class, Difference};
 use crate::model::digest::feed;
 use crate::model::evidence::{Snapshot, Unit, units};
 use crate::model::finding::Finding;
@@ -264,7 +264,7 @@ fn kept(unit: &Unit, result: &UnitResult, bytes: usize) -> KeptUnit {
         runs: unit.runs.clone(),
         rows: result.rows.clone(),
         fresh_until: result.fold.fresh_until,
-        differs: has(&[Class::Drift, Class::Missing, Class::Extra]),
+        differs: result.diff.table.differences.iter().any(Difference::is_wrong),
         unproven: has(&[Class::Unproven]),
         habit: has(&[Class::Habit]),
         within: has(&[Class::Within]),

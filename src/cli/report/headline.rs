@@ -10,7 +10,7 @@ use crate::model::value::Value;
 
 use super::impact::{WEIGHTED, changes};
 use super::text::{counted, grouped, value};
-use super::why::{Topic, is_wrong};
+use super::why::Topic;
 
 /// How things stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,7 +98,7 @@ fn weights(outcome: &Outcome) -> String {
 
 /// What differs by group, worst first, without what only follows from it.
 fn groups(differences: &[Difference]) -> Vec<String> {
-    let wrong: Vec<&Difference> = differences.iter().filter(|difference| is_wrong(difference)).collect();
+    let wrong: Vec<&Difference> = differences.iter().filter(|difference| difference.is_wrong()).collect();
     let of = |topic: Topic| wrong.iter().copied().filter(move |difference| Topic::of(difference) == topic);
     let mut groups: Vec<String> = Topic::ALL
         .into_iter()

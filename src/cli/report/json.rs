@@ -309,7 +309,7 @@ pub fn render(outcome: &Outcome, found: &Patterns<'_>, told: ReportContext<'_>) 
 pub fn groups(differences: &[Difference]) -> BTreeMap<&'static str, Group> {
     let mut groups: BTreeMap<&'static str, Group> = BTreeMap::new();
     let mut rows = BTreeSet::new();
-    for difference in differences.iter().filter(|difference| why::is_wrong(difference)) {
+    for difference in differences.iter().filter(|difference| difference.is_wrong()) {
         let topic = Topic::of(difference);
         let group = groups.entry(topic.name()).or_default();
         if difference.follows() {

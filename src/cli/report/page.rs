@@ -157,7 +157,7 @@ fn worst(differences: &[Difference]) -> Markup {
 /// Wrong cells by run and miner: roots darker than what follows.
 fn heat(differences: &[Difference]) -> Markup {
     let mut cells: BTreeMap<(&str, i32), (u64, u64)> = BTreeMap::new();
-    for difference in differences.iter().filter(|found| why::is_wrong(found) && found.table == ForecastStat::TABLE) {
+    for difference in differences.iter().filter(|found| found.is_wrong() && found.table == ForecastStat::TABLE) {
         if let (Some(run), Some(miner)) = (&difference.key.forecast_run_id, difference.key.miner_uid) {
             let (roots, follows) = cells.entry((run, miner)).or_default();
             *(if difference.follows() { follows } else { roots }) += 1;

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use crate::model::difference::{Class, Difference};
 use crate::model::shape;
 
-use super::why::{is_wrong, why};
+use super::why::why;
 
 /// Differences of one column with one shape.
 #[derive(Debug, PartialEq)]
@@ -33,7 +33,7 @@ pub struct Patterns<'a> {
 impl Patterns<'_> {
     pub fn of(differences: &[Difference]) -> Patterns<'_> {
         let of = |class: Class| differences.iter().filter(move |found| found.class == class);
-        let drift = differences.iter().filter(|found| is_wrong(found));
+        let drift = differences.iter().filter(|found| found.is_wrong());
         Patterns { drift: patterns(drift), unproven: patterns(of(Class::Unproven)), habits: patterns(of(Class::Habit)) }
     }
 }

@@ -187,7 +187,7 @@ fn worst(differences: &[Difference], look: Look) -> String {
 /// Of each column and class the worst root, large errors first.
 pub fn worst_first(differences: &[Difference]) -> Vec<&Difference> {
     let by_size = |((a, small), _): &((u8, f64), _), ((b, large), _): &((u8, f64), _)| a.cmp(b).then(large.total_cmp(small));
-    let roots = differences.iter().filter(|difference| why::is_wrong(difference) && !difference.follows());
+    let roots = differences.iter().filter(|difference| difference.is_wrong() && !difference.follows());
     let mut ranked: Vec<_> = roots.map(|difference| (rank(difference), difference)).collect();
     ranked.sort_by(by_size);
     let mut seen = BTreeSet::new();

@@ -94,7 +94,7 @@ impl Reason {
 pub fn reasons(differences: &[Difference]) -> Vec<Reason> {
     type Columns<'d> = BTreeMap<(&'static str, &'d str), u64>;
     let mut lines: BTreeMap<(bool, Topic, &'static str), Columns<'_>> = BTreeMap::new();
-    for difference in differences.iter().filter(|difference| is_wrong(difference)) {
+    for difference in differences.iter().filter(|difference| difference.is_wrong()) {
         let line = (difference.follows(), Topic::of(difference), why(difference));
         *lines.entry(line).or_default().entry((difference.table, shape::column(difference))).or_default() += 1;
     }
@@ -110,11 +110,6 @@ pub fn reasons(differences: &[Difference]) -> Vec<Reason> {
         .collect();
     reasons.sort_by_key(|reason| (reason.follows, reason.topic, Reverse(reason.cells)));
     reasons
-}
-
-/// Whether it counts as a difference: what is unproven or within tolerance does not.
-pub fn is_wrong(difference: &Difference) -> bool {
-    matches!(difference.class, Class::Drift | Class::Missing | Class::Extra)
 }
 
 /// The cause, where one was sought, else what the two values say of themselves.

@@ -69,7 +69,6 @@ impl ArchiveWriter {
             total_bytes: manifest.bytes(),
             total_rows: manifest.files.values().map(|file| file.rows).sum(),
         };
-        let sheets = manifest.pack(former.map_or(&[], |former| &former.sheets));
         let same = |former: &Manifest| {
             let (previous, history, sheets) = (former.previous.clone(), former.history.clone(), former.sheets.clone());
             *former == Manifest { previous, history, sheets, ..manifest.clone() }
@@ -78,6 +77,7 @@ impl ArchiveWriter {
             self.storage.remove(PENDING)?;
             return Ok(published);
         }
+        let sheets = manifest.pack(former.map_or(&[], |former| &former.sheets));
         let of_sheets = |manifest: &Manifest| manifest.sheets.iter().map(|link| link.path.clone()).collect::<BTreeSet<_>>();
         let (before, after) = (former.map(of_sheets).unwrap_or_default(), of_sheets(&manifest));
         let removed: Vec<String> = replaced.into_iter().map(|(path, _)| path.clone()).chain(&before - &after).collect();
