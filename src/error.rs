@@ -76,6 +76,15 @@ impl Error {
         self
     }
 
+    /// The same without what caused it, for where a library only lends the error that it was given.
+    #[cfg(feature = "query")]
+    #[must_use]
+    pub fn copied(&self) -> Self {
+        let Parts { kind, doing, detail, hint, settings, source: _ } = &*self.0;
+        let (doing, detail, hint) = (doing.clone(), detail.clone(), hint.clone());
+        Error(Box::new(Parts { kind: *kind, doing, detail, hint, settings, source: None }))
+    }
+
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }

@@ -108,7 +108,7 @@ fn needs_no_server(command: &Command) -> bool {
         Command::Generate(generate) => generate.target.out.is_some(),
         // What an earlier command of the page has archived.
         Command::Verify(verify) => verify.dest == "archive",
-        Command::Query(query) => query.dest == "archive",
+        Command::Query(query) => query.dest == "archive" || query.dest.starts_with("data/"),
         // What an earlier command of the page has written.
         Command::Show(show) => show.path.starts_with("tonight") || show.path == Path::new("tonight.json"),
         Command::Explain(explain) => explain.source.as_deref().is_some_and(|source| source.starts_with("data/")),

@@ -317,7 +317,7 @@ pub struct Verify {
 
 #[derive(Debug, Args)]
 pub struct Query {
-    /// Folder or bucket of an archive, or a folder that recompute or diff has written
+    /// Folder or bucket of an archive, a snapshot folder, or a folder that recompute or diff has written
     #[arg(value_name = "SOURCE")]
     pub dest: String,
     /// One statement: SELECT, EXPLAIN, DESCRIBE or SHOW TABLES; tables go by their names

@@ -1,11 +1,14 @@
 //! `recount query`.
 
+use std::path::Path;
+
 use serde_json::Value as Json;
+use tempfile::TempDir;
 
 use crate::support::python::answer;
-use crate::support::recount;
+use crate::support::{conformance, database, recount};
 
-use super::{archived_sample, files};
+use super::{archived_sample, files, json};
 
 /// Equal, where whole numbers and doubles of the same value are the same.
 fn same(a: &Json, b: &Json) -> bool {
@@ -113,7 +116,95 @@ fn folders_that_recompute_and_diff_wrote_are_asked_too() {
     recount(["recompute", &super::sample(), "--out", &at("again")]).run().succeeds();
     let count = "SELECT count(*) > 0 AS some FROM lead_scores";
     assert_eq!(recount(["query", &at("again"), count, "--format", "csv"]).run().succeeds().stdout, "some\ntrue\n");
-    recount(["query", &super::sample(), count]).run().ends_with(2).stderr_has("recount archive");
+    recount(["query", folder.path().to_str().unwrap(), count]).run().ends_with(2).stderr_has("a snapshot folder");
+}
+
+/// A snapshot with NaN, infinities, NULL and rows that belong to no run in it.
+fn snapshot() -> (TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("night").to_str().unwrap().to_owned();
+    let db = database();
+    conformance::load(&db, "small");
+    recount(["export", &db.url(), "--out", &dir]).run().succeeds();
+    (folder, dir)
+}
+
+fn tables_of(dir: &str) -> Vec<String> {
+    files(dir).into_keys().filter_map(|name| Some(name.strip_suffix(".arrow")?.to_owned())).collect()
+}
+
+#[test]
+fn every_table_of_a_snapshot_has_the_rows_and_types_that_pyarrow_reads() {
+    let (folder, dir) = snapshot();
+    let tables = tables_of(&dir);
+    let shown = recount(["query", &dir, "SHOW TABLES", "--format", "csv"]).run().succeeds().stdout;
+    assert_eq!(shown.lines().skip(1).collect::<Vec<_>>(), tables, "by the names of the database");
+    for table in &tables {
+        let out = folder.path().join(format!("{table}.parquet"));
+        recount(["query", &dir, &format!("SELECT * FROM {table}"), "--out", out.to_str().unwrap()]).run().succeeds();
+    }
+    let answers = answer(include_str!("snapshot.py"), folder.path(), &[&dir]);
+    for table in &tables {
+        let [own, asked] = [&answers[table][0], &answers[table][1]];
+        assert_eq!(own["kinds"], asked["kinds"], "{table}");
+        assert!(own["rows"] == asked["rows"], "{table}");
+    }
+    let text = answers["weather_miner_scores"][0]["rows"].to_string();
+    assert!(["nan", "inf", "None"].iter().all(|word| text.contains(word)), "the scores have all that is hard to carry");
+}
+
+#[test]
+fn a_snapshot_is_asked_with_joins_filters_limits_and_no_columns_at_all() {
+    let dir = super::sample();
+    let asked = |sql: &str| recount(["query", &dir, sql, "--format", "csv"]).run().succeeds().stdout;
+    let rows = json(&dir, "manifest.json")["files"]["weather_miner_scores.arrow"]["rows"].clone();
+    assert_eq!(asked("SELECT count(*) AS n FROM weather_miner_scores"), format!("n\n{rows}\n"));
+    let joined = "SELECT count(*) AS n FROM weather_miner_scores s JOIN weather_forecast_runs r ON r.id = s.run_id";
+    assert_eq!(asked(joined), format!("n\n{rows}\n"));
+    let split = "SELECT sum(n) AS n FROM (SELECT run_id, count(*) AS n FROM weather_miner_scores GROUP BY run_id)";
+    assert_eq!(asked(split), format!("n\n{rows}\n"));
+    assert_eq!(asked("SELECT run_id FROM weather_miner_scores LIMIT 3").lines().count(), 4);
+    assert_eq!(asked("SELECT DISTINCT run_id FROM weather_miner_scores WHERE run_id = 2"), "run_id\n2\n");
+    recount(["query", &dir, "SELECT * FROM weather_miner_score"])
+        .run()
+        .ends_with(2)
+        .stderr_has("did you mean weather_miner_scores?");
+}
+
+#[test]
+fn a_damaged_file_of_a_snapshot_is_named_and_leaves_no_result() {
+    let (_folder, whole) = snapshot();
+    for table in tables_of(&whole) {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("night").to_str().unwrap().to_owned();
+        let sql = format!("SELECT * FROM {table}");
+        let name = format!("{table}.arrow");
+        let path = Path::new(&dir).join(&name);
+        let bytes = files(&whole).remove(&name).unwrap();
+        let footer = bytes.len() - 20;
+        let places =
+            if table == "weather_miner_scores" { vec![bytes.len() / 3, bytes.len() * 2 / 3, footer] } else { vec![footer / 2] };
+        for at in places {
+            let mut changed = bytes.clone();
+            changed[at] ^= 1;
+            super::copy(&whole, &dir);
+            std::fs::write(&path, changed).unwrap();
+            let out = folder.path().join("out.csv");
+            let told = recount(["query", &dir, &sql, "--out", out.to_str().unwrap()]).run().ends_with(2);
+            assert!(told.stderr.contains(&format!("{name} does not match its hash")), "{told}");
+            assert!(told.stderr.contains("hint: the folder is damaged") && !out.exists(), "{told}");
+        }
+        std::fs::write(&path, &bytes[1..]).unwrap();
+        recount(["query", &dir, &sql]).run().ends_with(2).stderr_has(&format!("{name} has {} bytes", bytes.len() - 1));
+        std::fs::remove_file(&path).unwrap();
+        recount(["query", &dir, &sql]).run().ends_with(2).stderr_has(&format!("{name} is missing"));
+    }
+    let dir = whole;
+    let manifest = std::fs::read_to_string(Path::new(&dir).join("manifest.json")).unwrap();
+    std::fs::write(Path::new(&dir).join("manifest.json"), manifest.replacen("\"rows\": ", "\"rows\": 1", 1)).unwrap();
+    recount(["query", &dir, "SELECT 1"]).run().ends_with(2).stderr_has("manifest.json does not match its own hash");
+    std::fs::remove_file(Path::new(&dir).join("manifest.json")).unwrap();
+    recount(["query", &dir, "SELECT 1"]).run().ends_with(2).stderr_has("there is no manifest.json in it");
 }
 
 #[test]

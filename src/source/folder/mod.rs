@@ -160,6 +160,20 @@ impl Folder {
         Ok(batch)
     }
 
+    /// The tables that it has, each with its columns and the number of its batches.
+    #[cfg(feature = "query")]
+    pub fn tables(&self) -> Vec<(&'static str, SchemaRef, usize)> {
+        let tables = TABLES.iter().filter_map(|&table| Some((table, self.files.get(table)?)));
+        tables.map(|(table, file)| (table, schema(table, &self.snapshot.wide_leads), file.batches())).collect()
+    }
+
+    /// One batch of a table that it has.
+    #[cfg(feature = "query")]
+    pub fn read_table(&self, table: &str, index: usize) -> Result<RecordBatch> {
+        let file = self.files.get(table).ok_or_else(|| refused(&self.dir, format!("it has no {table}")))?;
+        self.read_batch(file, table, index, &schema(table, &self.snapshot.wide_leads))
+    }
+
     fn read_stored(&self, index: usize) -> Result<RecordBatch> {
         let schema = stats_schema(&self.snapshot.wide_leads);
         match self.files.get(ForecastStat::TABLE) {
@@ -172,6 +186,12 @@ impl Folder {
         let strays = || stats_from_batch(&self.read_stored(self.batch_of_unit.len())?, &self.snapshot.wide_leads);
         decoding(strays, |panic| damaged(&self.dir, &file_name(ForecastStat::TABLE), panic))
     }
+}
+
+/// Whether a folder looks like a snapshot: it has a file that only a snapshot has. Whether it is a whole one is another question.
+#[cfg(feature = "query")]
+pub fn is_snapshot(dir: &Path) -> bool {
+    TABLES.iter().any(|table| dir.join(file_name(table)).exists())
 }
 
 fn file_name(table: &str) -> String {

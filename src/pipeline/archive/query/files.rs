@@ -1,4 +1,5 @@
-//! The tables that a place has: those of an archive by its manifest, or the Parquet files of a folder by their names.
+//! The tables that a place has: those of an archive by its manifest, of a snapshot by its own, or the Parquet files of a folder by
+//! their names.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,24 +13,30 @@ use parquet::errors::ParquetError;
 
 use crate::archive::manifest::refused;
 use crate::archive::storage::FILE_BYTES;
-use crate::archive::tables::{Division, TABLES, Table};
+use crate::archive::tables::{self, Division, TABLES};
 use crate::archive::views::NEWEST;
 use crate::archive::{LATEST, Manifest, Storage};
 use crate::error::Result;
 use crate::files::decode::decoding;
 use crate::files::path::is_plain;
 use crate::files::{bounds, path};
+use crate::source::folder::is_snapshot;
 
-use super::table::{File, ParquetTable};
+use super::snapshot;
+use super::table::{File, ParquetTable, Table};
 
 /// The days of 1970-01-01 in chrono's count.
 const EPOCH_DAYS: i32 = 719_163;
 
-pub fn tables(storage: &Arc<Storage>) -> Result<Vec<ParquetTable>> {
-    match Manifest::latest(storage)?.1 {
-        Some((_, manifest)) => Ok(of_archive(storage, &manifest)),
-        None => of_folder(storage),
+pub fn tables(storage: &Arc<Storage>) -> Result<Vec<Table>> {
+    if let Some(dir) = storage.folder().filter(|dir| is_snapshot(dir)) {
+        return snapshot::tables(dir);
     }
+    let tables = match Manifest::latest(storage)?.1 {
+        Some((_, manifest)) => of_archive(storage, &manifest),
+        None => of_folder(storage)?,
+    };
+    Ok(tables.into_iter().map(Table::from).collect())
 }
 
 /// What `recompute` and `diff` write: one file a table.
@@ -52,9 +59,7 @@ fn of_folder(storage: &Arc<Storage>) -> Result<Vec<ParquetTable>> {
     }
     if tables.is_empty() {
         let error = refused(storage, format!("there is no {LATEST} in it, and no Parquet file"));
-        return Err(error.hint(
-            "give an archive, or a folder that recompute or diff has written; a snapshot becomes an archive with recount archive",
-        ));
+        return Err(error.hint("give an archive, a snapshot folder, or a folder that recompute or diff has written"));
     }
     Ok(tables)
 }
@@ -82,7 +87,7 @@ fn of_archive(storage: &Arc<Storage>, manifest: &Manifest) -> Vec<ParquetTable> 
 
 /// Without the documentation, which the engine would carry along, and text as text, however it is coded. A column that an older
 /// file lacks is NULL.
-fn plain(schema: &SchemaRef) -> SchemaRef {
+pub fn plain(schema: &SchemaRef) -> SchemaRef {
     let kind = |field: &Field| match field.data_type() {
         DataType::Dictionary(_, value) => value.as_ref().clone(),
         kind => kind.clone(),
@@ -92,7 +97,7 @@ fn plain(schema: &SchemaRef) -> SchemaRef {
 }
 
 /// `init_date` is a date, `as_of` a moment.
-fn column(table: &Table) -> Field {
+fn column(table: &tables::Table) -> Field {
     let kind = match table.division {
         Division::Day => DataType::Date32,
         Division::Moment => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
@@ -101,7 +106,7 @@ fn column(table: &Table) -> Field {
 }
 
 /// The value in a path; NULL for what is no day and no moment.
-fn partition(table: &Table, text: &str) -> ScalarValue {
+fn partition(table: &tables::Table, text: &str) -> ScalarValue {
     match table.division {
         Division::Day => {
             let day = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok();

@@ -1,8 +1,10 @@
-//! `recount query`: SQL over the tables of an archive, by DataFusion. It reads what the manifest in force names, and nothing else.
+//! `recount query`: SQL over the tables of an archive or a snapshot, by DataFusion. It reads what the manifest in force names, and
+//! nothing else.
 
 mod allowed;
 mod files;
 mod reader;
+mod snapshot;
 mod table;
 
 use std::collections::BTreeMap;
@@ -24,7 +26,7 @@ use crate::archive::read::fault_of;
 use crate::error::{Context, Error, ErrorKind, Result};
 use crate::files::decode::{decodes_only, decoding};
 
-use self::table::ParquetTable;
+use self::table::Table;
 
 /// Rows that the engine handles at a time.
 const BATCH_ROWS: usize = 8192;
@@ -41,7 +43,7 @@ pub struct Limits {
 pub fn query(source: &str, sql: &str, limits: Limits, take: &mut dyn FnMut(&RecordBatch) -> Result<()>) -> Result<()> {
     let storage = Arc::new(Storage::open(source)?);
     let tables = files::tables(&storage)?;
-    let known: BTreeMap<String, Vec<String>> = tables.iter().map(|table| (table.name.clone(), table.paths())).collect();
+    let known: BTreeMap<String, Vec<String>> = tables.iter().map(|table| (table.name.clone(), table.paths.clone())).collect();
     let names: Vec<String> = tables.iter().map(|table| table.name.clone()).collect();
     let threads =
         Builder::new_multi_thread().worker_threads(limits.threads.get()).on_thread_start(decodes_only).enable_all().build();
@@ -82,7 +84,7 @@ fn named<'p>(storage: &Storage, paths: impl Iterator<Item = &'p String>) -> Opti
     paths.map(String::as_str).find_map(fault)
 }
 
-fn session(limits: Limits, tables: Vec<ParquetTable>) -> datafusion::common::Result<SessionContext> {
+fn session(limits: Limits, tables: Vec<Table>) -> datafusion::common::Result<SessionContext> {
     let config = SessionConfig::new()
         .with_target_partitions(limits.threads.get())
         .with_batch_size(BATCH_ROWS)
@@ -93,14 +95,20 @@ fn session(limits: Limits, tables: Vec<ParquetTable>) -> datafusion::common::Res
     let state = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features().build();
     let context = SessionContext::new_with_state(state);
     for table in tables {
-        context.register_table(table.name.clone(), Arc::new(table))?;
+        context.register_table(table.name, table.rows)?;
     }
     Ok(context)
 }
 
 /// The engine's error in recount's words: what is wrong with the statement, with memory, or with a file.
 fn failed(error: DataFusionError, tables: &[String]) -> Error {
-    match error.find_root() {
+    let root = error.find_root();
+    if let DataFusionError::External(own) = root
+        && let Some(own) = own.downcast_ref::<Error>()
+    {
+        return own.copied();
+    }
+    match root {
         DataFusionError::ResourcesExhausted(detail) => {
             let error = Error::new(ErrorKind::Io, "running the query", first_line(detail));
             error.hint("give it more with --memory, for example --memory 4096")
@@ -109,7 +117,7 @@ fn failed(error: DataFusionError, tables: &[String]) -> Error {
         DataFusionError::External(_)
         | DataFusionError::ParquetError(_)
         | DataFusionError::IoError(_)
-        | DataFusionError::ArrowError(..) => undecoded(&error.find_root().to_string()),
+        | DataFusionError::ArrowError(..) => undecoded(&root.to_string()),
         root => {
             let error = Error::new(ErrorKind::Usage, "running the query", first_line(&root.strip_backtrace()));
             error.hint(format!("the tables are {}", tables.join(", ")))

@@ -22,6 +22,22 @@ use crate::archive::Storage;
 
 use super::reader::Readers;
 
+/// A table as a statement names it.
+#[derive(Debug)]
+pub struct Table {
+    pub name: String,
+    /// Its files, where the engine does not say which of them it failed on.
+    pub paths: Vec<String>,
+    pub rows: Arc<dyn TableProvider>,
+}
+
+impl From<ParquetTable> for Table {
+    fn from(table: ParquetTable) -> Table {
+        let paths = table.files.iter().map(|file| file.path.clone()).collect();
+        Table { name: table.name.clone(), paths, rows: Arc::new(table) }
+    }
+}
+
 /// One file of a table.
 #[derive(Debug, Clone)]
 pub struct File {
@@ -52,11 +68,6 @@ impl ParquetTable {
             .with_table_partition_cols(partition.into_iter().map(Arc::new).collect::<Vec<_>>())
             .build();
         ParquetTable { name, schema, files, readers: Arc::new(Readers::new(storage.clone())) }
-    }
-
-    /// The paths of its files.
-    pub fn paths(&self) -> Vec<String> {
-        self.files.iter().map(|file| file.path.clone()).collect()
     }
 
     /// The same table with the files of one partition alone.
