@@ -10,7 +10,7 @@ use serde_json::Value as Json;
 use recount::internals::model::rollups::{ForecastStat, LeadScore, MinerStat, Rollup};
 use recount::internals::model::rows::rows_from_batch;
 
-use crate::support::python::{answer, answer_with, environment};
+use crate::support::python::{answer, answer_with, spark};
 use crate::support::repository::read;
 use crate::support::{database, recount};
 
@@ -18,7 +18,6 @@ use super::{archived_sample, sample};
 
 const PAGE: &str = "docs/questions.md";
 const SCRIPT: &str = include_str!("questions.py");
-const SPARK: &str = "tests/archive/requirements-spark.txt";
 const QUESTIONS: usize = 10;
 
 /// Two nights, and what a database loses and drifts between them.
@@ -72,9 +71,7 @@ fn every_engine_gives_the_same_answers() {
     for engine in ["polars", "pandas"] {
         agrees(engine, &answer(SCRIPT, folder.path(), &[engine, &page]), &duckdb);
     }
-    let java = std::process::Command::new("java").arg("-version").output();
-    assert!(java.is_ok_and(|java| java.status.success()), "Spark needs a Java runtime (Debian: default-jre-headless)");
-    agrees("spark", &answer_with(&environment(SPARK), SCRIPT, folder.path(), &["spark", &page]), &duckdb);
+    agrees("spark", &answer_with(&spark(), SCRIPT, folder.path(), &["spark", &page]), &duckdb);
 }
 
 fn agrees(engine: &str, found: &Json, duckdb: &Json) {

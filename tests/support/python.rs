@@ -10,11 +10,19 @@ use serde_json::Value as Json;
 use super::repository::{read, root};
 
 const REQUIREMENTS: &str = "tests/archive/requirements.txt";
+const SPARK: &str = "tests/archive/requirements-spark.txt";
 
 /// The interpreter for scripts that read archives.
 pub fn python() -> &'static Path {
     static PYTHON: OnceLock<PathBuf> = OnceLock::new();
     PYTHON.get_or_init(|| environment(REQUIREMENTS))
+}
+
+/// The interpreter for scripts that ask Spark, in an environment of its own: few tests need its 500 MB.
+pub fn spark() -> PathBuf {
+    let java = Command::new("java").arg("-version").output();
+    assert!(java.is_ok_and(|java| java.status.success()), "Spark needs a Java runtime (Debian: default-jre-headless)");
+    environment(SPARK)
 }
 
 /// A program that came with a package: `moto_server`.
