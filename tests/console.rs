@@ -106,6 +106,7 @@ fn needs_no_server(command: &Command) -> bool {
     match command {
         Command::Config(_) => true,
         Command::Generate(generate) => generate.target.out.is_some(),
+        Command::Archive(Archive { to: Some(to), .. }) if to.contains("://") => false,
         // What an earlier command of the page has archived.
         Command::Verify(verify) => verify.dest == "archive",
         Command::Query(query) => query.dest == "archive" || query.dest.starts_with("data/"),

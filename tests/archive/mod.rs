@@ -18,6 +18,8 @@ mod privacy;
 #[cfg(feature = "query")]
 mod query;
 mod questions;
+#[cfg(all(feature = "cloud", feature = "query"))]
+mod recipes;
 mod retained;
 mod round_trip;
 #[cfg(feature = "cloud")]

@@ -24,6 +24,8 @@ use super::{Seen, Tag};
 const PART_BYTES: usize = 8 << 20;
 /// Parts on their way at a time: few, so that a slow line carries each within the store's time for a request (30 s).
 const PARTS_AT_ONCE: usize = 2;
+/// The words of the HTTP client for an address without TLS, where that was not allowed.
+const HTTP_REFUSED: &str = "URL scheme is not allowed";
 const RETRIES: usize = 8;
 const RETRY_FOR: Duration = Duration::from_secs(120);
 
@@ -161,13 +163,22 @@ impl Bucket {
     }
 
     fn refused(&self, what: &str, path: &str, error: object_store::Error) -> Error {
+        let detail = plain(&error);
         let hint = match &error {
             object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. } => {
-                "check the credentials in the environment, and that they may read, write, list and delete here"
+                "check the credentials in the environment, and that they may read, write, list and delete here".to_owned()
             }
-            _ => "what was archived before is untouched; run it again when the store answers",
+            _ if detail.contains(HTTP_REFUSED) => {
+                let allow = match self.shown.split_once("://") {
+                    Some(("s3", _)) => "AWS_ALLOW_HTTP",
+                    Some(("gs", _)) => "GOOGLE_ALLOW_HTTP",
+                    _ => "AZURE_ALLOW_HTTP",
+                };
+                format!("the endpoint begins with http://: set {allow}=true if what is sent may be read on the way")
+            }
+            _ => "what was archived before is untouched; run it again when the store answers".to_owned(),
         };
-        Error::new(ErrorKind::Io, format!("{what} {}/{path}", self.shown), plain(&error)).hint(hint).caused_by(error)
+        Error::new(ErrorKind::Io, format!("{what} {}/{path}", self.shown), detail).hint(hint).caused_by(error)
     }
 }
 
