@@ -11,6 +11,7 @@ mod console;
 mod corrections;
 mod documents;
 mod explain;
+mod explain_whole;
 mod generate;
 mod harness;
 mod incremental;

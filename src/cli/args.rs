@@ -64,6 +64,9 @@ Examples:
   recount explain data/sample --run 3 --miner 5
   recount explain data/sample --run 3 --miner 5 --column era5_combined_score --depth 2
   recount explain postgres://reader@db.example/validator --run 812 --miner 17 --column overall_forecast_score --format json
+  recount explain data/sample --miner 5 --lifetime --column avg_forecast_score
+  recount explain data/sample --run 3 --subnet --depth 2
+  recount explain data/sample --subnet --lifetime
 
 Exit status: 0 the row is explained, whether it is in sync or not; 2 error or bad usage, 130 interrupted.";
 
@@ -169,7 +172,7 @@ pub enum Command {
     /// Compare as reconcile does, and write differences.parquet
     #[command(after_help = DIFF_EXAMPLES)]
     Diff(Diff),
-    /// Explain a row of weather_forecast_stats rule by rule, down to the rows behind each value
+    /// Explain a row of the rollups rule by rule, down to the rows behind each value
     #[command(after_help = EXPLAIN_EXAMPLES)]
     Explain(Explain),
     /// Accept differences as they are stored, so that later nights report only what is new
@@ -360,11 +363,17 @@ pub struct Explain {
     #[arg(value_name = "SOURCE")]
     pub source: Option<String>,
     /// The run
-    #[arg(long, value_name = "ID", allow_negative_numbers = true)]
-    pub run: i32,
+    #[arg(long, value_name = "ID", allow_negative_numbers = true, required_unless_present = "lifetime")]
+    pub run: Option<i32>,
     /// The miner
-    #[arg(long, value_name = "UID", allow_negative_numbers = true)]
-    pub miner: i32,
+    #[arg(long, value_name = "UID", allow_negative_numbers = true, required_unless_present = "subnet")]
+    pub miner: Option<i32>,
+    /// The row of the miner in miner_stats, or with --subnet that of the subnet over everything
+    #[arg(long, conflicts_with = "run")]
+    pub lifetime: bool,
+    /// The row of the subnet in weather_subnet_stats
+    #[arg(long, conflicts_with = "miner")]
+    pub subnet: bool,
     /// Only this column, and those that it rests on
     #[arg(long, value_name = "NAME")]
     pub column: Option<String>,

@@ -30,7 +30,7 @@ pub use crate::source::{Options as SourceOptions, Source};
 pub use crate::sink::correct::{apply, jobs, prunable, prune, show, sql_file_exists, undo, write_sql};
 pub use crate::sink::folder::{differences as diff_rows, read as read_diff};
 pub use correct::{corrections, diff};
-pub use explain::{EvidenceRow, Explained, Explanation, explain};
+pub use explain::{EvidenceRow, Explained, Explanation, What, explain, explain_lifetime, explain_subnet, rested_on_beyond};
 pub use incremental::{Incremental, Keeping};
 use pass::Pass;
 pub use recompute::{recompute, write_rollups};

@@ -3,6 +3,7 @@
 //! Nothing is computed a second time: values are those of the fold, and which rows it set aside its findings tell.
 
 mod evidence;
+mod whole;
 
 use crate::model::evidence::{RESPONSES, RunEvidence};
 use crate::model::finding::Code;
@@ -17,6 +18,7 @@ use super::stage;
 use super::steps::{Step, Steps};
 use super::{Rules, Scratch, UnitFold};
 use evidence::{Component, Score, components, scores, step_row};
+pub use whole::{RunRow, explain_miner, explain_subnet_for_life, explain_subnet_of_run, rested_on_beyond};
 
 /// A value, and what it is made of.
 #[derive(Debug, Clone)]
@@ -42,6 +44,8 @@ pub struct EvidenceRow {
     /// Whether the value takes it; else its findings say why it does not.
     pub counts: bool,
     pub findings: Vec<Code>,
+    /// Why it does not count, where no finding about the evidence says so.
+    pub why: Option<&'static str>,
 }
 
 /// The columns of the row of a miner in a run, leads first; `None` where the miner has no row there.
@@ -138,6 +142,7 @@ impl Row<'_, '_> {
                 cells: vec![("lead_hours", Value::Int(hours.into())), ("era5_score", number(lead.era5_score))],
                 counts: true,
                 findings: Vec::new(),
+                why: None,
             };
             return by("L", "the score that was kept of a lead without scores")
                 .from(aside.chain([kept]))
@@ -290,7 +295,7 @@ impl Row<'_, '_> {
             ],
             _ => vec![("verification_passed", response.verification_passed.map_or(Value::Null, Value::Bool))],
         };
-        Some(EvidenceRow { table: RESPONSES.name, id: Some(response.id), cells, counts: true, findings: Vec::new() })
+        Some(EvidenceRow { table: RESPONSES.name, id: Some(response.id), cells, counts: true, findings: Vec::new(), why: None })
     }
 }
 
@@ -309,6 +314,7 @@ fn rank(run: &[&ForecastStat]) -> Explained {
         ],
         counts: true,
         findings: Vec::new(),
+        why: None,
     });
     let mut rows: Vec<EvidenceRow> = rows.collect();
     let score = |row: &EvidenceRow| match row.cells[1].1 {

@@ -60,7 +60,7 @@ fn codes(fold: &UnitFold, run: RunId, miner: MinerUid, table: &InputTable) -> Co
 fn row(table: &InputTable, id: i64, cells: Vec<(&'static str, Value<'static>)>, codes: &Codes) -> EvidenceRow {
     let findings = codes.get(&id).cloned().unwrap_or_default();
     let counts = !findings.iter().any(|code| ASIDE.contains(code));
-    EvidenceRow { table: table.name, id: Some(id), cells, counts, findings }
+    EvidenceRow { table: table.name, id: Some(id), cells, counts, findings, why: None }
 }
 
 fn text(text: &str) -> Value<'static> {
@@ -149,5 +149,5 @@ pub fn step_row(step: &Step<'_>) -> EvidenceRow {
         ("next_retry_time", time(step.next_retry)),
         ("latency_ms", int(step.latency_ms)),
     ];
-    EvidenceRow { table: STEPS.name, id: Some(step.id), cells, counts: true, findings: Vec::new() }
+    EvidenceRow { table: STEPS.name, id: Some(step.id), cells, counts: true, findings: Vec::new(), why: None }
 }
