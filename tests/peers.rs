@@ -54,10 +54,20 @@ fn peers_with_rule_i3_agree_where_scores_are_repeated_and_the_others_do_not() {
     assert!(std::fs::read_to_string(page).unwrap().contains(text.trim_end()), "{printed}");
 }
 
+#[cfg(feature = "query")]
+#[test]
+fn ten_questions_have_the_answers_that_duckdb_gives() {
+    let printed = peers(&["--parts", "questions", "--runs", "12", "--miners", "8"]);
+    let rows: Vec<Vec<String>> = table_rows(&printed).into_iter().filter(|row| row.len() == 8).collect();
+    let asked: Vec<&Vec<String>> = rows.iter().filter(|row| row[0].ends_with('?')).collect();
+    assert_eq!(asked.len(), 10, "{printed}");
+    assert!(asked.iter().all(|row| row[1] != "0"), "answers without rows show little\n{printed}");
+}
+
 #[test]
 fn the_page_has_a_place_for_every_part() {
     let page = read("docs/performance.md");
-    for part in ["peers", "duplicates", "growth", "corrections", "year"] {
+    for part in ["peers", "duplicates", "questions", "growth", "corrections", "year"] {
         let marks = [format!("<!-- measured: {part} -->\n"), format!("<!-- measured: {part}, end -->\n")];
         assert!(marks.iter().all(|mark| page.matches(mark).count() == 1), "{part}");
     }

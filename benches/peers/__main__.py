@@ -16,6 +16,7 @@ import corrections
 import duplicates
 import growth
 import peers
+import questions
 import report
 import year
 from cluster import Cluster
@@ -23,6 +24,7 @@ from cluster import Cluster
 PARTS = {
     "duplicates": duplicates.measure,
     "peers": peers.measure,
+    "questions": questions.measure,
     "corrections": corrections.measure,
     "growth": growth.measure,
     "year": year.measure,
@@ -37,7 +39,7 @@ def main():
     parser = argparse.ArgumentParser(prog="benches/peers", description=__doc__.splitlines()[0])
     parser.add_argument("recount", type=pathlib.Path, help="the program, built for release")
     parser.add_argument("--parts", type=lambda text: text.split(","), default=list(PARTS), help=",".join(PARTS))
-    parser.add_argument("--runs", type=int, default=100, help="of peers and corrections (%(default)s)")
+    parser.add_argument("--runs", type=int, default=100, help="of peers, questions and corrections (%(default)s)")
     parser.add_argument("--miners", type=int, default=256, help="(%(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="every command once in each (%(default)s)")
     parser.add_argument("--growth", type=sizes, default="10,100,1000", metavar="RUNS,…", help="folders (%(default)s)")
