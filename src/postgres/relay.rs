@@ -158,7 +158,7 @@ impl Relay {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut asked, mut answered) = (vec![0; 1 << 13], vec![0; BUFFER_BYTES]);
         // Bytes of a header that is not whole yet stay at the front.
-        let mut held = 0;
+        let (mut held, mut passed) = (0, Vec::with_capacity(BUFFER_BYTES + wire::HEADER_BYTES));
         loop {
             tokio::select! {
                 biased;
@@ -169,24 +169,24 @@ impl Relay {
                     }
                     self.last = Instant::now();
                     let (open, mut begun, mut done) = (&mut self.open, false, false);
-                    let passed = self.answered.feed(&answered[..end], |kind, _| {
+                    let taken = self.answered.feed(&answered[..end], &mut passed, |kind| {
                         begun = true;
                         if kind == b'Z' {
                             (*open, done) = (open.saturating_sub(1), true);
                         }
                     });
-                    let passed = passed.map_err(broken)?;
-                    if self.answered.rest() > LARGE_BYTES {
+                    let taken = taken.map_err(broken)?;
+                    if self.answered.held() > LARGE_BYTES {
                         self.wait_for_turn(&mut ticks).await?;
                     } else if let Some((_, followed)) = self.large.as_mut().filter(|_| begun) {
-                        *followed += passed;
+                        *followed += passed.len();
                         if done || *followed > BETWEEN_BYTES {
                             self.large = None;
                         }
                     }
-                    self.to_driver.write_all(&answered[..passed]).await?;
-                    answered.copy_within(passed..end, 0);
-                    held = end - passed;
+                    self.to_driver.write_all(&passed).await?;
+                    answered.copy_within(taken..end, 0);
+                    held = end - taken;
                 }
                 read = from_driver.read(&mut asked) => {
                     let end = read?;

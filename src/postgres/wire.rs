@@ -63,26 +63,53 @@ pub(super) struct Frames {
     header: Vec<u8>,
     /// Bytes of the current body that are still to come.
     rest: usize,
+    /// The current body is one of a COPY.
+    copies: bool,
 }
 
+/// The type of a message that carries bytes of a COPY.
+const COPY_DATA: u8 = b'd';
+
 impl Frames {
-    /// Looks at the next bytes and calls `seen` with the type of each message that begins in them, and with what of its body is there.
-    /// Gives how many bytes may be passed on: not those of a header that is not whole yet, since its length is not known.
-    pub fn feed(&mut self, mut bytes: &[u8], mut seen: impl FnMut(u8, &[u8])) -> Result<usize, String> {
+    /// Looks at the next bytes, calls `seen` with the type of each message that begins in them, and puts into `passed` what is to be
+    /// passed on. Gives how many bytes that was: not those of a header that is not whole yet, since its length is not known.
+    ///
+    /// What is there of the bytes of a COPY becomes one message. The server sends one a row, and the driver would handle each by itself,
+    /// and hold a long one whole.
+    pub fn feed(&mut self, mut bytes: &[u8], passed: &mut Vec<u8>, mut seen: impl FnMut(u8)) -> Result<usize, String> {
         let whole = bytes.len();
+        passed.clear();
+        // Where the message begins that takes the bytes of a COPY.
+        let mut joined = None;
         loop {
-            let skipped = self.rest.min(bytes.len());
-            (self.rest, bytes) = (self.rest - skipped, &bytes[skipped..]);
-            let Some((header, body)) = bytes.split_first_chunk::<HEADER_BYTES>() else { return Ok(whole - bytes.len()) };
+            let (body, next) = bytes.split_at(self.rest.min(bytes.len()));
+            if self.copies && !body.is_empty() && joined.is_none() {
+                joined = Some(passed.len());
+                passed.extend([COPY_DATA, 0, 0, 0, 0]);
+            }
+            passed.extend_from_slice(body);
+            (self.rest, bytes) = (self.rest - body.len(), next);
+            let header = bytes.first_chunk::<HEADER_BYTES>();
+            if header.is_none_or(|header| header[0] != COPY_DATA)
+                && let Some(begin) = joined.take()
+            {
+                let length = u32::try_from(passed.len() - begin - 1).expect("invariant: a buffer is short");
+                passed[begin + 1..begin + HEADER_BYTES].copy_from_slice(&length.to_be_bytes());
+            }
+            let Some(header) = header else { return Ok(whole - bytes.len()) };
             self.rest = body_bytes(*header)?;
-            seen(header[0], &body[..self.rest.min(body.len())]);
-            bytes = body;
+            self.copies = header[0] == COPY_DATA;
+            seen(header[0]);
+            if !self.copies {
+                passed.extend_from_slice(header);
+            }
+            bytes = &bytes[HEADER_BYTES..];
         }
     }
 
-    /// Bytes of the current body that are still to come.
-    pub fn rest(&self) -> usize {
-        self.rest
+    /// Bytes of the current message that are still to come and that the driver holds until the last has come.
+    pub fn held(&self) -> usize {
+        if self.copies { 0 } else { self.rest }
     }
 
     /// The same for what is ours and is passed on at once: a header that is cut is kept here until the rest of it comes.
@@ -106,28 +133,67 @@ impl Frames {
 mod tests {
     use super::*;
 
+    /// What is passed on of a stream that arrives in two parts, and which messages were seen.
+    fn passed_on(stream: &[u8], cut: usize) -> (Vec<u8>, String) {
+        let (mut frames, mut seen, mut held) = (Frames::default(), String::new(), Vec::new());
+        let (mut all, mut passed) = (Vec::new(), Vec::new());
+        for part in [&stream[..cut], &stream[cut..]] {
+            held.extend_from_slice(part);
+            let taken = frames.feed(&held, &mut passed, |kind| seen.push(char::from(kind))).unwrap();
+            held.drain(..taken);
+            all.extend_from_slice(&passed);
+        }
+        assert!(held.is_empty(), "cut at {cut}");
+        (all, seen)
+    }
+
     #[test]
-    fn messages_are_followed_however_they_are_cut() {
+    fn messages_are_followed_and_passed_on_however_they_are_cut() {
         let stream = [message(b'D', b"hello"), message(b'C', b""), message(b'Z', b"I")].concat();
         for cut in 1..stream.len() {
-            let (mut frames, mut seen, mut held) = (Frames::default(), String::new(), Vec::new());
-            for part in [&stream[..cut], &stream[cut..]] {
-                held.extend_from_slice(part);
-                let passed = frames.feed(&held, |kind, _| seen.push(char::from(kind))).unwrap();
-                held.drain(..passed);
-            }
-            assert_eq!((seen.as_str(), held.len()), ("DCZ", 0), "cut at {cut}");
+            assert_eq!(passed_on(&stream, cut), (stream.clone(), "DCZ".to_owned()), "cut at {cut}");
         }
+    }
+
+    #[test]
+    fn the_bytes_of_a_copy_are_joined_however_they_are_cut() {
+        let rows = [message(b'd', b"one"), message(b'd', b""), message(b'd', b"two, longer")].concat();
+        let notice = message(b'N', b"dd");
+        let stream = [message(b'H', b"\0"), rows, notice.clone(), message(b'd', b"three"), message(b'c', b"")].concat();
+        let joined =
+            [message(b'H', b"\0"), message(b'd', b"onetwo, longer"), notice, message(b'd', b"three"), message(b'c', b"")];
+        assert_eq!(passed_on(&stream, stream.len()).0, joined.concat());
+        for cut in 1..stream.len() {
+            let (all, seen) = passed_on(&stream, cut);
+            assert_eq!(seen, "HdddNdc", "cut at {cut}");
+            let bodies = bodies(&all);
+            assert!(bodies.len() <= 3, "a cut makes two messages of one at most: cut at {cut}");
+            assert_eq!(bodies.concat(), b"onetwo, longerthree", "cut at {cut}");
+        }
+    }
+
+    /// The bodies of the messages of a COPY.
+    fn bodies(mut stream: &[u8]) -> Vec<&[u8]> {
+        let mut bodies = Vec::new();
+        while let Some((header, rest)) = stream.split_first_chunk::<HEADER_BYTES>() {
+            let (body, next) = rest.split_at(body_bytes(*header).unwrap());
+            if header[0] == COPY_DATA {
+                bodies.push(body);
+            }
+            stream = next;
+        }
+        bodies
     }
 
     #[test]
     fn a_length_that_cannot_be_is_refused() {
         for length in [0u32, 1, 3, 0x7fff_ffff, 0x8000_0000, u32::MAX] {
             let header = [&b"D"[..], &length.to_be_bytes()].concat();
-            assert!(Frames::default().feed(&header, |_, _| {}).is_err(), "{length}");
+            assert!(Frames::default().feed(&header, &mut Vec::new(), |_| {}).is_err(), "{length}");
         }
-        assert!(Frames::default().feed(b"Z\0\x10\0\0", |_, _| {}).is_err(), "no such message is so long");
-        assert!(Frames::default().feed(b"HTTP/1.1 400", |_, _| {}).is_err());
+        let refuses = |bytes: &[u8]| Frames::default().feed(bytes, &mut Vec::new(), |_| {}).is_err();
+        assert!(refuses(b"Z\0\x10\0\0"), "no such message is so long");
+        assert!(refuses(b"HTTP/1.1 400"));
     }
 
     #[test]
