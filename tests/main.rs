@@ -38,3 +38,4 @@ mod terminal;
 mod tidy;
 mod unproven;
 mod watch;
+mod weights;

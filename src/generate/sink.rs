@@ -69,6 +69,7 @@ impl FolderSink {
             wide_leads: wide_leads(),
             has_steps: true,
             has_stored_stats: true,
+            weighing: None,
             notes: Vec::new(),
         };
         Ok(FolderSink { writer: SnapshotWriter::create(path, &snapshot)?, settings, strays: Vec::new() })

@@ -13,6 +13,7 @@ use super::columns::Type;
 use super::ids::{LeadHours, MinerUid, RunId};
 use super::rollups::{ForecastStat, LegacyScore, MinerStat, Rollup, SubnetStat};
 use super::time::Micros;
+use super::weighing::Weighing;
 
 /// How a column leaves PostgreSQL and which Arrow columns it becomes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -315,6 +316,8 @@ pub struct Snapshot {
     pub wide_leads: Vec<LeadHours>,
     pub has_steps: bool,
     pub has_stored_stats: bool,
+    /// `None` where the source is no database.
+    pub weighing: Option<Weighing>,
     /// What the operator should know of the source: optional parts that are absent, extra columns.
     pub notes: Vec<String>,
 }

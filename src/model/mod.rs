@@ -28,4 +28,5 @@ pub mod time;
 pub mod unproven;
 pub mod value;
 pub mod visible;
+pub mod weighing;
 pub mod writing;

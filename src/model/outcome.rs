@@ -11,6 +11,7 @@ use super::filter::ColumnFilter;
 use super::finding::{Code, Finding};
 use super::job::Narrowing;
 use super::time::Micros;
+use super::weighing::Weighed;
 
 /// Rows of one table by class (D2).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,6 +93,8 @@ pub struct Outcome {
     pub finding_rows: Vec<Finding>,
     /// All that drifted, is unproven, is missing or is extra, in order of table and key. Cells within tolerance are only counted.
     pub differences: Vec<Difference>,
+    /// What weights are set from, held against what was recomputed; `None` where the source is no database, or scores were not compared.
+    pub weighed: Option<Weighed>,
     /// What of it a baseline accepts; `None` where none was given.
     pub baseline: Option<Baselined>,
     /// Stages in order, with the time that passed in each.
@@ -117,6 +120,7 @@ impl Outcome {
             findings: BTreeMap::new(),
             finding_rows: Vec::new(),
             differences: Vec::new(),
+            weighed: None,
             baseline: None,
             elapsed: Vec::new(),
             notes: Vec::new(),

@@ -326,6 +326,10 @@ impl<'j> Pass<'j> {
         self.check_compared(&tables)?;
         differences.retain(|difference| difference.class != Class::Within);
         differences.sort_by(|a, b| (a.table, &a.key).cmp(&(b.table, &b.key)));
+        // Scores that are not compared tell nothing of weights.
+        let weighing =
+            self.snapshot.weighing.as_ref().filter(|_| !self.job.filter.is_narrow() && !self.job.narrowing.is_narrow());
+        let weighed = weighing.map(|weighing| weighing.held(&differences));
         let mut outcome = Outcome {
             command: self.command,
             source: self.source.display(),
@@ -339,6 +343,7 @@ impl<'j> Pass<'j> {
             finding_rows: first_of_each(sum.findings.kept()),
             findings: sum.findings.counts,
             differences,
+            weighed,
             baseline: None,
             elapsed: Vec::new(),
             notes: self.notes(),

@@ -187,6 +187,7 @@ fn snapshot(reader: &Reader, counters: &Counters) -> Result<Snapshot> {
         wide_leads: manifest.wide_leads.clone(),
         has_steps: manifest.has_steps,
         has_stored_stats: manifest.has_stored_stats,
+        weighing: None,
         notes: Vec::new(),
     })
 }

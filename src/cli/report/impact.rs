@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use crate::model::difference::{Class, Difference};
 use crate::model::rollups::{ForecastStat, Rollup};
 use crate::model::value::Value;
-
-/// The column that weights are set from.
-pub const WEIGHTED: &str = "overall_forecast_score";
+pub use crate::model::weighing::WEIGHTED;
+use crate::model::weighing::{Held, Weighed};
 
 /// A row whose score or rank is wrong.
 #[derive(Debug, Clone, PartialEq)]
@@ -60,4 +59,43 @@ pub fn changes(differences: &[Difference]) -> Vec<Change<'_>> {
     changes.retain(|change| change.score.is_some() || change.places() < i64::MAX);
     changes.sort_by(|a, b| b.by().total_cmp(&a.by()).then(b.places().cmp(&a.places())));
     changes
+}
+
+/// A cell that says so, or nothing.
+pub fn yes(is: Option<bool>) -> &'static str {
+    if is == Some(true) { "yes" } else { "" }
+}
+
+/// Miners named in the line about `score_table`.
+const OFF_MAX: usize = 3;
+
+/// What is told of `score_table`: always where its row is off, else where scores change, since a correction does not reach it.
+pub fn of_score_table(weighed: Option<&Weighed>, changes: bool) -> Option<String> {
+    match &weighed?.row {
+        Ok(held) if !held.off.is_empty() => Some(off(held)),
+        Ok(held) if changes => {
+            Some(format!("score_table: weights are read from {}, which agrees with run {}", held.task_id, held.run))
+        }
+        Err(why) if changes => Some(format!("score_table was not looked at: {why}")),
+        _ => None,
+    }
+}
+
+fn off(held: &Held) -> String {
+    let number = |score: Option<f64>| score.map_or_else(|| "none".to_owned(), |score| score.to_string());
+    let named = held
+        .off
+        .iter()
+        .take(OFF_MAX)
+        .map(|off| format!("miner {}: {}, right {}", off.miner, number(off.score), number(off.right)));
+    let named: Vec<String> = named.chain((held.off.len() > OFF_MAX).then(|| "…".to_owned())).collect();
+    format!(
+        "score_table: weights are read from {}, where {} of {} are not the overall scores of run {} ({}). A correction does not reach it: \
+         the validator has to make that row anew",
+        held.task_id,
+        held.off.len(),
+        super::counted(held.miners, "score"),
+        held.run,
+        named.join("; ")
+    )
 }

@@ -13,6 +13,7 @@ use crate::model::finding::Finding;
 use crate::model::outcome::{ColumnTally, FINDINGS_KEPT, Outcome, TableTally};
 use crate::model::time::Micros;
 use crate::model::value::Value;
+use crate::model::weighing::{Off, Weighed};
 
 use super::impact::{self, changes};
 use super::patterns::{Pattern, Patterns};
@@ -47,6 +48,8 @@ pub struct Report<'a> {
     causes: BTreeMap<&'a str, u64>,
     /// Rows of runs whose score or rank changes, the greatest change first.
     impact: Listed<Change<'a>>,
+    /// What weights are read from; null where the source is no database, or not all was compared.
+    score_table: Option<ScoreTable<'a>>,
     /// Of each column the worst difference that follows from no other.
     worst: Vec<Worst<'a>>,
     findings: BTreeMap<&'a str, u64>,
@@ -104,6 +107,8 @@ struct Change<'a> {
     overall_forecast_score: Option<FromTo>,
     /// Null where it does not change.
     miner_rank: Option<FromTo>,
+    /// Whether it is the newest row of its miner and hotkey by `updated_at`; null where that is not known.
+    newest: Option<bool>,
 }
 
 #[derive(Serialize)]
@@ -265,6 +270,42 @@ struct Key<'a> {
     run_id: Option<i32>,
 }
 
+/// The newest weather row of the validator's `score_table`, held against the overall scores of its run.
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct ScoreTable<'a> {
+    task_id: Option<&'a str>,
+    run_id: Option<i32>,
+    /// Null where it was not looked at.
+    agrees: Option<bool>,
+    /// Miners whose score there is not the right one.
+    off: Listed<OffLine>,
+    /// Why it was not looked at.
+    note: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+struct OffLine {
+    miner_uid: i32,
+    score: Option<f64>,
+    recomputed: Option<f64>,
+}
+
+impl<'a> From<&'a Weighed> for ScoreTable<'a> {
+    fn from(weighed: &'a Weighed) -> Self {
+        let held = weighed.row.as_ref().ok();
+        let line = |off: &Off| OffLine { miner_uid: off.miner, score: off.score, recomputed: off.right };
+        ScoreTable {
+            task_id: held.map(|held| held.task_id.as_str()),
+            run_id: held.map(|held| held.run),
+            agrees: held.map(|held| held.off.is_empty()),
+            off: Listed::of(held.iter().flat_map(|held| &held.off).map(line).collect()),
+            note: weighed.row.as_ref().err().map(String::as_str),
+        }
+    }
+}
+
 /// The object, ending in a line feed.
 pub fn render(outcome: &Outcome, found: &Patterns<'_>, told: ReportContext<'_>) -> serde_json::Result<String> {
     let ReportContext { settings, corrected, refused } = told;
@@ -284,7 +325,8 @@ pub fn render(outcome: &Outcome, found: &Patterns<'_>, told: ReportContext<'_>) 
         tables: outcome.tables.iter().map(|(name, tally)| (*name, tally.into())).collect(),
         groups: groups(&outcome.differences),
         causes: causes(&outcome.differences),
-        impact: Listed::of(changes(&outcome.differences).into_iter().map(Change::from).collect()),
+        impact: Listed::of(changes(&outcome.differences).into_iter().map(|change| Change::of(change, outcome)).collect()),
+        score_table: outcome.weighed.as_ref().map(ScoreTable::from),
         worst: worst_first(&outcome.differences).into_iter().map(Worst::from).collect(),
         finding_rows: Listed {
             count: outcome.findings.values().sum(),
@@ -338,8 +380,8 @@ impl<T> Listed<T> {
     }
 }
 
-impl<'a> From<impact::Change<'a>> for Change<'a> {
-    fn from(change: impact::Change<'a>) -> Self {
+impl<'a> Change<'a> {
+    fn of(change: impact::Change<'a>, outcome: &Outcome) -> Self {
         let pair = |pair: Option<(&Value<'static>, &Value<'static>)>| {
             pair.map(|(stored, recomputed)| FromTo { stored: stored.to_json(), recomputed: recomputed.to_json() })
         };
@@ -349,6 +391,7 @@ impl<'a> From<impact::Change<'a>> for Change<'a> {
             miner_uid: change.miner,
             overall_forecast_score: pair(change.score),
             miner_rank: pair(change.rank),
+            newest: outcome.weighed.as_ref().and_then(|weighed| weighed.is_newest(change.miner, change.forecast_run_id)),
         }
     }
 }

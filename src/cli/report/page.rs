@@ -15,7 +15,7 @@ use crate::model::rollups::{ForecastStat, Rollup};
 use crate::model::value::Value;
 
 use super::headline::{Standing, headline};
-use super::impact::{WEIGHTED, changes};
+use super::impact::{WEIGHTED, changes, of_score_table, yes};
 use super::patterns::{Pattern, Patterns};
 use super::terminal::worst_first;
 use super::text::{elapsed, grouped, magnitude, off_by, value};
@@ -59,10 +59,11 @@ pub fn render(report: &Report<'_>) -> String {
                 main {
                     @if !found.drift.is_empty() {
                         (reasons(&outcome.differences))
-                        (impact(&outcome.differences))
+                        (impact(outcome))
                         (worst(&outcome.differences))
                         (heat(&outcome.differences))
                     }
+                    @if let Some(told) = of_score_table(outcome.weighed.as_ref(), true) { p { (told) "." } }
                     (tables(report))
                     (patterns("Differences by pattern", &found.drift))
                     (patterns("As the validator stores it by habit", &found.habits))
@@ -120,22 +121,25 @@ fn reasons(differences: &[Difference]) -> Markup {
     section("What differs and why", &["group", "root or consequence", "cells", "why, and in which columns"], rows.collect())
 }
 
-fn impact(differences: &[Difference]) -> Markup {
+fn impact(outcome: &Outcome) -> Markup {
     let pair = |pair: Option<(&Value<'static>, &Value<'static>)>| {
         pair.map_or(String::new(), |(stored, right)| format!("{} → {}", value(stored), value(right)))
     };
-    let rows: Vec<_> = changes(differences)
+    let weighed = outcome.weighed.as_ref();
+    let rows: Vec<_> = changes(&outcome.differences)
         .into_iter()
         .map(|change| {
             let run = change.run.map_or_else(|| change.forecast_run_id.to_owned(), |run| run.to_string());
             let by = if change.by() > 0.0 && change.by().is_finite() { magnitude(change.by()) } else { String::new() };
-            vec![run, change.miner.to_string(), pair(change.score), by, pair(change.rank)]
+            let newest = weighed.and_then(|weighed| weighed.is_newest(change.miner, change.forecast_run_id));
+            vec![run, change.miner.to_string(), pair(change.score), by, pair(change.rank), yes(newest).to_owned()]
         })
         .collect();
     if rows.is_empty() {
         return html! { section { h2 { "Miners whose score or rank changes" } p { "None: no " code { (WEIGHTED) } " and no rank of a score is wrong." } } };
     }
-    section("Miners whose score or rank changes", &["run", "miner", WEIGHTED, "changes by", "miner_rank"], rows)
+    let heads = ["run", "miner", WEIGHTED, "changes by", "miner_rank", "newest row"];
+    section("Miners whose score or rank changes", &heads, rows)
 }
 
 fn worst(differences: &[Difference]) -> Markup {

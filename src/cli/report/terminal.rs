@@ -17,7 +17,7 @@ use crate::model::value::Value;
 use crate::cli::output::Look;
 
 use super::headline::Standing;
-use super::impact::{WEIGHTED, changes};
+use super::impact::{WEIGHTED, changes, of_score_table, yes};
 use super::patterns::{Pattern, Patterns};
 use super::table::Grid;
 use super::text::{counted, elapsed, grouped, magnitude, off_by, value};
@@ -57,7 +57,7 @@ pub fn render(outcome: &Outcome, found: &Patterns<'_>, doing: &str, look: Look) 
         sections.push(reasons(&outcome.differences, look));
     }
     sections.push(outcome.tables.iter().map(|(name, tally)| table(name, tally, look)).collect());
-    sections.extend(impact(&outcome.differences, look));
+    sections.extend(impact(outcome, look));
     if !found.drift.is_empty() {
         sections.push(worst(&outcome.differences, look));
         sections.push(patterns("By pattern", &found.drift, look));
@@ -125,9 +125,11 @@ fn table(name: &str, tally: &TableTally, look: Look) -> String {
 }
 
 /// Whose score or rank changes, the greatest change first.
-fn impact(differences: &[Difference], look: Look) -> Option<String> {
-    let changes = changes(differences);
-    let heads = ["run", "miner", WEIGHTED, "changes by", "miner_rank"];
+fn impact(outcome: &Outcome, look: Look) -> Option<String> {
+    let changes = changes(&outcome.differences);
+    let newest = outcome.weighed.as_ref().filter(|weighed| weighed.newest.is_ok());
+    let mut heads = vec!["run", "miner", WEIGHTED, "changes by", "miner_rank"];
+    heads.extend(newest.map(|_| "newest row"));
     let mut grid = Grid::new(&heads, look).right([0, 1, 3]).least([3]);
     let pair = |pair: Option<(&Value<'static>, &Value<'static>)>| {
         pair.map_or(String::new(), |(stored, right)| format!("{} → {}", value(stored), value(right)))
@@ -135,12 +137,16 @@ fn impact(differences: &[Difference], look: Look) -> Option<String> {
     for change in changes.iter().take(IMPACT_MAX) {
         let run = change.run.map_or_else(|| change.forecast_run_id.to_owned(), |run| run.to_string());
         let by = if change.by() > 0.0 && change.by().is_finite() { magnitude(change.by()) } else { String::new() };
-        grid.row([run, change.miner.to_string(), pair(change.score), by, pair(change.rank)]);
+        let mut row = vec![run, change.miner.to_string(), pair(change.score), by, pair(change.rank)];
+        row.extend(newest.map(|newest| yes(newest.is_newest(change.miner, change.forecast_run_id)).to_owned()));
+        grid.row(row);
     }
     let rest = changes.len().saturating_sub(IMPACT_MAX) as u64;
     let rest = if rest > 0 { format!(" and {} more: see --format json\n", grouped(rest)) } else { String::new() };
     let title = look.paint(BOLD, "Miners whose score or rank changes");
-    (!changes.is_empty()).then(|| format!("{title}\n{grid}{rest}"))
+    let table = if changes.is_empty() { String::new() } else { format!("{title}\n{grid}{rest}") };
+    let weights = of_score_table(outcome.weighed.as_ref(), !changes.is_empty()).map(|told| format!("{told}.\n"));
+    Some(table + &weights.unwrap_or_default()).filter(|text| !text.is_empty())
 }
 
 /// Patterns by table, so that names stand in full where the window is narrow.

@@ -68,6 +68,7 @@ fn clean() -> Outcome {
         findings: BTreeMap::new(),
         finding_rows: Vec::new(),
         differences: Vec::new(),
+        weighed: None,
         baseline: None,
         elapsed: vec![("runs", Duration::from_millis(1234)), ("total", Duration::from_millis(1300))],
         notes: Vec::new(),
@@ -353,6 +354,7 @@ fn the_json_report_of_a_drifted_source() {
         "complete": true,
         "rows": []
       },
+      "score_table": null,
       "worst": [
         {
           "table": "weather_forecast_stats",

@@ -294,6 +294,7 @@ fn read_small(dir: &Path, manifest: &Manifest, files: &HashMap<&str, IpcFile>, w
         wide_leads,
         has_steps: manifest.has_steps,
         has_stored_stats: manifest.has_stored_stats,
+        weighing: None,
         notes: manifest.notes.clone(),
     })
 }

@@ -81,6 +81,7 @@ fn snapshot() -> Snapshot {
         wide_leads: LEADS.to_vec(),
         has_steps: true,
         has_stored_stats: true,
+        weighing: None,
         notes: vec!["a note".to_owned()],
     }
 }

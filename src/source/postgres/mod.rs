@@ -13,6 +13,7 @@ mod pool;
 mod search;
 mod spool;
 mod tracking;
+mod weighing;
 
 use std::collections::HashMap;
 use std::panic::resume_unwind;
@@ -239,7 +240,10 @@ async fn look(exporter: &mut PgConnection, options: &Options, counters: &Counter
     let exported = export(exporter, options).await?;
     let contract = contract::check(&catalogue::read(exporter).await?)?;
     check_runs(exporter, &contract).await?;
-    let snapshot = read_small(exporter, &contract, &exported, counters).await?;
+    let mut snapshot = read_small(exporter, &contract, &exported, counters).await?;
+    if contract.stats.is_some() {
+        snapshot.weighing = Some(weighing::read(exporter).await?);
+    }
     let stored_miners = read_stored_miners(exporter, &contract).await?;
     let position = match before {
         Some(before) => Some(changes::position(exporter, before, &contract, &exported).await?),
@@ -363,6 +367,7 @@ async fn read_small(
         wide_leads: contract.wide_leads.clone(),
         has_steps: contract.steps.is_some(),
         has_stored_stats: contract.stats.is_some(),
+        weighing: None,
         notes: contract.notes.iter().cloned().chain(spooled(contract)).collect(),
     };
     small::sort_stored(&mut snapshot);
