@@ -15,7 +15,7 @@ use super::kind::ValueKind;
 use super::lead::LeadParts;
 use super::roster::{Response, Roster};
 use super::stage;
-use super::steps::{Step, Steps};
+use super::steps::{Step, StepColumns, Steps};
 use super::{Rules, Scratch, UnitFold};
 use evidence::{Component, Score, components, scores, step_row};
 pub use whole::{RunRow, explain_miner, explain_subnet_for_life, explain_subnet_of_run, rested_on_beyond};
@@ -59,8 +59,9 @@ pub fn explain(
     let of_run = |stat: &&ForecastStat| stat.run_id == Some(evidence.run.id.0);
     let run: Vec<&ForecastStat> = fold.stats.iter().map(|placed| &placed.stat).filter(of_run).collect();
     let stat = *run.iter().find(|stat| stat.miner_uid == Some(miner.0))?;
-    let steps = Steps::new(evidence, rules, &mut Vec::new(), scratch);
-    let roster = Roster::new(evidence, steps.all().iter().map(|step| step.miner));
+    let columns = StepColumns::new(evidence);
+    let steps = Steps::new(&columns, evidence.run.id, rules, &mut Vec::new(), scratch);
+    let roster = Roster::new(evidence, steps.all().iter().map(Step::miner));
     let response = roster.index(miner.0).and_then(|index| roster.responses[index]);
     let row = Row {
         rules,
@@ -193,7 +194,7 @@ impl Row<'_, '_> {
                 by("R9", "max_retries of the latest step less its retry_count, at least 0").from(self.latest())
             }
             "next_scheduled_retry" => {
-                let waiting = self.steps.iter().filter(|step| step.status == "retry_scheduled");
+                let waiting = self.steps.iter().filter(|step| step.status() == "retry_scheduled");
                 by("R9", "the earliest next_retry_time of the steps in retry_scheduled").from(waiting.map(step_row))
             }
             "last_error_message" | "forecast_error_msg" => {

@@ -10,7 +10,7 @@ use crate::model::time::Micros;
 use crate::model::unproven::{Gone, Remains, RunMiner};
 
 use super::kind::{self, Kind};
-use super::steps::Steps;
+use super::steps::{StepColumns, Steps};
 use super::views::{Columns, time_at};
 use super::{Rules, Scratch};
 
@@ -63,9 +63,10 @@ fn components(evidence: &RunEvidence, remains: &mut BTreeMap<RunMiner, Remains>)
 }
 
 fn steps(evidence: &RunEvidence, rules: &Rules, remains: &mut BTreeMap<RunMiner, Remains>) {
-    let steps = Steps::new(evidence, rules, &mut Vec::new(), &mut Scratch::default());
-    for step in steps.all().iter().filter(|step| matches!(step.status, "succeeded" | "failed")) {
-        if let (Some(remains), Some(time)) = (remains.get_mut(&(evidence.run.id.0, step.miner)), step.time()) {
+    let columns = StepColumns::new(evidence);
+    let steps = Steps::new(&columns, evidence.run.id, rules, &mut Vec::new(), &mut Scratch::default());
+    for step in steps.all().iter().filter(|step| matches!(step.status(), "succeeded" | "failed")) {
+        if let (Some(remains), Some(time)) = (remains.get_mut(&(evidence.run.id.0, step.miner())), step.time()) {
             let oldest = remains.oldest_finished_step.into_iter().chain([time]).min();
             remains.oldest_finished_step = oldest;
         }

@@ -21,7 +21,7 @@ use super::miner::MinerRun;
 use super::rank::ranks;
 use super::roster::{Response, Roster};
 use super::stage::{self, Inference};
-use super::steps::{Step, Steps};
+use super::steps::{Step, StepColumns, Steps};
 use super::subnet::subnet_of_run;
 use super::{Rules, Scratch};
 
@@ -92,14 +92,15 @@ struct RunRow {
 
 fn fold_run(evidence: &RunEvidence, rules: &Rules, unit: &mut UnitFold, scratch: &mut Scratch) -> Vec<RunRow> {
     let run = evidence.run.id;
-    let steps = Steps::new(evidence, rules, &mut unit.findings, scratch);
-    let roster = Roster::new(evidence, steps.all().iter().map(|step| step.miner));
+    let columns = StepColumns::new(evidence);
+    let steps = Steps::new(&columns, run, rules, &mut unit.findings, scratch);
+    let roster = Roster::new(evidence, steps.all().iter().map(Step::miner));
     steps.check(run, &roster, rules, &mut unit.findings);
     unit.fresh_until = unit.fresh_until.into_iter().chain(steps.fresh_until(rules)).min();
     let mut scores = scores(evidence, &roster, rules, &mut unit.findings, scratch);
     legacy::fill(&mut scores, evidence, &roster, rules);
     let averages = averages(evidence, &roster, &mut unit.findings, scratch);
-    let has_era5_steps = steps.all().iter().any(|step| step.name == "era5");
+    let has_era5_steps = steps.all().iter().any(|step| step.name() == "era5");
     unit.lead_scores.reserve(roster.len() * rules.leads().len());
     let mut rows = Vec::with_capacity(roster.len());
     for (index, (scores, averages)) in scores.iter().zip(averages).enumerate() {
@@ -110,7 +111,6 @@ fn fold_run(evidence: &RunEvidence, rules: &Rules, unit: &mut UnitFold, scratch:
         miner.check(has_era5_steps, &mut unit.findings);
         rows.push(miner.row());
     }
-    steps.leave(scratch);
     let combined: Vec<_> = rows.iter().map(|row| row.stat.era5_combined_score).collect();
     for (row, rank) in rows.iter_mut().zip(ranks(&combined, rules.scoring.rank_method)) {
         row.stat.miner_rank = rank;
@@ -237,7 +237,7 @@ impl Miner<'_, '_> {
     fn hotkey(&self) -> &str {
         match self.response {
             Some(response) => response.hotkey,
-            None => self.steps.iter().max_by_key(|step| step.id).map_or("", |step| step.hotkey),
+            None => self.steps.iter().max_by_key(|step| step.id()).map_or("", Step::hotkey),
         }
     }
 
@@ -275,7 +275,7 @@ impl Miner<'_, '_> {
     /// Section 8: `score_without_step`, `step_without_score`, `negative_duration`.
     fn check(&self, has_era5_steps: bool, findings: &mut Vec<Finding>) {
         let run = self.evidence.run.id;
-        let scorings = self.steps.iter().filter(|step| step.is("era5", "score") && step.status == "succeeded");
+        let scorings = self.steps.iter().filter(|step| step.is("era5", "score") && step.status() == "succeeded");
         let scorings: Vec<&Step<'_>> = scorings.collect();
         let is_scored = |lead: i32| self.scored().any(|(scored, _)| scored.0 == lead);
         let measured = self
@@ -285,7 +285,7 @@ impl Miner<'_, '_> {
             .zip(&self.scores.leads)
             .filter(|(_, lead)| lead.as_ref().is_some_and(|lead| lead.score.is_some() && !legacy::is_legacy(lead)));
         for (&lead, _) in measured.filter(|_| has_era5_steps) {
-            if !scorings.iter().any(|step| step.lead == Some(lead.0)) {
+            if !scorings.iter().any(|step| step.lead() == Some(lead.0)) {
                 findings.push(Finding {
                     code: Code::ScoreWithoutStep,
                     run: Some(run),
@@ -298,7 +298,7 @@ impl Miner<'_, '_> {
             }
         }
         for step in scorings {
-            if step.lead.is_some_and(|lead| lead > 0 && !is_scored(lead)) {
+            if step.lead().is_some_and(|lead| lead > 0 && !is_scored(lead)) {
                 findings.push(step.finding(run, Code::StepWithoutScore, ""));
             }
         }

@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use super::steps::{Placed, Step};
+use super::steps::Placed;
 
 /// Buffers of a fold. They are passed on because the system clears every fresh page, which costs more than what a fold does
 /// with it. What is left in them never shows in a result.
@@ -10,9 +10,8 @@ use super::steps::{Placed, Step};
 pub struct Scratch {
     /// I3: the winning rows.
     pub(super) slots: Vec<u32>,
-    /// I7: the rows of steps in order, and the merged steps.
+    /// I7: the rows of steps in order.
     pub(super) step_order: Vec<Placed>,
-    pub(super) steps: Vec<Step<'static>>,
 }
 
 /// The buffers of all threads that fold for one job, each used by one thread at a time.

@@ -27,7 +27,7 @@ pub fn current_stage(status: &str, latest: Option<&Step<'_>>) -> String {
         return "complete".to_owned();
     }
     let Some(step) = latest else { return status.to_owned() };
-    match (step.name, step.lead) {
+    match (step.name(), step.lead()) {
         ("era5", Some(lead)) if lead > 0 => format!("era5_scoring_{lead}h"),
         ("era5", _) => "era5_scoring".to_owned(),
         ("day1", _) => "day1_scoring".to_owned(),
@@ -43,7 +43,7 @@ pub fn current_status<'a>(status: &str, latest: Option<&Step<'a>>) -> Option<&'a
     if status == COMPLETED {
         return Some(COMPLETED);
     }
-    Some(match latest?.status {
+    Some(match latest?.status() {
         "pending" => "initialized",
         "in_progress" => "in_progress",
         "succeeded" => "completed",
@@ -55,12 +55,12 @@ pub fn current_status<'a>(status: &str, latest: Option<&Step<'a>>) -> Option<&'a
 
 /// R9: `retries_remaining`
 pub fn retries_remaining(latest: Option<&Step<'_>>, max_retries: &MaxRetries) -> i32 {
-    latest.map_or(max_retries.default, |step| max_retries.of(step.name).saturating_sub(step.retry_count).max(0))
+    latest.map_or(max_retries.default, |step| max_retries.of(step.name()).saturating_sub(step.retry_count).max(0))
 }
 
 /// R9: `next_scheduled_retry`
 pub fn next_scheduled_retry(steps: &[Step<'_>]) -> Option<Micros> {
-    steps.iter().filter(|step| step.status == "retry_scheduled").filter_map(|step| step.next_retry).min()
+    steps.iter().filter(|step| step.status() == "retry_scheduled").filter_map(Step::next_retry).min()
 }
 
 /// R10: the error of the row.
@@ -69,14 +69,14 @@ pub fn error<'a>(status: &str, steps: &[Step<'a>], response: Option<&Response<'a
         return None;
     }
     match latest_error(steps) {
-        Some(step) => step.error,
+        Some(step) => step.error(),
         None => response.and_then(|response| response.error),
     }
 }
 
 /// R10: the latest failed or `retry_scheduled` step that has an error.
 pub fn latest_error<'s, 'a>(steps: &'s [Step<'a>]) -> Option<&'s Step<'a>> {
-    latest(steps.iter().filter(|step| step.error.is_some() && (step.failed() || step.status == "retry_scheduled")))
+    latest(steps.iter().filter(|step| step.error().is_some() && (step.failed() || step.status() == "retry_scheduled")))
 }
 
 /// R11: whether the miner's host could be read.
@@ -102,8 +102,8 @@ impl Hosting {
 /// R11: `hosting_status` and `hosting_latency_ms`.
 pub fn hosting(steps: &[Step<'_>], response: Option<&Response<'_>>) -> (Option<Hosting>, Option<i32>) {
     match latest_probe(steps) {
-        Some(step) if step.status == "succeeded" => (Some(Hosting::Accessible), step.latency_ms),
-        Some(step) => (Some(failed_hosting(step.error)), None),
+        Some(step) if step.status() == "succeeded" => (Some(Hosting::Accessible), step.latency_ms()),
+        Some(step) => (Some(failed_hosting(step.error())), None),
         None => {
             let passed = response.and_then(|response| response.verification_passed);
             (passed.map(|passed| if passed { Hosting::Accessible } else { Hosting::Inaccessible }), None)
@@ -114,7 +114,7 @@ pub fn hosting(steps: &[Step<'_>], response: Option<&Response<'_>>) -> (Option<H
 /// R11: the latest step that tells whether the store could be read.
 pub fn latest_probe<'s, 'a>(steps: &'s [Step<'a>]) -> Option<&'s Step<'a>> {
     let probes = steps.iter().filter(|step| step.is("fetch", "kerchunk") || step.is("verify", "open_store"));
-    latest(probes.filter(|step| matches!(step.status, "succeeded" | "failed")))
+    latest(probes.filter(|step| matches!(step.status(), "succeeded" | "failed")))
 }
 
 /// R11: by the class of the error (E3).

@@ -19,63 +19,112 @@ use super::{Rules, Scratch};
 
 const DAY: i64 = 24 * 3600 * 1_000_000;
 
-/// A step of a miner, merged with its duplicates.
-#[derive(Debug, Clone, Copy)]
+/// A step of a miner, merged with its duplicates. A run can have millions, so a step is little more than the number of its row.
+#[derive(Clone, Copy)]
 pub struct Step<'a> {
-    pub id: i64,
-    pub miner: i32,
-    pub hotkey: &'a str,
-    pub name: &'a str,
-    pub substep: Option<&'a str>,
-    pub lead: Option<i32>,
-    pub status: &'a str,
-    /// The earliest of all rows that were merged.
-    pub started: Option<Micros>,
-    pub completed: Option<Micros>,
+    columns: &'a StepColumns<'a>,
+    /// The latest of the rows that were merged.
+    row: u32,
+    /// The one of all that were merged which started first; any, where none has a start.
+    first: u32,
     /// The greatest of all rows that were merged.
     pub retry_count: i32,
-    pub next_retry: Option<Micros>,
-    pub latency_ms: Option<i32>,
-    pub error: Option<ErrorText<'a>>,
-    pub superseded: bool,
-    key: Key,
+    superseded: bool,
 }
 
 /// Miner, name, substep and lead in codes: equal for duplicates.
 type Key = (i32, i32, i32, i64);
 
 impl<'a> Step<'a> {
+    fn of(columns: &'a StepColumns<'a>, row: u32) -> Self {
+        let retry_count = int_at(columns.retry_count, row as usize).unwrap_or(0);
+        Step { columns, row, first: row, retry_count, superseded: false }
+    }
+
+    fn at(&self) -> usize {
+        self.row as usize
+    }
+
+    pub fn id(&self) -> i64 {
+        self.columns.id[self.at()]
+    }
+
+    pub fn miner(&self) -> i32 {
+        self.columns.miner[self.at()]
+    }
+
+    pub fn hotkey(&self) -> &'a str {
+        self.columns.hotkey.get(self.at()).unwrap_or_default()
+    }
+
+    pub fn name(&self) -> &'a str {
+        self.columns.name.get(self.at()).unwrap_or_default()
+    }
+
+    pub fn substep(&self) -> Option<&'a str> {
+        self.columns.substep.get(self.at())
+    }
+
+    pub fn lead(&self) -> Option<i32> {
+        int_at(self.columns.lead, self.at())
+    }
+
+    pub fn status(&self) -> &'a str {
+        self.columns.status.get(self.at()).unwrap_or_default()
+    }
+
+    /// The earliest of all rows that were merged.
+    pub fn started(&self) -> Option<Micros> {
+        time_at(self.columns.started, self.first as usize)
+    }
+
+    pub fn completed(&self) -> Option<Micros> {
+        time_at(self.columns.completed, self.at())
+    }
+
+    pub fn next_retry(&self) -> Option<Micros> {
+        time_at(self.columns.next_retry, self.at())
+    }
+
+    pub fn latency_ms(&self) -> Option<i32> {
+        int_at(self.columns.latency_ms, self.at())
+    }
+
+    pub fn error(&self) -> Option<ErrorText<'a>> {
+        self.columns.error.get(self.at())
+    }
+
     /// I7: `coalesce(completed_at, started_at)`.
     pub fn time(&self) -> Option<Micros> {
-        self.completed.or(self.started)
+        self.completed().or(self.started())
     }
 
     /// The order of "latest": time (NULL lowest), then id.
     pub fn order(&self) -> (Option<Micros>, i64) {
-        (self.time(), self.id)
+        (self.time(), self.id())
     }
 
     /// I7: failed and not superseded.
     pub fn failed(&self) -> bool {
-        self.status == "failed" && !self.superseded
+        !self.superseded && self.status() == "failed"
     }
 
     fn in_progress_since(&self) -> Option<Micros> {
-        self.started.filter(|_| self.status == "in_progress")
+        self.started().filter(|_| self.status() == "in_progress")
     }
 
     pub fn is(&self, name: &str, substep: &str) -> bool {
-        self.name == name && self.substep == Some(substep)
+        self.name() == name && self.substep() == Some(substep)
     }
 
     pub fn finding(&self, run: RunId, code: Code, detail: &str) -> Finding {
         Finding {
             code,
             run: Some(run),
-            miner: Some(MinerUid(self.miner)),
-            lead: self.lead.map(LeadHours),
+            miner: Some(MinerUid(self.miner())),
+            lead: self.lead().map(LeadHours),
             table: STEPS.name,
-            row_id: Some(self.id),
+            row_id: Some(self.id()),
             detail: sanitize(detail),
         }
     }
@@ -87,27 +136,24 @@ pub struct Steps<'a>(Vec<Step<'a>>);
 /// A row's [`Key`] as one number of the same order, and the row.
 pub type Placed = (u128, u32);
 
-/// The same memory, for steps of other evidence.
-fn emptied<'b>(mut steps: Vec<Step<'_>>) -> Vec<Step<'b>> {
-    steps.clear();
-    steps.into_iter().map(|_| unreachable!("invariant: a cleared vector is empty")).collect()
-}
+/// A longer list is not left to the next run.
+const LEFT_MAX: usize = 1 << 18;
 
 impl<'a> Steps<'a> {
     /// I7: the steps of miners, merged, superseded ones marked; what is set aside becomes a finding.
-    pub fn new(evidence: &'a RunEvidence, rules: &Rules, findings: &mut Vec<Finding>, scratch: &mut Scratch) -> Self {
-        let rows = StepColumns::new(evidence);
-        rows.in_order(rules, &mut scratch.step_order);
-        let memory = emptied(std::mem::take(&mut scratch.steps));
-        let order = scratch.step_order.iter().map(|(_, row)| *row as usize);
-        let mut steps = merge(&rows, order, evidence.run.id, findings, memory);
+    pub fn new(
+        columns: &'a StepColumns<'a>,
+        run: RunId,
+        rules: &Rules,
+        findings: &mut Vec<Finding>,
+        scratch: &mut Scratch,
+    ) -> Self {
+        let mut order = std::mem::take(&mut scratch.step_order);
+        columns.in_order(rules, &mut order);
+        let mut steps = merge(columns, &order, run, findings);
+        scratch.step_order = if order.len() > LEFT_MAX { Vec::new() } else { order };
         mark_superseded(&mut steps);
         Steps(steps)
-    }
-
-    /// Leaves the memory to the next run.
-    pub fn leave(self, scratch: &mut Scratch) {
-        scratch.steps = emptied(self.0);
     }
 
     pub fn all(&self) -> &[Step<'a>] {
@@ -115,8 +161,8 @@ impl<'a> Steps<'a> {
     }
 
     pub fn of(&self, miner: i32) -> &[Step<'a>] {
-        let start = self.0.partition_point(|step| step.miner < miner);
-        let end = self.0.partition_point(|step| step.miner <= miner);
+        let start = self.0.partition_point(|step| step.miner() < miner);
+        let end = self.0.partition_point(|step| step.miner() <= miner);
         &self.0[start..end]
     }
 
@@ -131,10 +177,10 @@ impl<'a> Steps<'a> {
         let stale_before = stale_before(rules);
         for step in &self.0 {
             if step.in_progress_since().is_some_and(|started| started < stale_before) {
-                findings.push(step.finding(run, Code::StaleInProgress, step.name));
+                findings.push(step.finding(run, Code::StaleInProgress, step.name()));
             }
-            let response = roster.index(step.miner).and_then(|index| roster.responses[index]);
-            if response.is_some_and(|response| response.hotkey != step.hotkey) {
+            let response = roster.index(step.miner()).and_then(|index| roster.responses[index]);
+            if response.is_some_and(|response| response.hotkey != step.hotkey()) {
                 findings.push(step.finding(run, Code::HotkeyChanged, ""));
             }
         }
@@ -147,7 +193,7 @@ fn stale_before(rules: &Rules) -> Micros {
 }
 
 /// The columns of a run's step rows.
-struct StepColumns<'a> {
+pub struct StepColumns<'a> {
     id: &'a [i64],
     miner: &'a [i32],
     hotkey: Codes<'a>,
@@ -164,7 +210,7 @@ struct StepColumns<'a> {
 }
 
 impl<'a> StepColumns<'a> {
-    fn new(evidence: &'a RunEvidence) -> Self {
+    pub fn new(evidence: &'a RunEvidence) -> Self {
         let columns = Columns(&evidence.steps);
         StepColumns {
             id: columns.id("id").values(),
@@ -206,26 +252,6 @@ impl<'a> StepColumns<'a> {
     fn order(&self, row: usize) -> (Option<Micros>, i64) {
         (time_at(self.completed, row).or(time_at(self.started, row)), self.id[row])
     }
-
-    fn step(&self, row: usize) -> Step<'a> {
-        Step {
-            id: self.id[row],
-            miner: self.miner[row],
-            hotkey: self.hotkey.get(row).unwrap_or_default(),
-            name: self.name.get(row).unwrap_or_default(),
-            substep: self.substep.get(row),
-            lead: int_at(self.lead, row),
-            status: self.status.get(row).unwrap_or_default(),
-            started: time_at(self.started, row),
-            completed: time_at(self.completed, row),
-            retry_count: int_at(self.retry_count, row).unwrap_or(0),
-            next_retry: time_at(self.next_retry, row),
-            latency_ms: int_at(self.latency_ms, row),
-            error: self.error.get(row),
-            superseded: false,
-            key: self.key(row),
-        }
-    }
 }
 
 /// 32 bits for the miner, twice 31 for the codes, 33 for the lead; each counted from its least value.
@@ -235,37 +261,37 @@ fn packed((miner, name, substep, lead): Key) -> u128 {
     (miner as u128) << 95 | ((name - NO_CODE) as u128) << 64 | ((substep - NO_CODE) as u128) << 33 | lead as u128
 }
 
-/// I7: one step for each key: the latest, with the earliest start and the greatest retry count of all. `merged` is empty.
-fn merge<'a>(
-    rows: &StepColumns<'a>,
-    order: impl ExactSizeIterator<Item = usize>,
-    run: RunId,
-    findings: &mut Vec<Finding>,
-    mut merged: Vec<Step<'a>>,
-) -> Vec<Step<'a>> {
+/// I7: one step for each key: the latest, with the earliest start and the greatest retry count of all.
+fn merge<'a>(columns: &'a StepColumns<'a>, order: &[Placed], run: RunId, findings: &mut Vec<Finding>) -> Vec<Step<'a>> {
     // Grown as it fills, it would take twice the room of millions of steps.
-    merged.reserve_exact(order.len());
-    for step in order.map(|row| rows.step(row)) {
+    let mut merged: Vec<Step<'a>> = Vec::with_capacity(order.len());
+    let mut before = None;
+    for &(key, row) in order {
+        let step = Step::of(columns, row);
         match merged.last_mut() {
-            Some(winner) if winner.key == step.key => {
-                winner.started = [winner.started, step.started].into_iter().flatten().min();
+            Some(winner) if before == Some(key) => {
+                if step.started().is_some_and(|started| winner.started().is_none_or(|earliest| started < earliest)) {
+                    winner.first = row;
+                }
                 winner.retry_count = winner.retry_count.max(step.retry_count);
-                findings.push(step.finding(run, Code::DuplicateStep, step.name));
+                findings.push(step.finding(run, Code::DuplicateStep, step.name()));
             }
             _ => merged.push(step),
         }
+        before = Some(key);
     }
     merged
 }
 
 /// I7: a failed step is superseded where a later one of the same miner, name and lead (NULL as 0) has succeeded.
 fn mark_superseded(steps: &mut [Step<'_>]) {
-    for of_miner in steps.chunk_by_mut(|a, b| a.miner == b.miner) {
+    let what = |step: &Step<'_>| (step.columns.name.code(step.at()), step.lead().unwrap_or(0));
+    for of_miner in steps.chunk_by_mut(|a, b| a.miner() == b.miner()) {
         for index in 0..of_miner.len() {
             let failed = of_miner[index];
-            if failed.status == "failed" {
-                let same = |step: &Step<'_>| (step.key.1, step.lead.unwrap_or(0)) == (failed.key.1, failed.lead.unwrap_or(0));
-                let supersedes = |step: &Step<'_>| same(step) && step.status == "succeeded" && step.order() > failed.order();
+            if failed.status() == "failed" {
+                let (same, since) = (what(&failed), failed.order());
+                let supersedes = |step: &Step<'_>| what(step) == same && step.status() == "succeeded" && step.order() > since;
                 of_miner[index].superseded = of_miner.iter().any(supersedes);
             }
         }

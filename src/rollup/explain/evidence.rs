@@ -139,15 +139,15 @@ pub fn components(evidence: &RunEvidence, fold: &UnitFold, miner: MinerUid) -> V
 /// A step as I7 leaves it.
 pub fn step_row(step: &Step<'_>) -> EvidenceRow {
     let cells = vec![
-        ("step_name", text(step.name)),
-        ("substep", step.substep.map_or(Value::Null, text)),
-        ("lead_hours", int(step.lead)),
-        ("status", text(step.status)),
-        ("started_at", time(step.started)),
-        ("completed_at", time(step.completed)),
+        ("step_name", text(step.name())),
+        ("substep", step.substep().map_or(Value::Null, text)),
+        ("lead_hours", int(step.lead())),
+        ("status", text(step.status())),
+        ("started_at", time(step.started())),
+        ("completed_at", time(step.completed())),
         ("retry_count", int(Some(step.retry_count))),
-        ("next_retry_time", time(step.next_retry)),
-        ("latency_ms", int(step.latency_ms)),
+        ("next_retry_time", time(step.next_retry())),
+        ("latency_ms", int(step.latency_ms())),
     ];
-    EvidenceRow { table: STEPS.name, id: Some(step.id), cells, counts: true, findings: Vec::new(), why: None }
+    EvidenceRow { table: STEPS.name, id: Some(step.id()), cells, counts: true, findings: Vec::new(), why: None }
 }

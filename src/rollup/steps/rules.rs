@@ -14,9 +14,10 @@ type StepCells = (i64, Option<Micros>, i32, bool);
 fn steps(tables: &str) -> (Vec<StepCells>, Vec<Finding>) {
     let evidence: Vec<RunEvidence> = evidence(tables);
     let mut findings = Vec::new();
-    let steps = Steps::new(&evidence[0], &rules(|_| {}), &mut findings, &mut Scratch::default());
+    let columns = StepColumns::new(&evidence[0]);
+    let steps = Steps::new(&columns, evidence[0].run.id, &rules(|_| {}), &mut findings, &mut Scratch::default());
     findings.sort_by(Finding::order);
-    (steps.all().iter().map(|step| (step.id, step.started, step.retry_count, step.failed())).collect(), findings)
+    (steps.all().iter().map(|step| (step.id(), step.started(), step.retry_count, step.failed())).collect(), findings)
 }
 
 #[test]
@@ -114,7 +115,7 @@ fn the_memory_of_one_run_does_not_show_in_the_next() {
     fold_unit(&evidence(long), &rules(|_| {}), &mut scratch);
     let again = fold_unit(&evidence(short), &rules(|_| {}), &mut scratch);
     assert_eq!(again.stats[0].stat.current_forecast_stage.as_deref(), Some("z"));
-    assert!(scratch.steps.is_empty() && scratch.steps.capacity() >= 3, "left to the next run");
+    assert!(scratch.step_order.capacity() >= 3, "left to the next run");
 }
 
 #[test]

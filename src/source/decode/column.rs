@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_array::{
     ArrayRef, BooleanArray, DictionaryArray, Float64Array, Int32Array, Int64Array, StringArray, TimestampMicrosecondArray,
 };
-use arrow_buffer::{NullBuffer, OffsetBuffer};
+use arrow_buffer::{BooleanBuffer, NullBuffer, OffsetBuffer};
 
 use super::errors::ErrorCells;
 use super::interner::Interner;
@@ -25,8 +25,7 @@ pub struct Mismatch {
 #[derive(Debug)]
 pub struct Builder {
     pub(super) values: Values,
-    /// Rows that are NULL, ascending.
-    pub(super) nulls: Vec<usize>,
+    pub(super) nulls: Missing,
     pub(super) nullable: bool,
 }
 
@@ -58,7 +57,7 @@ impl Builder {
             Wire::Sanitized => Values::Sanitized { text: Texts::default(), changed: Vec::new() },
             Wire::ErrorObject => Values::ErrorObject { text: Texts::default(), changed: Vec::new() },
         };
-        Builder { values, nulls: Vec::new(), nullable }
+        Builder { values, nulls: Missing::default(), nullable }
     }
 
     /// Reserves room for this many rows.
@@ -102,7 +101,7 @@ impl Builder {
         if !self.nullable {
             return false;
         }
-        self.nulls.push(self.len());
+        self.nulls.add(self.len());
         match &mut self.values {
             Values::Bool(values) => values.push(false),
             Values::Int32(values) => values.push(0),
@@ -167,7 +166,7 @@ impl Builder {
             Values::Int64(values) | Values::Time(values) => values.len(),
             Values::Float64(values) => values.len(),
             Values::Coded { codes, .. } => codes.len(),
-            Values::Json(texts) => texts.ends.len(),
+            Values::Json(texts) => texts.len(),
             Values::Error(cells) => cells.len(),
             Values::Sanitized { changed, .. } | Values::ErrorObject { changed, .. } => changed.len(),
         }
@@ -175,9 +174,7 @@ impl Builder {
 
     /// Cuts off all rows from `rows` on.
     pub fn truncate(&mut self, rows: usize) {
-        while self.nulls.last().is_some_and(|&row| row >= rows) {
-            self.nulls.pop();
-        }
+        self.nulls.truncate(rows);
         match &mut self.values {
             Values::Bool(values) => values.truncate(rows),
             Values::Int32(values) => values.truncate(rows),
@@ -196,7 +193,7 @@ impl Builder {
     /// The rows as arrays, in the order of [`Wire::fields`]; the builder is empty after that. Dictionaries go on growing.
     pub fn finish(&mut self) -> Vec<ArrayRef> {
         use std::mem::take;
-        let nulls = nulls(self.len(), &take(&mut self.nulls));
+        let nulls = take(&mut self.nulls).finish(self.len());
         match &mut self.values {
             Values::Bool(values) => vec![Arc::new(BooleanArray::new(take(values).into(), nulls))],
             Values::Int32(values) => vec![Arc::new(Int32Array::new(take(values).into(), nulls))],
@@ -219,13 +216,38 @@ impl Builder {
     }
 }
 
-fn nulls(rows: usize, missing: &[usize]) -> Option<NullBuffer> {
-    if missing.is_empty() {
-        return None;
+/// The rows that are NULL, a bit each: a column can be NULL in millions of rows.
+#[derive(Debug, Default)]
+pub struct Missing(Vec<u64>);
+
+impl Missing {
+    pub fn add(&mut self, row: usize) {
+        let word = row / 64;
+        if word >= self.0.len() {
+            self.0.resize(word + 1, 0);
+        }
+        self.0[word] |= 1 << (row % 64);
     }
-    let mut valid = vec![true; rows];
-    missing.iter().for_each(|&row| valid[row] = false);
-    Some(NullBuffer::from(valid))
+
+    /// Cuts off all rows from `rows` on.
+    pub fn truncate(&mut self, rows: usize) {
+        self.0.truncate(rows.div_ceil(64));
+        if !rows.is_multiple_of(64)
+            && let Some(last) = self.0.get_mut(rows / 64)
+        {
+            *last &= (1 << (rows % 64)) - 1;
+        }
+    }
+
+    /// Of this many rows those that are not NULL; `None` where all are.
+    pub fn finish(mut self, rows: usize) -> Option<NullBuffer> {
+        if self.0.iter().all(|word| *word == 0) {
+            return None;
+        }
+        self.0.resize(rows.div_ceil(64), 0);
+        let bytes: Vec<u8> = self.0.iter().flat_map(|word| (!word).to_le_bytes()).collect();
+        Some(NullBuffer::new(BooleanBuffer::new(bytes.into(), 0, rows)))
+    }
 }
 
 /// A big-endian integer of 2, 4 or 8 bytes.
@@ -267,10 +289,17 @@ pub fn mismatch(found: impl Into<String>, expected: impl Into<String>) -> Mismat
 }
 
 /// Texts one after the other, as Arrow keeps them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Texts {
     bytes: String,
-    ends: Vec<i32>,
+    /// Where each text begins, and where the last one ends.
+    offsets: Vec<i32>,
+}
+
+impl Default for Texts {
+    fn default() -> Self {
+        Texts { bytes: String::new(), offsets: vec![0] }
+    }
 }
 
 impl Texts {
@@ -278,7 +307,7 @@ impl Texts {
         match i32::try_from(self.bytes.len() + text.len()) {
             Ok(end) => {
                 self.bytes.push_str(text);
-                self.ends.push(end);
+                self.offsets.push(end);
                 Ok(())
             }
             Err(_) => Err(mismatch("more than 2 GiB of text up to here", "less text in one column")),
@@ -286,21 +315,24 @@ impl Texts {
     }
 
     pub fn push_empty(&mut self) {
-        self.ends.push(self.ends.last().copied().unwrap_or(0));
+        self.offsets.push(self.end());
+    }
+
+    fn end(&self) -> i32 {
+        *self.offsets.last().expect("invariant: there is an offset before the first text")
     }
 
     pub fn len(&self) -> usize {
-        self.ends.len()
+        self.offsets.len() - 1
     }
 
     pub fn truncate(&mut self, rows: usize) {
-        self.ends.truncate(rows);
-        self.bytes.truncate(self.ends.last().map_or(0, |&end| end as usize));
+        self.offsets.truncate(rows + 1);
+        self.bytes.truncate(self.end() as usize);
     }
 
     pub fn finish(self, nulls: Option<NullBuffer>) -> ArrayRef {
-        let offsets = std::iter::once(0).chain(self.ends).collect::<Vec<_>>();
-        Arc::new(StringArray::new(OffsetBuffer::new(offsets.into()), self.bytes.into_bytes().into(), nulls))
+        Arc::new(StringArray::new(OffsetBuffer::new(self.offsets.into()), self.bytes.into_bytes().into(), nulls))
     }
 }
 
@@ -308,7 +340,7 @@ impl Texts {
 #[derive(Debug, Default)]
 pub struct OptionalTexts {
     texts: Texts,
-    nulls: Vec<usize>,
+    nulls: Missing,
 }
 
 impl OptionalTexts {
@@ -316,7 +348,7 @@ impl OptionalTexts {
         match text {
             Some(text) => self.texts.push(text),
             None => {
-                self.nulls.push(self.texts.len());
+                self.nulls.add(self.texts.len());
                 self.texts.push_empty();
                 Ok(())
             }
@@ -329,13 +361,11 @@ impl OptionalTexts {
 
     pub fn truncate(&mut self, rows: usize) {
         self.texts.truncate(rows);
-        while self.nulls.last().is_some_and(|&row| row >= rows) {
-            self.nulls.pop();
-        }
+        self.nulls.truncate(rows);
     }
 
     pub fn finish(self) -> ArrayRef {
-        let nulls = nulls(self.texts.len(), &self.nulls);
+        let nulls = self.nulls.finish(self.texts.len());
         self.texts.finish(nulls)
     }
 }
@@ -343,6 +373,28 @@ impl OptionalTexts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rows_that_are_missing_are_cut_off_to_the_row() {
+        let missing = [0, 5, 63, 64, 65, 127, 128, 200];
+        for rows in 0..260 {
+            let mut nulls = Missing::default();
+            missing.iter().for_each(|&row| nulls.add(row));
+            nulls.truncate(rows);
+            let (expected, found) = (missing.iter().filter(|row| **row < rows), nulls.finish(260));
+            let found: Vec<_> = (0..260).filter(|row| found.as_ref().is_some_and(|valid| valid.is_null(*row))).collect();
+            assert_eq!(found, expected.copied().collect::<Vec<_>>(), "cut to {rows}");
+        }
+    }
+
+    #[test]
+    fn no_row_that_is_missing_is_no_mask() {
+        let mut nulls = Missing::default();
+        nulls.add(70);
+        nulls.truncate(70);
+        assert!(nulls.finish(80).is_none());
+        assert!(Missing::default().finish(80).is_none());
+    }
 
     #[test]
     fn times_move_from_one_epoch_to_the_other() {

@@ -10,7 +10,7 @@
 //! separator could as well be a value, the group is *ambiguous*: nothing is guessed, and the caller reads the rows one by
 //! one instead.
 
-use super::column::{Builder, Mismatch, Values, integer, mismatch, not_utf8, unix_micros};
+use super::column::{Builder, Mismatch, Missing, Values, integer, mismatch, not_utf8, unix_micros};
 use super::interner::Interner;
 use super::{Decoder, FIELD_BYTES_MAX};
 use crate::error::{Error, Result};
@@ -171,19 +171,15 @@ impl Builder {
 
     /// Makes the markers from row `from` on NULL; says how many there were.
     fn mark_missing(&mut self, from: usize) -> usize {
-        let known = self.nulls.len();
         let nulls = &mut self.nulls;
         match &mut self.values {
             Values::Int32(values) => clear(values, from, nulls, |value| *value == MISSING_INT),
             Values::Float64(values) => clear(values, from, nulls, |value| *value == MISSING_FLOAT),
             Values::Coded { codes, interner } => {
-                if let Some(marker) = interner.known(&[MISSING_TEXT]) {
-                    clear(codes, from, nulls, |code| *code == marker);
-                }
+                interner.known(&[MISSING_TEXT]).map_or(0, |marker| clear(codes, from, nulls, |code| *code == marker))
             }
             _ => unreachable!("invariant: ids and times of groups are never NULL"),
         }
-        self.nulls.len() - known
     }
 }
 
@@ -193,14 +189,17 @@ fn repeat_last<T: Copy>(values: &mut Vec<T>, more: usize) {
     }
 }
 
-/// A row that is NULL holds what [`Builder::push_null`] puts there.
-fn clear<T: Default>(values: &mut [T], from: usize, nulls: &mut Vec<usize>, is_marker: impl Fn(&T) -> bool) {
+/// A row that is NULL holds what [`Builder::push_null`] puts there. How many are.
+fn clear<T: Default>(values: &mut [T], from: usize, nulls: &mut Missing, is_marker: impl Fn(&T) -> bool) -> usize {
+    let mut cleared = 0;
     for (row, value) in values.iter_mut().enumerate().skip(from) {
         if is_marker(value) {
-            nulls.push(row);
+            nulls.add(row);
             *value = T::default();
+            cleared += 1;
         }
     }
+    cleared
 }
 
 /// Values of a fixed width, one for each row.
