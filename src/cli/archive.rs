@@ -41,7 +41,7 @@ fn archive(settings: &Settings, archive: &Archive, account: &mut Account, watch:
     let dest = archive.to.as_deref().expect("invariant: clap asks for it");
     let (tables, forget) = (archive.tables.as_deref(), archive.forget);
     let archived =
-        pipeline::archive::archive_but(&settings.job(), settings.open(false)?, dest, tables, forget, archive.rewrite, watch)?;
+        pipeline::archive::archive_but(&settings.job(), settings.open()?, dest, tables, forget, archive.rewrite, watch)?;
     account.archived(&archived, sentence(&archived));
     Ok(match settings.format {
         Format::Json => format!("{:#}\n", as_json(&archived)),

@@ -125,7 +125,7 @@ pub fn run(args: &BaselineArgs, global: &Global) -> Result<Status> {
         )
         .hint("leave --runs, --since, --miner, --no-lifetime, --columns and --ignore out"));
     }
-    let outcome = pipeline::reconcile("reconcile", &job, &settings.open(false)?, &monitor)?;
+    let outcome = pipeline::reconcile("reconcile", &job, &settings.open()?, &monitor)?;
     let wrong = outcome.differences.iter().filter(|found| found.is_wrong());
     let accepted: BTreeMap<Accepted, String> = wrong
         .map(Accepted::of)

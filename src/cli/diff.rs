@@ -13,7 +13,7 @@ pub fn run(args: &Diff, global: &Global) -> Result<Status> {
     let reading = &args.reading;
     let settings = resolve_layers(global, Some(reading), reading.source.as_deref(), args.telling.flags())?;
     let monitor = Monitor::start(global.quiet)?;
-    let (job, source) = (settings.job_against_baseline()?, settings.open(false)?);
+    let (job, source) = (settings.job_against_baseline()?, settings.open_to_compare(false)?);
     let outcome = match &args.out {
         Some(out) => pipeline::diff(&job, &source, out, &config::scoring(&settings), &monitor)?,
         None => pipeline::reconcile("diff", &job, &source, &monitor)?,

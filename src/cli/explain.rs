@@ -23,7 +23,7 @@ use super::{Status, print, resolve_whole};
 pub fn run(args: &Explain, global: &Global) -> Result<Status> {
     let settings = resolve_whole(global, Some(&args.flags), args.source.as_deref())?;
     let monitor = Monitor::start(global.quiet)?;
-    let (job, source) = (settings.job(), settings.open(false)?);
+    let (job, source) = (settings.job(), settings.open()?);
     let (run, miner) = (args.run.map(RunId), args.miner.map(MinerUid));
     let mut row = match (run, miner) {
         (Some(run), Some(miner)) => pipeline::explain(&job, &source, run, miner, &monitor),

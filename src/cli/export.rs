@@ -24,7 +24,7 @@ pub fn run(args: &WithOut, global: &Global) -> Result<Status> {
 /// Exports, and gives what is to be printed.
 fn export(job: &Job, out: &Path, settings: &Settings, watch: &dyn Watch) -> Result<String> {
     let start = Instant::now();
-    let source = settings.open(false)?;
+    let source = settings.open()?;
     pipeline::export(&source, out, job.threads, &config::scoring(settings), watch)?;
     let (rows, taken_at) = (source.rows_read(), source.snapshot().taken_at.iso());
     let elapsed = start.elapsed();

@@ -189,7 +189,7 @@ fn check(url: &str, options: &Options, settings: &Settings, global: &Global) -> 
     let baseline = interruptible(phase2::prepare(url, &settings.scoring))?;
     let monitor = Monitor::start(global.quiet)?;
     let job = Job { filter: ColumnFilter::default(), profile: None, ..settings.job() };
-    let mut source = settings.open(false)?;
+    let mut source = settings.open()?;
     let (outcome, kept) = match options.keep {
         Keep::Nowhere => (pipeline::reconcile(COMMAND, &job, &source, &monitor)?, Vec::new()),
         Keep::Table | Keep::Archive(_) => pipeline::legacy::keep(COMMAND, &job, &mut source, &monitor)?,

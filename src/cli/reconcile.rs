@@ -143,7 +143,7 @@ fn keeping(args: &Reconcile, settings: &Settings) -> Result<Option<Keeping>> {
 
 /// The source, with the runs that it has deleted where an archive is named for them.
 fn open(args: &Reconcile, settings: &Settings, position: bool) -> Result<Source> {
-    let source = settings.open(position)?;
+    let source = settings.open_to_compare(position)?;
     match &args.history {
         Some(history) => pipeline::archive::with_history(source, history, &settings.narrowing),
         None => Ok(source),

@@ -255,13 +255,21 @@ impl Settings {
         Ok(Job { baseline, ..self.job() })
     }
 
-    /// Opens the source that is named. `position`: the command asks later what has changed since an earlier snapshot.
-    pub fn open(&self, position: bool) -> Result<Source> {
+    /// Opens the source that is named.
+    pub fn open(&self) -> Result<Source> {
+        self.open_with(SourceOptions::default())
+    }
+
+    /// The same for a comparison that is reported. `position`: the command asks later what has changed since an earlier snapshot.
+    pub fn open_to_compare(&self, position: bool) -> Result<Source> {
+        self.open_with(SourceOptions { position, weights: true, ..SourceOptions::default() })
+    }
+
+    fn open_with(&self, options: SourceOptions) -> Result<Source> {
         let options = SourceOptions {
-            position,
             connections: self.connections.get(),
             statement_timeout: Duration::from_secs(self.statement_timeout.get() as u64),
-            ..SourceOptions::default()
+            ..options
         };
         pipeline::open(self.source()?, &options)
     }

@@ -51,6 +51,8 @@ pub struct Options {
     pub spool_dir: PathBuf,
     /// Note where the snapshot stands, so that [`Source::changes`] can tell what changed since another one.
     pub position: bool,
+    /// Read what weights are set from, of which the report of a comparison tells.
+    pub weights: bool,
 }
 
 impl Default for Options {
@@ -62,6 +64,7 @@ impl Default for Options {
             lock_timeout: Duration::from_secs(30),
             spool_dir: std::env::temp_dir(),
             position: false,
+            weights: false,
         }
     }
 }

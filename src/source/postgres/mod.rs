@@ -241,7 +241,7 @@ async fn look(exporter: &mut PgConnection, options: &Options, counters: &Counter
     let contract = contract::check(&catalogue::read(exporter).await?)?;
     check_runs(exporter, &contract).await?;
     let mut snapshot = read_small(exporter, &contract, &exported, counters).await?;
-    if contract.stats.is_some() {
+    if options.weights && contract.stats.is_some() {
         snapshot.weighing = Some(weighing::read(exporter).await?);
     }
     let stored_miners = read_stored_miners(exporter, &contract).await?;
