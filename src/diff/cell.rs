@@ -22,9 +22,7 @@ fn classify_floats(a: f64, b: f64, tolerance: Tolerance) -> CellClass {
     if a.to_bits() == b.to_bits() {
         return CellClass::Equal;
     }
-    let difference = (a - b).abs();
-    let close = difference <= tolerance.atol || difference <= tolerance.rtol * a.abs().max(b.abs());
-    if a.is_finite() && b.is_finite() && close { CellClass::Within } else { CellClass::Drift }
+    if tolerance.allows(a, b) { CellClass::Within } else { CellClass::Drift }
 }
 
 /// By value: the order of keys means nothing, that of lists does; numbers by the float rule; the worst class counts.

@@ -60,6 +60,14 @@ impl Default for Tolerance {
     }
 }
 
+impl Tolerance {
+    /// D2: whether two finite numbers are close enough to count as the same.
+    pub fn allows(self, a: f64, b: f64) -> bool {
+        let difference = (a - b).abs();
+        a.is_finite() && b.is_finite() && (difference <= self.atol || difference <= self.rtol * a.abs().max(b.abs()))
+    }
+}
+
 /// The key of a rollup row in its table (D1); what a table's key does not have is `None`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RowKey {

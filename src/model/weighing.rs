@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::difference::{Class, Difference};
+use super::difference::{Class, Difference, Tolerance};
 use super::rollups::{ForecastStat, Rollup};
 use super::value::Value;
 
@@ -110,8 +110,8 @@ impl ScoreRow {
 
 /// No score and 0 weigh the same. Else the tolerance of a stored double (D2).
 fn is_same(score: Option<f64>, right: Option<f64>) -> bool {
-    let (a, b) = (score.filter(|x| x.is_finite()).unwrap_or(0.0), right.filter(|x| x.is_finite()).unwrap_or(0.0));
-    (a - b).abs() <= 1e-9_f64.max(1e-9 * a.abs().max(b.abs()))
+    let weight = |score: Option<f64>| score.filter(|score| score.is_finite()).unwrap_or(0.0);
+    Tolerance::default().allows(weight(score), weight(right))
 }
 
 #[cfg(test)]

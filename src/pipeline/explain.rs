@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::columns::Column;
 use crate::model::difference::{Difference, RowKey};
-use crate::model::evidence::{Snapshot, StoredStat, UnitEvidence, units};
+use crate::model::evidence::{StoredStat, UnitEvidence, units};
 use crate::model::ids::{MinerUid, RunId};
 use crate::model::job::{Job, Narrowing, RunRange, Watch};
 use crate::model::outcome::Outcome;
@@ -133,16 +133,8 @@ pub fn explain_lifetime(job: &Job, source: &Source, miner: MinerUid, watch: &dyn
     let columns = explain_miner(stat, gather.rows, &gather.miners);
     let stored = snapshot.stored_miners.iter().flatten().find(|row| row.miner_uid == Some(miner.0));
     let key = RowKey { miner_uid: Some(miner.0), ..RowKey::default() };
-    Ok(whole(
-        outcome,
-        What::Lifetime(miner),
-        key,
-        columns,
-        stored.map(cells_of),
-        snapshot.stored_miners.is_some(),
-        &job,
-        snapshot,
-    ))
+    let rules = Rules::new(job.scoring.clone(), snapshot.taken_at);
+    Ok(whole(outcome, What::Lifetime(miner), key, columns, stored.map(cells_of), snapshot.stored_miners.is_some(), rules))
 }
 
 /// Explains the row of the subnet in a run, or over everything. All runs are read.
@@ -171,11 +163,11 @@ pub fn explain_subnet(job: &Job, source: &Source, run: Option<RunId>, watch: &dy
     };
     let stored = snapshot.stored_subnet.iter().flatten().find(|row| row.run_id == id);
     let key = RowKey { scope: stat.scope.clone(), run_id: id, ..RowKey::default() };
-    Ok(whole(outcome, What::Subnet(run), key, columns, stored.map(cells_of), snapshot.stored_subnet.is_some(), &job, snapshot))
+    let rules = Rules::new(job.scoring.clone(), snapshot.taken_at);
+    Ok(whole(outcome, What::Subnet(run), key, columns, stored.map(cells_of), snapshot.stored_subnet.is_some(), rules))
 }
 
 /// A row that is made of other rollups.
-#[allow(clippy::too_many_arguments)]
 fn whole(
     outcome: Outcome,
     what: What,
@@ -183,8 +175,7 @@ fn whole(
     columns: Vec<Explained>,
     stored: Option<BTreeMap<String, Value<'static>>>,
     table_is_stored: bool,
-    job: &Job,
-    snapshot: &Snapshot,
+    rules: Rules,
 ) -> Explanation {
     let table = what.table();
     let (differences, others): (Vec<Difference>, Vec<Difference>) =
@@ -196,7 +187,6 @@ fn whole(
         What::Subnet(None) => difference.table == MinerStat::TABLE,
     };
     let below = others.into_iter().filter(is_below).collect();
-    let rules = Rules::new(job.scoring.clone(), snapshot.taken_at);
     Explanation { source: outcome.source, what, columns, stored, table_is_stored, differences, below, rules }
 }
 

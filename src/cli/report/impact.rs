@@ -8,6 +8,8 @@ use crate::model::value::Value;
 pub use crate::model::weighing::WEIGHTED;
 use crate::model::weighing::{Held, Weighed};
 
+use super::text::{magnitude, value};
+
 /// A row whose score or rank is wrong.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Change<'a> {
@@ -61,9 +63,19 @@ pub fn changes(differences: &[Difference]) -> Vec<Change<'_>> {
     changes
 }
 
-/// A cell that says so, or nothing.
-pub fn yes(is: Option<bool>) -> &'static str {
-    if is == Some(true) { "yes" } else { "" }
+/// Heads of [`cells`].
+pub const HEADS: [&str; 6] = ["run", "miner", WEIGHTED, "changes by", "miner_rank", "newest row"];
+
+/// A change as terminal and page show it, under [`HEADS`].
+pub fn cells(change: &Change<'_>, weighed: Option<&Weighed>) -> [String; HEADS.len()] {
+    let pair = |pair: Option<(&Value<'static>, &Value<'static>)>| {
+        pair.map_or(String::new(), |(stored, right)| format!("{} → {}", value(stored), value(right)))
+    };
+    let run = change.run.map_or_else(|| change.forecast_run_id.to_owned(), |run| run.to_string());
+    let by = if change.by() > 0.0 && change.by().is_finite() { magnitude(change.by()) } else { String::new() };
+    let newest = weighed.and_then(|weighed| weighed.is_newest(change.miner, change.forecast_run_id)) == Some(true);
+    let newest = if newest { "yes" } else { "" };
+    [run, change.miner.to_string(), pair(change.score), by, pair(change.rank), newest.to_owned()]
 }
 
 /// Miners named in the line about `score_table`.

@@ -12,13 +12,12 @@ use crate::model::difference::{Class, Difference};
 use crate::model::finding::Severity;
 use crate::model::outcome::Outcome;
 use crate::model::rollups::{ForecastStat, Rollup};
-use crate::model::value::Value;
 
 use super::headline::{Standing, headline};
-use super::impact::{WEIGHTED, changes, of_score_table, yes};
+use super::impact::{HEADS, WEIGHTED, cells, changes, of_score_table};
 use super::patterns::{Pattern, Patterns};
 use super::terminal::worst_first;
-use super::text::{elapsed, grouped, magnitude, off_by, value};
+use super::text::{elapsed, grouped, off_by, value};
 use super::{Report, why};
 
 const STYLE: &str = include_str!("page.css");
@@ -122,24 +121,12 @@ fn reasons(differences: &[Difference]) -> Markup {
 }
 
 fn impact(outcome: &Outcome) -> Markup {
-    let pair = |pair: Option<(&Value<'static>, &Value<'static>)>| {
-        pair.map_or(String::new(), |(stored, right)| format!("{} → {}", value(stored), value(right)))
-    };
     let weighed = outcome.weighed.as_ref();
-    let rows: Vec<_> = changes(&outcome.differences)
-        .into_iter()
-        .map(|change| {
-            let run = change.run.map_or_else(|| change.forecast_run_id.to_owned(), |run| run.to_string());
-            let by = if change.by() > 0.0 && change.by().is_finite() { magnitude(change.by()) } else { String::new() };
-            let newest = weighed.and_then(|weighed| weighed.is_newest(change.miner, change.forecast_run_id));
-            vec![run, change.miner.to_string(), pair(change.score), by, pair(change.rank), yes(newest).to_owned()]
-        })
-        .collect();
+    let rows: Vec<_> = changes(&outcome.differences).iter().map(|change| cells(change, weighed).to_vec()).collect();
     if rows.is_empty() {
         return html! { section { h2 { "Miners whose score or rank changes" } p { "None: no " code { (WEIGHTED) } " and no rank of a score is wrong." } } };
     }
-    let heads = ["run", "miner", WEIGHTED, "changes by", "miner_rank", "newest row"];
-    section("Miners whose score or rank changes", &heads, rows)
+    section("Miners whose score or rank changes", &HEADS, rows)
 }
 
 fn worst(differences: &[Difference]) -> Markup {

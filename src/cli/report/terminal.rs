@@ -17,10 +17,10 @@ use crate::model::value::Value;
 use crate::cli::output::Look;
 
 use super::headline::Standing;
-use super::impact::{WEIGHTED, changes, of_score_table, yes};
+use super::impact::{HEADS, cells, changes, of_score_table};
 use super::patterns::{Pattern, Patterns};
 use super::table::Grid;
-use super::text::{counted, elapsed, grouped, magnitude, off_by, value};
+use super::text::{counted, elapsed, grouped, off_by, value};
 use super::why;
 use super::why::Topic;
 
@@ -128,18 +128,11 @@ fn table(name: &str, tally: &TableTally, look: Look) -> String {
 fn impact(outcome: &Outcome, look: Look) -> Option<String> {
     let changes = changes(&outcome.differences);
     let newest = outcome.weighed.as_ref().filter(|weighed| weighed.newest.is_ok());
-    let mut heads = vec!["run", "miner", WEIGHTED, "changes by", "miner_rank"];
-    heads.extend(newest.map(|_| "newest row"));
-    let mut grid = Grid::new(&heads, look).right([0, 1, 3]).least([3]);
-    let pair = |pair: Option<(&Value<'static>, &Value<'static>)>| {
-        pair.map_or(String::new(), |(stored, right)| format!("{} → {}", value(stored), value(right)))
-    };
+    // Where it is not known which rows are the newest, the last column is left out.
+    let shown = if newest.is_some() { HEADS.len() } else { HEADS.len() - 1 };
+    let mut grid = Grid::new(&HEADS[..shown], look).right([0, 1, 3]).least([3]);
     for change in changes.iter().take(IMPACT_MAX) {
-        let run = change.run.map_or_else(|| change.forecast_run_id.to_owned(), |run| run.to_string());
-        let by = if change.by() > 0.0 && change.by().is_finite() { magnitude(change.by()) } else { String::new() };
-        let mut row = vec![run, change.miner.to_string(), pair(change.score), by, pair(change.rank)];
-        row.extend(newest.map(|newest| yes(newest.is_newest(change.miner, change.forecast_run_id)).to_owned()));
-        grid.row(row);
+        grid.row(cells(change, newest).into_iter().take(shown));
     }
     let rest = changes.len().saturating_sub(IMPACT_MAX) as u64;
     let rest = if rest > 0 { format!(" and {} more: see --format json\n", grouped(rest)) } else { String::new() };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_array::{
     ArrayRef, BooleanArray, DictionaryArray, Float64Array, Int32Array, Int64Array, StringArray, TimestampMicrosecondArray,
 };
-use arrow_buffer::{BooleanBuffer, NullBuffer, OffsetBuffer};
+use arrow_buffer::{BooleanBufferBuilder, NullBuffer, OffsetBuffer};
 
 use super::errors::ErrorCells;
 use super::interner::Interner;
@@ -216,37 +216,37 @@ impl Builder {
     }
 }
 
-/// The rows that are NULL, a bit each: a column can be NULL in millions of rows.
-#[derive(Debug, Default)]
-pub struct Missing(Vec<u64>);
+/// The rows that are NULL, a bit each: a column can be NULL in millions of rows. It reaches to the last of them.
+#[derive(Debug)]
+pub struct Missing {
+    valid: BooleanBufferBuilder,
+}
+
+impl Default for Missing {
+    fn default() -> Self {
+        Missing { valid: BooleanBufferBuilder::new(0) }
+    }
+}
 
 impl Missing {
+    /// `row` is beyond all rows that were added before.
     pub fn add(&mut self, row: usize) {
-        let word = row / 64;
-        if word >= self.0.len() {
-            self.0.resize(word + 1, 0);
-        }
-        self.0[word] |= 1 << (row % 64);
+        self.valid.append_n(row - self.valid.len(), true);
+        self.valid.append(false);
     }
 
     /// Cuts off all rows from `rows` on.
     pub fn truncate(&mut self, rows: usize) {
-        self.0.truncate(rows.div_ceil(64));
-        if !rows.is_multiple_of(64)
-            && let Some(last) = self.0.get_mut(rows / 64)
-        {
-            *last &= (1 << (rows % 64)) - 1;
-        }
+        self.valid.truncate(rows);
     }
 
     /// Of this many rows those that are not NULL; `None` where all are.
     pub fn finish(mut self, rows: usize) -> Option<NullBuffer> {
-        if self.0.iter().all(|word| *word == 0) {
+        if self.valid.is_empty() {
             return None;
         }
-        self.0.resize(rows.div_ceil(64), 0);
-        let bytes: Vec<u8> = self.0.iter().flat_map(|word| (!word).to_le_bytes()).collect();
-        Some(NullBuffer::new(BooleanBuffer::new(bytes.into(), 0, rows)))
+        self.valid.append_n(rows - self.valid.len(), true);
+        Some(NullBuffer::new(self.valid.build())).filter(|nulls| nulls.null_count() > 0)
     }
 }
 
